@@ -1,0 +1,74 @@
+"""Asyncio SDK for the HTX (Huobi) exchange: accounts, balances and points, read exactly."""
+
+from __future__ import annotations
+
+from htx_async.client import HTXClient
+from htx_async.clock import Clock
+from htx_async.credentials import Credentials
+from htx_async.errors import (
+    AccessKeyError,
+    AccountNotFoundError,
+    AuthenticationError,
+    BudgetError,
+    ClientClosedError,
+    ClockError,
+    DeadlineExceededError,
+    DecodeError,
+    HTXError,
+    InvalidInputError,
+    IPAddressError,
+    KeyExpiredError,
+    NoAnswerError,
+    NotSentError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RefusedError,
+    SignatureError,
+    UnavailableError,
+)
+from htx_async.resources.accounts import Accounts
+from htx_async.resources.balance import Account, AccountBalance, BalanceEntry, CurrencyBalance
+from htx_async.resources.points import PointBalance, PointGroup, Points
+from htx_async.transport.budget import UNLIMITED, Budget
+from htx_async.transport.request import RateLimit
+from htx_async.vocabulary import AccountState, AccountType, BalanceType, PointAccountStatus
+
+__all__ = [
+    "UNLIMITED",
+    "AccessKeyError",
+    "Account",
+    "AccountBalance",
+    "AccountNotFoundError",
+    "AccountState",
+    "AccountType",
+    "Accounts",
+    "AuthenticationError",
+    "BalanceEntry",
+    "BalanceType",
+    "Budget",
+    "BudgetError",
+    "ClientClosedError",
+    "Clock",
+    "ClockError",
+    "Credentials",
+    "CurrencyBalance",
+    "DeadlineExceededError",
+    "DecodeError",
+    "HTXClient",
+    "HTXError",
+    "IPAddressError",
+    "InvalidInputError",
+    "KeyExpiredError",
+    "NoAnswerError",
+    "NotSentError",
+    "PermissionDeniedError",
+    "PointAccountStatus",
+    "PointBalance",
+    "PointGroup",
+    "Points",
+    "RateLimit",
+    "RateLimitedError",
+    "RefusedError",
+    "SignatureError",
+    "UnavailableError",
+]

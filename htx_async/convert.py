@@ -1,0 +1,205 @@
+"""
+From the JSON of `data` to frozen models, with the one cattrs converter.
+
+A field matters unless it says what it is when `absent`: where it is missing or malformed, a
+`DecodeError` names its path. Unknown fields are passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from operator import is_
+from typing import Any, TypeVar, get_args
+
+import attrs
+import cattrs
+import msgspec
+from cattrs.gen import make_dict_structure_fn, override
+
+from htx_async.errors import DecodeError
+from htx_async.inputs import MAX_DIGITS
+from htx_async.redaction import printable
+from htx_async.vocabulary import Word
+
+T = TypeVar("T")
+
+_AMOUNT = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+_ID = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
+_MAX_AMOUNT = 100
+_WIRE, _ABSENT = "wire", "absent"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_MILLISECONDS = 253_402_300_799_999
+"""The last moment that a `datetime` knows: the year 9999."""
+
+
+class _Number(str):
+    """A JSON number with a point or an exponent, as the text that it is on the wire."""
+
+    __slots__ = ()
+
+
+class _WrongError(ValueError):
+    """A value is not what its field wants. Its text ends the sentence "... wants"."""
+
+
+_decoder = msgspec.json.Decoder(float_hook=_Number)
+
+
+def amount(value: object) -> Decimal:
+    """Return an amount, from text or from a JSON number, digit for digit."""
+    text = str(value) if _is_int(value) else value
+    if isinstance(text, str) and len(text) <= _MAX_AMOUNT and _AMOUNT.fullmatch(text):
+        return Decimal(text)
+    msg = "a decimal number"
+    raise _WrongError(msg)
+
+
+def whole(value: object) -> int:
+    """Return an id or another whole number that is not negative, from a number or its digits."""
+    text = str(value) if _is_int(value) else value
+    if isinstance(text, str) and not isinstance(text, _Number) and _ID.fullmatch(text):
+        return int(text)
+    msg = "a whole number"
+    raise _WrongError(msg)
+
+
+def moment(value: object) -> datetime:
+    """Return the moment that is *value* milliseconds after 1970, in UTC."""
+    milliseconds = whole(value)
+    if milliseconds > _MAX_MILLISECONDS:
+        msg = "milliseconds since 1970"
+        raise _WrongError(msg)
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def text(value: object) -> str:
+    """Return text; a number is none."""
+    if isinstance(value, str) and not isinstance(value, _Number):
+        return value
+    msg = "text"
+    raise _WrongError(msg)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def wire(name: str, **options: Any) -> Any:
+    """
+    Return an attrs field that is called *name* on the wire.
+
+    With *absent*, the field does not matter: missing, null or malformed, it is that.
+    """
+    known = {key: options.pop(key) for key in (_ABSENT,) if key in options}
+    return attrs.field(metadata={_WIRE: name, **known}, **options)
+
+
+def reader(model: type[T] | Any) -> Callable[[bytes], T]:
+    """Return a function that makes a *model* of the JSON of `data`, or raises `DecodeError`."""
+
+    def read(data: bytes) -> T:
+        try:
+            return _converter.structure(_decoder.decode(data), model)  # type: ignore[no-any-return]
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            path, wanted, shown = "data", "is no JSON", data[:_MAX_AMOUNT].decode(errors="replace")
+        except (cattrs.BaseValidationError, _WrongError) as error:
+            path, wanted = _first_fault(error, "data")
+            shown = ""
+        # Raised out here: no error of a lower layer is chained.
+        tail = f". It begins: {printable(shown)}" if shown else ""
+        msg = f"the answer cannot be read: {path} {wanted}{tail}"
+        raise DecodeError(msg, path=path)
+
+    return read
+
+
+def _first_fault(error: BaseException, path: str) -> tuple[str, str]:
+    """Return the path to the first thing that is wrong, and what is wrong there."""
+    if isinstance(error, cattrs.ClassValidationError):
+        faults = error.group_exceptions()[0]
+        model = error.cl
+        cause, note = faults[0]
+        return _first_fault(cause, f"{path}.{_wire_name(model, note.name)}")
+    if isinstance(error, cattrs.IterableValidationError):
+        cause, index = error.group_exceptions()[0][0]
+        return _first_fault(cause, f"{path}[{index.index}]")
+    return path, "is missing" if isinstance(error, KeyError) else f"must be {error}"
+
+
+def _wire_name(model: type, name: str) -> str:
+    return str(attrs.fields_dict(model)[name].metadata.get(_WIRE, name))
+
+
+def _structure_attrs(model: Any) -> Callable[[Any, Any], Any]:
+    fields = attrs.fields(attrs.resolve_types(model))
+    optional = [field for field in fields if _ABSENT in field.metadata]
+    absent = dict.fromkeys(field.metadata[_WIRE] for field in optional)
+    overrides = {field.name: override(rename=field.metadata[_WIRE]) for field in fields} | {
+        field.name: override(rename=field.metadata[_WIRE], struct_hook=_lenient(field))
+        for field in optional
+    }
+    structure = make_dict_structure_fn(model, _converter, **overrides)  # type: ignore[arg-type]
+
+    def hook(value: Any, kind: Any) -> Any:
+        if isinstance(value, dict):
+            return structure({**absent, **value}, kind)
+        msg = "an object"
+        raise _WrongError(msg)
+
+    return hook
+
+
+def _lenient(field: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
+    """Return a hook for a field that does not matter; if it is a list, what is in it does."""
+
+    def hook(value: Any, kind: Any) -> Any:
+        try:
+            return _converter.structure(value, kind)
+        except (cattrs.BaseValidationError, _WrongError):
+            if isinstance(value, list):
+                raise
+            return field.metadata[_ABSENT]
+
+    return hook
+
+
+def _structure_tuple(kind: Any) -> Callable[[Any, Any], Any]:
+    items = _converter.get_structure_hook(list[get_args(kind)[0]])  # type: ignore[misc]
+
+    def hook(value: Any, _: Any) -> Any:
+        if isinstance(value, list):
+            return tuple(items(value, list))
+        msg = "a list"
+        raise _WrongError(msg)
+
+    return hook
+
+
+def _make() -> cattrs.Converter:
+    converter = cattrs.Converter()
+    for kind, rule in ((Decimal, amount), (int, whole), (datetime, moment), (str, text)):
+        # Not by class: the hook of `str` would serve its subclasses too.
+        converter.register_structure_hook_func(partial(is_, kind), _ruled(rule))
+    converter.register_structure_hook_func(_is_word, lambda value, kind: kind(text(value)))
+    converter.register_structure_hook_factory(attrs.has, _structure_attrs)
+    converter.register_structure_hook_factory(_is_tuple, _structure_tuple)
+    return converter
+
+
+def _ruled(rule: Callable[[object], Any]) -> Callable[[Any, Any], Any]:
+    return lambda value, _: rule(value)
+
+
+def _is_word(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Word)
+
+
+def _is_tuple(kind: Any) -> bool:
+    return getattr(kind, "__origin__", None) is tuple
+
+
+_converter = _make()

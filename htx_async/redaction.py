@@ -1,0 +1,40 @@
+"""What may be shown of a text that came from outside, or of a secret."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import parse_qs, quote
+
+HIDDEN = "[hidden]"
+HEAD = 200
+"""Characters kept of a body that could not be read: enough to know a page by."""
+
+_AUTH_PARAMETER = re.compile(r"(?i)\b(AccessKeyId|Signature)(\"?\s*[=:]\s*\"?)[^\s&\"'<>]+")
+_SHOWN, _LONG_ENOUGH = 4, 16
+
+
+def masked(key: str) -> str:
+    """Return what may be shown of an access key: four characters, none of a short one."""
+    return f"{key[:_SHOWN]}…" if len(key) >= _LONG_ENOUGH else "…"
+
+
+def printable(text: str, limit: int = HEAD) -> str:
+    """Return the head of *text* on one line: blanks folded, what cannot be printed as `?`."""
+    text = " ".join(text[: 4 * limit].split())
+    text = "".join(char if char.isprintable() else "?" for char in text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def redacted(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return *text* without the *secrets*, as they are or percent-encoded, and auth parameters."""
+    for secret in secrets:
+        for form in {secret, quote(secret, safe="")} - {""}:
+            text = text.replace(form, HIDDEN)
+    return _AUTH_PARAMETER.sub(rf"\1\2{HIDDEN}", text)
+
+
+def secrets_in(query: str) -> tuple[str, ...]:
+    """Return what a signed *query* says that nobody else may see."""
+    said = parse_qs(query)
+    return tuple(said.get("AccessKeyId", ()) + said.get("Signature", ()))  # type: ignore[operator]

@@ -1,0 +1,1 @@
+"""Typed resource classes, each with its endpoints and models."""

@@ -1,0 +1,102 @@
+"""
+Accounts and what is in them.
+
+HTX, "Get all Accounts of the Current User":
+https://www.htx.com/en-us/opend/newApiPages/?id=7ec4b291-7773-11ed-9966-0242ac110003
+HTX, "Get Account Balance of a Specific Account":
+https://www.htx.com/en-us/opend/newApiPages/?id=7ec4b429-7773-11ed-9966-0242ac110003
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from htx_async import inputs
+from htx_async.convert import reader
+from htx_async.errors import AccountNotFoundError, InvalidInputError
+from htx_async.resources.balance import Account, AccountBalance
+from htx_async.resources.reading import Ask
+from htx_async.transport.request import Endpoint, RateLimit
+
+LIST: Final = Endpoint[tuple[Account, ...]](
+    "/v1/account/accounts",
+    RateLimit(100, per=2.0),  # "100times/2s", HTX's page of it
+    reader(tuple[Account, ...]),
+)
+BALANCE: Final = Endpoint[AccountBalance](
+    "/v1/account/accounts/{account-id}/balance",
+    RateLimit(100, per=2.0),  # "100times/2s", HTX's page of it; for all ids together
+    reader(AccountBalance),
+)
+
+
+class Accounts:
+    """The accounts of a user."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._remembered: tuple[Account, ...] = ()
+
+    async def list(self) -> tuple[Account, ...]:
+        """
+        Return all accounts, in HTX's order. The first one is often the point account.
+
+        Raises:
+            HTXError: See `htx_async.errors`.
+        """
+        self._remembered = await self._ask(LIST)
+        return self._remembered
+
+    async def find(self, type: str, subtype: str = "") -> Account:  # noqa: A002 - HTX's word
+        """
+        Return the one account of this kind; the list of accounts is remembered.
+
+        Args:
+            type: HTX's word, such as `AccountType.SPOT` or `"spot"`.
+            subtype: The symbol of an isolated margin account, the chain of a trust account;
+                left out, it is found also where there is just one account of that type.
+
+        Raises:
+            AccountNotFoundError: There is none, in a list that was just read.
+            InvalidInputError: There are several: say which by its *subtype*.
+            HTXError: See `htx_async.errors`.
+        """
+        found = _matching(self._remembered, type, subtype)
+        if not found:
+            found = _matching(await self.list(), type, subtype)
+        if len(found) == 1:
+            return found[0]
+        wanted = f"{type!s} {subtype}".rstrip()
+        there = ", ".join(_described(account) for account in found or self._remembered)
+        if found:
+            msg = f"{len(found)} accounts are of type {wanted}, say which by subtype: {there}"
+            raise InvalidInputError(msg)
+        msg = f"no account is of type {wanted}; there is {there or 'none at all'}"
+        raise AccountNotFoundError(msg, endpoint=LIST.name)
+
+    async def balance(self, account: Account | int | str) -> AccountBalance:
+        """
+        Return the balance of an account. HTX does not tell that of OTC accounts.
+
+        Args:
+            account: An id, as a number or its digits, or an `Account`. A UID is none.
+
+        Raises:
+            InvalidInputError: *account* is nothing of the kind. Nothing was sent.
+            AccountNotFoundError: HTX knows no such account of this user.
+            HTXError: See `htx_async.errors`.
+        """
+        given = account.id if isinstance(account, Account) else account
+        account_id = inputs.identifier(given, "account")
+        return await self._ask(BALANCE, path=BALANCE.path.replace("{account-id}", account_id))
+
+
+def _matching(accounts: tuple[Account, ...], kind: str, subtype: str) -> tuple[Account, ...]:
+    """Return the accounts of just this kind; without a subtype, else all of the type."""
+    of_type = tuple(account for account in accounts if account.type == kind)
+    exact = tuple(account for account in of_type if account.subtype == subtype)
+    return exact if exact or subtype else of_type
+
+
+def _described(account: Account) -> str:
+    return f"{account.id} ({account.type} {account.subtype}".rstrip() + ")"

@@ -1,0 +1,147 @@
+"""The models of accounts: frozen values with exact amounts."""
+
+from __future__ import annotations
+
+import decimal
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from functools import cached_property
+from types import MappingProxyType
+
+import attrs
+
+from htx_async.convert import wire
+from htx_async.vocabulary import AccountState, AccountType, BalanceType
+
+_EXACT = decimal.Context(
+    prec=10_000, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.Inexact]
+)
+"""Room for any sum of amounts that HTX can write. Were it too small, it would say so."""
+
+
+@attrs.frozen
+class Account:
+    """
+    One account of a user.
+
+    Attributes:
+        subtype: The symbol of an isolated margin account, the chain of a trust account, else "".
+    """
+
+    id: int = wire("id")
+    type: AccountType = wire("type")
+    subtype: str = wire("subtype", absent="")
+    state: AccountState = wire("state")
+
+
+@attrs.frozen
+class BalanceEntry:
+    """
+    One row of a balance: an amount of one kind in one currency.
+
+    Attributes:
+        currency: As HTX writes it, such as `usdt`.
+        type: What the amount is: `trade` (free), `frozen` (in orders), `loan` and more.
+        balance: The amount, in *currency*.
+        debt: HTX calls it an invalid field; `None` where it is no number.
+        available: HTX calls it an invalid field; `None` where it is no number.
+        seq_num: Serial number of the last change, `None` where it is missing.
+    """
+
+    currency: str = wire("currency")
+    type: BalanceType = wire("type")
+    balance: Decimal = wire("balance")
+    debt: Decimal | None = wire("debt", absent=None, default=None)
+    available: Decimal | None = wire("available", absent=None, default=None)
+    seq_num: int | None = wire("seq-num", absent=None, default=None)
+
+
+@attrs.frozen
+class CurrencyBalance:
+    """
+    All rows of one currency. Amounts are in that currency, and exact in any decimal context.
+
+    Attributes:
+        entries: The rows, in HTX's order.
+    """
+
+    currency: str
+    entries: tuple[BalanceEntry, ...]
+
+    def of(self, type: str) -> Decimal:  # noqa: A002 - HTX's word
+        """Return the amount of one row type, such as `"loan"`; 0 where there is no such row."""
+        return _sum(entry.balance for entry in self.entries if entry.type == type)
+
+    @property
+    def trade(self) -> Decimal:
+        """What is free to be used."""
+        return self.of(BalanceType.TRADE)
+
+    @property
+    def frozen(self) -> Decimal:
+        """What open orders hold."""
+        return self.of(BalanceType.FROZEN)
+
+    @property
+    def total(self) -> Decimal:
+        """`trade` and `frozen` together; loans and the like are not in it."""
+        return _sum((self.trade, self.frozen))
+
+
+@attrs.frozen
+class AccountBalance(Mapping[str, CurrencyBalance]):
+    """
+    The balance of one account: a mapping of its currencies, in HTX's order.
+
+    Currencies without any amount are listed too: HTX names all that it trades.
+
+    Attributes:
+        entries: Every row, in HTX's order.
+    """
+
+    id: int = wire("id")
+    type: AccountType = wire("type")
+    state: AccountState = wire("state")
+    entries: tuple[BalanceEntry, ...] = wire("list")
+
+    @cached_property
+    def _by_currency(self) -> Mapping[str, tuple[BalanceEntry, ...]]:
+        rows: dict[str, list[BalanceEntry]] = {}
+        for entry in self.entries:
+            rows.setdefault(entry.currency, []).append(entry)
+        return MappingProxyType({currency: tuple(found) for currency, found in rows.items()})
+
+    def __getitem__(self, currency: str) -> CurrencyBalance:
+        return CurrencyBalance(currency, self._by_currency[currency])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_currency)
+
+    def __len__(self) -> int:
+        return len(self._by_currency)
+
+    @property
+    def currencies(self) -> tuple[str, ...]:
+        """All currencies, in order of first appearance."""
+        return tuple(self._by_currency)
+
+    def nonzero(self) -> tuple[CurrencyBalance, ...]:
+        """Return the currencies of which any row is not zero."""
+        return tuple(
+            self[currency]
+            for currency, entries in self._by_currency.items()
+            if any(entry.balance for entry in entries)
+        )
+
+    def __repr__(self) -> str:
+        currencies, rows = len(self), len(self.entries)
+        head = f"id={self.id}, type={str(self.type)!r}, state={str(self.state)!r}"
+        return f"AccountBalance({head}, {currencies} currencies in {rows} entries)"
+
+
+def _sum(amounts: Iterable[Decimal]) -> Decimal:
+    """Add amounts exactly; a single one stays as it came, digit for digit."""
+    total: Decimal | None = None
+    for amount in amounts:
+        total = amount if total is None else _EXACT.add(total, amount)
+    return Decimal(0) if total is None else total

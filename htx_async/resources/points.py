@@ -1,0 +1,87 @@
+"""
+Points, with which HTX's fees can be paid.
+
+HTX, "Get Point Balance":
+https://www.htx.com/en-us/opend/newApiPages/?id=7ec514e2-7773-11ed-9966-0242ac110003
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+import attrs
+
+from htx_async import inputs
+from htx_async.convert import reader, wire
+from htx_async.resources.reading import Ask
+from htx_async.transport.request import Endpoint, RateLimit
+from htx_async.vocabulary import PointAccountStatus
+
+
+@attrs.frozen
+class PointGroup:
+    """
+    Points that expire together.
+
+    Attributes:
+        group_id: The transaction in which they were bought; 0 for termless points.
+        expiry_date: When they expire, in UTC; `None` for termless points.
+        remain_amt: How many are left.
+    """
+
+    group_id: int = wire("groupId")
+    expiry_date: datetime | None = wire("expiryDate", absent=None)
+    remain_amt: Decimal = wire("remainAmt")
+
+    @property
+    def is_termless(self) -> bool:
+        """Whether these points never expire."""
+        return self.group_id == 0
+
+
+@attrs.frozen
+class PointBalance:
+    """
+    The points of a user.
+
+    Attributes:
+        account_id: The id of the point account.
+        account_status: Whether it can be used.
+        acct_balance: All points together.
+        group_ids: What HTX calls `groupIds`: the groups that the points are in.
+    """
+
+    account_id: int = wire("accountId")
+    account_status: PointAccountStatus = wire("accountStatus")
+    acct_balance: Decimal = wire("acctBalance")
+    group_ids: tuple[PointGroup, ...] = wire("groupIds", absent=(), default=())
+
+
+BALANCE: Final = Endpoint[PointBalance](
+    "/v2/point/account",
+    RateLimit(2, per=1.0),  # "2times/s", HTX's page of it
+    reader(PointBalance),
+)
+
+
+class Points:
+    """The points of a user, or of a sub user."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    async def balance(self, *, sub_uid: int | str | None = None) -> PointBalance:
+        """
+        Return the point balance.
+
+        Args:
+            sub_uid: The UID of a sub user whose points its parent asks for; `None`: one's own.
+
+        Raises:
+            InvalidInputError: *sub_uid* is no whole number.
+            HTXError: What else can go wrong: see `htx_async.errors`.
+        """
+        params = () if sub_uid is None else (("subUid", inputs.identifier(sub_uid, "sub_uid")),)
+        return await self._ask(BALANCE, params=params)

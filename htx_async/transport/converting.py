@@ -1,0 +1,25 @@
+"""Makes the model of an answer, once, however many wait for it."""
+
+from __future__ import annotations
+
+import attrs
+
+from htx_async.errors import DecodeError
+from htx_async.transport.request import Request, Response, Send
+
+
+@attrs.frozen
+class Converting:
+    """The layer above all that is repeated: a `DecodeError` would only come again."""
+
+    send: Send
+
+    async def __call__(self, request: Request) -> Response:
+        """Return the answer with its model."""
+        response = await self.send(request)
+        try:
+            value = request.endpoint.read(response.data)
+        except DecodeError as error:
+            error.endpoint, error.http_status = request.endpoint.name, response.status
+            raise
+        return attrs.evolve(response, value=value)

@@ -1,0 +1,177 @@
+"""
+Opens the envelope that HTX's answers come in: the JSON of `data`, or a typed error.
+
+There are two of them, and the path does not tell which: v1 says `status`, `err-code` and
+`err-msg`, v2 says `code`, `message` and sometimes `success` or `ok`. Refusals come with HTTP 200.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import attrs
+import msgspec
+
+from htx_async.causes import STATUSES, Code, cause_of
+from htx_async.errors import DecodeError, HTXError, RateLimitedError, RefusedError, UnavailableError
+from htx_async.redaction import printable, redacted, secrets_in
+from htx_async.transport.request import Request, Response, Send
+
+_ABSENT = msgspec.UNSET
+_SUCCESS = 200
+_NO_REFUSAL = RefusedError
+"""What a status of success means for the class of an error: nothing."""
+_PAGE = "That is a page of a proxy, a CDN or a login, not HTX's API."
+_HEAD_BYTES = 2000
+_NUMBER = re.compile(r"-?[0-9]{1,9}")
+_IP_SEEN = re.compile(r"(?i)ip address[^:]*:\s*([0-9a-f.:]{3,45})")
+_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
+
+
+class _Envelope(msgspec.Struct):
+    """Both envelopes at once; a futures host writes `err_code`, some v2 answers say `ok`."""
+
+    status: Any = _ABSENT
+    code: Any = _ABSENT
+    success: Any = _ABSENT
+    ok: Any = _ABSENT
+    message: Any = None
+    err_code: Any = msgspec.field(default=None, name="err-code")
+    err_msg: Any = msgspec.field(default=None, name="err-msg")
+    data: msgspec.Raw | msgspec.UnsetType = _ABSENT
+
+
+_decoder = msgspec.json.Decoder(_Envelope)
+
+
+@attrs.frozen
+class Opening:
+    """The layer that tells an answer from a refusal. Whoever is above raises the error."""
+
+    send: Send
+
+    async def __call__(self, request: Request) -> Response:
+        """Return the answer with its `data`, or with the error that it is."""
+        response = await self.send(request)
+        return response if response.error else open_envelope(request.endpoint.name, response)
+
+
+def open_envelope(endpoint: str, response: Response) -> Response:
+    """Return *response* with its `data`, or with the error that it is."""
+    try:
+        envelope = _decoder.decode(response.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return attrs.evolve(response, error=_unreadable(endpoint, response))
+    verdict = _verdict(envelope)
+    if isinstance(verdict, _Refusal):
+        return attrs.evolve(response, error=_refused(endpoint, response, verdict))
+    if not 200 <= response.status < 300:  # noqa: PLR2004 - what RFC 9110 calls successful
+        return attrs.evolve(response, error=_refused(endpoint, response, _Refusal(None, "")))
+    if verdict or isinstance(envelope.data, msgspec.UnsetType):
+        return attrs.evolve(response, error=_malformed(endpoint, response, verdict or "data"))
+    return attrs.evolve(response, data=bytes(envelope.data))
+
+
+@attrs.frozen
+class _Refusal:
+    code: Code
+    text: str
+
+
+def _verdict(said: _Envelope) -> _Refusal | str:
+    """Return the refusal that an envelope is, or where it is malformed; "": neither."""
+    if isinstance(said.status, str):  # v1, and answers that are both: margin balances
+        return "" if said.status == "ok" else _Refusal(_code(said.err_code), _text(said.err_msg))
+    code = _code(said.code)
+    if code is None:
+        return "status" if said.code is _ABSENT else "code"
+    refused = code != _SUCCESS or _is_false(said.success) or _is_false(said.ok)
+    return _Refusal(code, _text(said.message)) if refused else ""
+
+
+def _code(code: object) -> Code:
+    """Return a code as text, or as a number also where HTX wrote the number as text."""
+    if isinstance(code, str):
+        return int(code) if _NUMBER.fullmatch(code) else printable(code, 80)
+    return code if isinstance(code, int) and not isinstance(code, bool) else None
+
+
+def _text(text: object) -> str:
+    return text if isinstance(text, str) else ""
+
+
+def _is_false(flag: object) -> bool:
+    return flag is False or (isinstance(flag, str) and flag.lower() == "false")
+
+
+def _refused(endpoint: str, response: Response, said: _Refusal) -> RefusedError:
+    """Return the refusal by its name, with what to do about it."""
+    kind, transient, hint = _by_status(response.status)
+    cause = cause_of(said.code, said.text)
+    if cause is not None and kind is not RateLimitedError:
+        kind, transient, hint = cause.error, cause.transient, cause.hint
+    message = _clean(said.text, response)
+    if seen := _IP_SEEN.search(message):
+        hint = f"{hint} HTX saw {seen[1]}."
+    return _error(kind, endpoint, response, transient, hint, said.code, message)
+
+
+def _unreadable(endpoint: str, response: Response) -> HTXError:
+    """Return what a body is that is no JSON: a page of somebody else, or a broken answer."""
+    head = _clean(response.body[:_HEAD_BYTES].decode(errors="replace"), response)
+    kind, transient, hint = _by_status(response.status)
+    if head.startswith("<") and kind is not RateLimitedError:
+        transient = transient or kind is _NO_REFUSAL
+        kind, hint = UnavailableError, f"{_PAGE} {hint}"
+    if kind is _NO_REFUSAL:
+        return _malformed(endpoint, response, "", head)
+    return _error(kind, endpoint, response, transient, hint, None, head)
+
+
+def _error(  # noqa: PLR0917 - the columns of the table, and what was said
+    kind: type[RefusedError],
+    endpoint: str,
+    response: Response,
+    transient: bool,  # noqa: FBT001 - a column
+    hint: str,
+    code: Code,
+    message: str,
+) -> RefusedError:
+    words = [str(code)] if code is not None else []
+    if response.status != 200:  # noqa: PLR2004 - then HTTP tells nothing
+        words.insert(0, f"HTTP {response.status}")
+    words += [message] if message else []
+    sentence = ": ".join(words) or "without a reason"
+    return kind(
+        f"HTX refused: {sentence.rstrip('.')}. {hint}".strip(),
+        endpoint=endpoint,
+        transient=transient,
+        code=code,
+        message=message or None,
+        http_status=response.status,
+        retry_after=_retry_after(response),
+    )
+
+
+def _malformed(endpoint: str, response: Response, path: str, head: str = "") -> DecodeError:
+    head = head or _clean(response.body[:_HEAD_BYTES].decode(errors="replace"), response)
+    what = f"`{path}` is missing or malformed" if path else "it is not a JSON object"
+    text = f"the answer cannot be read: {what}. It begins: {head or '(it is empty)'}"
+    return DecodeError(text, path=path, endpoint=endpoint, http_status=response.status)
+
+
+def _by_status(status: int) -> tuple[type[RefusedError], bool, str]:
+    for statuses, kind, transient, hint in STATUSES:
+        if status in statuses:
+            return kind, transient, hint
+    return _NO_REFUSAL, False, ""
+
+
+def _clean(text: str, response: Response) -> str:
+    return printable(redacted(text, secrets_in(response.asked)))
+
+
+def _retry_after(response: Response) -> float | None:
+    given = response.headers.get("retry-after", "").strip()
+    return float(given) if _SECONDS.fullmatch(given) else None

@@ -1,0 +1,101 @@
+"""
+What goes down the layers, and what comes back up.
+
+Every layer is one verb, `Send`: it takes a request, hands it to the next one and returns
+the response. None of them knows its neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from htx_async.errors import HTXError
+from htx_async.options import Options
+from htx_async.transport.flight import Flight
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class RateLimit:
+    """*limit* requests in any *per* seconds."""
+
+    limit: int
+    per: float
+
+
+@attrs.frozen
+class Endpoint(Generic[T]):
+    """
+    One read of HTX's API.
+
+    Attributes:
+        path: As HTX's pages write it, with `{...}` where a value goes.
+        limit: What HTX allows one user at this endpoint, whatever the parameters.
+        read: Makes the model from the JSON of `data`; raises `DecodeError`.
+        signed: Whether HTX wants to know who asks.
+    """
+
+    path: str
+    limit: RateLimit
+    read: Callable[[bytes], T] = attrs.field(repr=False, eq=False)
+    method: str = "GET"
+    signed: bool = True
+
+    @property
+    def name(self) -> str:
+        """Method and path, as HTX's pages write it."""
+        return f"{self.method} {self.path}"
+
+
+@attrs.frozen
+class Request:
+    """
+    One read, on its way down.
+
+    Attributes:
+        path: What is sent: percent-encoded, values filled in.
+        params: What the query says besides the authentication, not yet encoded.
+        flight: Who waits for it.
+        query: What is sent after the `?`. Signed it is a secret.
+    """
+
+    endpoint: Endpoint[Any]
+    path: str
+    params: tuple[tuple[str, str], ...] = ()
+    options: Options = Options()
+    flight: Flight = attrs.field(factory=Flight, eq=False, repr=False)
+    query: str = attrs.field(default="", repr=False)
+
+
+@attrs.frozen
+class Response:
+    """
+    One answer, on its way up.
+
+    Attributes:
+        headers: Names in lower case.
+        began: When its first byte was here, in monotonic seconds.
+        asked: The query that was sent: what an answer may echo, and nobody may see.
+        data: The JSON of `data`, once the envelope is open.
+        error: Why HTX refused, or why the answer makes no sense.
+        value: The model, once it is made.
+    """
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+    began: float = -math.inf
+    asked: str = attrs.field(default="", repr=False)
+    data: bytes = attrs.field(default=b"", repr=False)
+    error: HTXError | None = None
+    value: Any = attrs.field(default=None, repr=False)
+
+
+Send = Callable[[Request], Awaitable[Response]]
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
