@@ -78,7 +78,8 @@ CAUSES: tuple[Cause, ...] = (
     Cause(("rate-too-many-requests", "base-request-exceed-frequency-limit",
            "too-many-requests", "too-many-request", "frequent-invoke"), "",
           RateLimitedError, _PASSES, _WAIT, "[sdk] ccxt; [doc]"),
-    Cause(("bad-request",), "429 too many request", RateLimitedError, _PASSES, _WAIT, "[sdk] HTX.Net"),
+    Cause(("bad-request",), "429 too many request", RateLimitedError, _PASSES, _WAIT,
+          "[sdk] HTX.Net"),
     Cause(("invalid-parameter",), "request limit", RateLimitedError, _PASSES, _WAIT, "[sdk] ccxt"),
     Cause((1006, 40403, 510), "", RateLimitedError, _PASSES, _WAIT, "[doc]; [sdk] HTX.Net"),
 

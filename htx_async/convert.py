@@ -18,11 +18,10 @@ from typing import Any, TypeVar, get_args
 import attrs
 import cattrs
 import msgspec
-from cattrs.gen import make_dict_structure_fn, override
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from htx_async.errors import DecodeError
 from htx_async.inputs import MAX_DIGITS
-from htx_async.redaction import printable
 from htx_async.vocabulary import Word
 
 T = TypeVar("T")
@@ -105,16 +104,20 @@ def reader(model: type[T] | Any) -> Callable[[bytes], T]:
         try:
             return _converter.structure(_decoder.decode(data), model)  # type: ignore[no-any-return]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            path, wanted, shown = "data", "is no JSON", data[:_MAX_AMOUNT].decode(errors="replace")
+            path, wanted = "data", "is no JSON"
         except (cattrs.BaseValidationError, _WrongError) as error:
             path, wanted = _first_fault(error, "data")
-            shown = ""
-        # Raised out here: no error of a lower layer is chained.
-        tail = f". It begins: {printable(shown)}" if shown else ""
-        msg = f"the answer cannot be read: {path} {wanted}{tail}"
+        # Raised out here: no error of a lower layer is chained. Nothing of `data` is shown: it
+        # may echo the request, and who asked is not known here.
+        msg = f"the answer cannot be read: {path} {wanted}"
         raise DecodeError(msg, path=path)
 
     return read
+
+
+def plain(model: Any) -> Any:
+    """Return *model* as JSON knows it: amounts as text without exponent, moments as ISO 8601."""
+    return _converter.unstructure(model)
 
 
 def _first_fault(error: BaseException, path: str) -> tuple[str, str]:
@@ -160,7 +163,7 @@ def _lenient(field: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
         try:
             return _converter.structure(value, kind)
         except (cattrs.BaseValidationError, _WrongError):
-            if isinstance(value, list):
+            if isinstance(value, list) and _is_tuple(field.type):
                 raise
             return field.metadata[_ABSENT]
 
@@ -187,6 +190,13 @@ def _make() -> cattrs.Converter:
     converter.register_structure_hook_func(_is_word, lambda value, kind: kind(text(value)))
     converter.register_structure_hook_factory(attrs.has, _structure_attrs)
     converter.register_structure_hook_factory(_is_tuple, _structure_tuple)
+    # The balance is a mapping too, and would be taken for one.
+    converter.register_unstructure_hook_factory(
+        attrs.has, lambda model: make_dict_unstructure_fn(model, converter)
+    )
+    converter.register_unstructure_hook(Decimal, "{:f}".format)
+    converter.register_unstructure_hook(datetime, datetime.isoformat)
+    converter.register_unstructure_hook(Word, str.__str__)
     return converter
 
 

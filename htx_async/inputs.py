@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import operator
+import sys
 from typing import TypeGuard
 from urllib.parse import urlsplit
 
@@ -47,7 +47,7 @@ def _digits(value: object) -> str | None:
 def seconds(value: object, name: str) -> float:
     """Return a positive, finite number of seconds."""
     if not _is_number(value) or not value > 0:
-        msg = f"{name} must be a positive number of seconds: got {value!r:.40}"
+        msg = f"{name} must be a positive number of seconds: got {_shown(value)}"
         raise InvalidInputError(msg)
     return value
 
@@ -55,13 +55,21 @@ def seconds(value: object, name: str) -> float:
 def at_least(value: object, least: int, name: str) -> int:
     """Return a whole number that is *least* or more."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        msg = f"{name} must be a whole number, {least} or more: got {value!r:.40}"
+        msg = f"{name} must be a whole number, {least} or more: got {_shown(value)}"
         raise InvalidInputError(msg)
     return value
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -sys.float_info.max <= value <= sys.float_info.max  # no NaN either
+
+
+def _shown(value: object) -> str:
+    # `repr` refuses very long numbers.
+    too_long = isinstance(value, int) and abs(value) >= 10**MAX_DIGITS
+    return "a number of many digits" if too_long else f"{value!r:.40}"
 
 
 def fault_in_key(key: object, name: str) -> str | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
 
 HIDDEN = "[hidden]"
 HEAD = 200
 """Characters kept of a body that could not be read: enough to know a page by."""
 
-_AUTH_PARAMETER = re.compile(r"(?i)\b(AccessKeyId|Signature)(\"?\s*[=:]\s*\"?)[^\s&\"'<>]+")
+_AUTH_PARAMETER = re.compile(
+    r"(?i)(AccessKeyId|Signature)(\"?\s*(?:[=:]|%(?:25)*3D)\s*\"?)[^\s&\"'<>]+"
+)
 _SHOWN, _LONG_ENOUGH = 4, 16
 
 
@@ -27,14 +29,21 @@ def printable(text: str, limit: int = HEAD) -> str:
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return *text* without the *secrets*, as they are or percent-encoded, and auth parameters."""
-    for secret in secrets:
-        for form in {secret, quote(secret, safe="")} - {""}:
-            text = text.replace(form, HIDDEN)
+    """Return *text* without the *secrets*, however they are encoded, and auth parameters."""
+    for secret in filter(None, secrets):
+        text = re.sub("".join(map(_in_any_form, secret)), HIDDEN, text)
     return _AUTH_PARAMETER.sub(rf"\1\2{HIDDEN}", text)
+
+
+def _in_any_form(char: str) -> str:
+    """Return a pattern of *char* as it is, and as URLs (nested ones too), JSON or HTML have it."""
+    if char.isalnum():
+        return char
+    code = f"{ord(char):x}"
+    return rf"(?:\\?{re.escape(char)}|(?i:%(?:25)*{code}|\\u00{code}|&\#x{code};)|&\#{ord(char)};)"
 
 
 def secrets_in(query: str) -> tuple[str, ...]:
     """Return what a signed *query* says that nobody else may see."""
     said = parse_qs(query)
-    return tuple(said.get("AccessKeyId", ()) + said.get("Signature", ()))  # type: ignore[operator]
+    return (*said.get("AccessKeyId", ()), *said.get("Signature", ()))

@@ -84,9 +84,9 @@ class BalanceType(Word):
     FROZEN = _Known("frozen")
     """Held by open orders."""
     LOAN = _Known("loan")
-    """Negative: to be repaid."""
+    """An amount below zero, to be repaid."""
     INTEREST = _Known("interest")
-    """Negative: to be repaid."""
+    """An amount below zero, to be repaid."""
     LOCK = _Known("lock")
     BANK = _Known("bank")
     CREDIT_REPAY = _Known("credit-repay")

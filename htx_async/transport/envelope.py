@@ -15,16 +15,18 @@ import msgspec
 
 from htx_async.causes import STATUSES, Code, cause_of
 from htx_async.errors import DecodeError, HTXError, RateLimitedError, RefusedError, UnavailableError
-from htx_async.redaction import printable, redacted, secrets_in
+from htx_async.redaction import HEAD, printable, redacted, secrets_in
 from htx_async.transport.request import Request, Response, Send
 
 _ABSENT = msgspec.UNSET
 _SUCCESS = 200
-_NO_REFUSAL = RefusedError
-"""What a status of success means for the class of an error: nothing."""
+_SUCCESSFUL = range(200, 300)
+"""What RFC 9110 calls successful: such a status tells nothing of a refusal."""
 _PAGE = "That is a page of a proxy, a CDN or a login, not HTX's API."
 _HEAD_BYTES = 2000
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
+_TOO_LARGE = 10**9
+_CODE_LENGTH = 80
 _IP_SEEN = re.compile(r"(?i)ip address[^:]*:\s*([0-9a-f.:]{3,45})")
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 
@@ -39,6 +41,8 @@ class _Envelope(msgspec.Struct):
     message: Any = None
     err_code: Any = msgspec.field(default=None, name="err-code")
     err_msg: Any = msgspec.field(default=None, name="err-msg")
+    futures_code: Any = msgspec.field(default=None, name="err_code")
+    futures_msg: Any = msgspec.field(default=None, name="err_msg")
     data: msgspec.Raw | msgspec.UnsetType = _ABSENT
 
 
@@ -66,7 +70,7 @@ def open_envelope(endpoint: str, response: Response) -> Response:
     verdict = _verdict(envelope)
     if isinstance(verdict, _Refusal):
         return attrs.evolve(response, error=_refused(endpoint, response, verdict))
-    if not 200 <= response.status < 300:  # noqa: PLR2004 - what RFC 9110 calls successful
+    if response.status not in _SUCCESSFUL:
         return attrs.evolve(response, error=_refused(endpoint, response, _Refusal(None, "")))
     if verdict or isinstance(envelope.data, msgspec.UnsetType):
         return attrs.evolve(response, error=_malformed(endpoint, response, verdict or "data"))
@@ -82,7 +86,10 @@ class _Refusal:
 def _verdict(said: _Envelope) -> _Refusal | str:
     """Return the refusal that an envelope is, or where it is malformed; "": neither."""
     if isinstance(said.status, str):  # v1, and answers that are both: margin balances
-        return "" if said.status == "ok" else _Refusal(_code(said.err_code), _text(said.err_msg))
+        if said.status == "ok":
+            return ""
+        code = _code(said.err_code) or _code(said.futures_code) or _code(said.code)
+        return _Refusal(code, _text(said.err_msg or said.futures_msg or said.message))
     code = _code(said.code)
     if code is None:
         return "status" if said.code is _ABSENT else "code"
@@ -93,8 +100,10 @@ def _verdict(said: _Envelope) -> _Refusal | str:
 def _code(code: object) -> Code:
     """Return a code as text, or as a number also where HTX wrote the number as text."""
     if isinstance(code, str):
-        return int(code) if _NUMBER.fullmatch(code) else printable(code, 80)
-    return code if isinstance(code, int) and not isinstance(code, bool) else None
+        return int(code) if _NUMBER.fullmatch(code) else code
+    if isinstance(code, int) and not isinstance(code, bool) and abs(code) < _TOO_LARGE:
+        return code
+    return None
 
 
 def _text(text: object) -> str:
@@ -111,20 +120,21 @@ def _refused(endpoint: str, response: Response, said: _Refusal) -> RefusedError:
     cause = cause_of(said.code, said.text)
     if cause is not None and kind is not RateLimitedError:
         kind, transient, hint = cause.error, cause.transient, cause.hint
+    code = _clean(said.code, response, _CODE_LENGTH) if isinstance(said.code, str) else said.code
     message = _clean(said.text, response)
     if seen := _IP_SEEN.search(message):
         hint = f"{hint} HTX saw {seen[1]}."
-    return _error(kind, endpoint, response, transient, hint, said.code, message)
+    return _error(kind, endpoint, response, transient, hint, code, message)
 
 
 def _unreadable(endpoint: str, response: Response) -> HTXError:
     """Return what a body is that is no JSON: a page of somebody else, or a broken answer."""
     head = _clean(response.body[:_HEAD_BYTES].decode(errors="replace"), response)
     kind, transient, hint = _by_status(response.status)
+    successful = response.status in _SUCCESSFUL
     if head.startswith("<") and kind is not RateLimitedError:
-        transient = transient or kind is _NO_REFUSAL
-        kind, hint = UnavailableError, f"{_PAGE} {hint}"
-    if kind is _NO_REFUSAL:
+        kind, transient, hint = UnavailableError, transient or successful, f"{_PAGE} {hint}"
+    elif successful:
         return _malformed(endpoint, response, "", head)
     return _error(kind, endpoint, response, transient, hint, None, head)
 
@@ -165,11 +175,11 @@ def _by_status(status: int) -> tuple[type[RefusedError], bool, str]:
     for statuses, kind, transient, hint in STATUSES:
         if status in statuses:
             return kind, transient, hint
-    return _NO_REFUSAL, False, ""
+    return RefusedError, False, ""
 
 
-def _clean(text: str, response: Response) -> str:
-    return printable(redacted(text, secrets_in(response.asked)))
+def _clean(text: str, response: Response, limit: int = HEAD) -> str:
+    return printable(redacted(text, secrets_in(response.asked)), limit)
 
 
 def _retry_after(response: Response) -> float | None:

@@ -97,7 +97,7 @@ class HTTP:
             async with self._clock.timeout(seconds):
                 return await self._read(request, seconds)
         except Exception as error:  # noqa: BLE001 - whatever a transport raises is told
-            return _told(error, request)
+            return _told(error, request, self._origin)
 
     async def _read(self, request: Request, seconds: float | None) -> Response | HTXError:
         transport = self._transport or await self._open()
@@ -185,14 +185,14 @@ def _chunks(answer: httpx.Response) -> AsyncIterator[bytes]:
     return aiter(stream)
 
 
-def _told(error: Exception, request: Request) -> HTXError:
+def _told(error: Exception, request: Request, origin: Origin) -> HTXError:
     """Return what *error*, of httpx or of a foreign transport, means. It is not chained."""
     endpoint = request.endpoint.name
     if isinstance(error, TimeoutError):
         return NoAnswerError("no whole answer in time", endpoint=endpoint)
     kind = NotSentError if isinstance(error, _NOT_SENT) else NoAnswerError
-    text = "no connection to HTX" if kind is NotSentError else "the connection broke off"
+    what = "no connection to" if kind is NotSentError else "the connection broke off to"
     name = f"{type(error).__module__.partition('.')[0]}.{type(error).__qualname__}"
-    told = kind(f"{text} ({name})", endpoint=endpoint)
+    told = kind(f"{what} {origin} ({name})", endpoint=endpoint)
     told.add_note(f"{name}: {printable(redacted(str(error), secrets_in(request.query)))}")
     return told

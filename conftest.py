@@ -1,0 +1,65 @@
+"""Runs every code block of the README and the docs against a sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+from sybil import Example, Sybil
+from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
+
+from htx_async.sandbox import Sandbox
+
+
+class ShellBlockParser(CodeBlockParser):
+    """Runs the lines of a shell block that call the command; CI runs the README's set-up."""
+
+    language = "sh"
+
+    def evaluate(self, example: Example) -> None:
+        for line in example.parsed.splitlines():
+            if line.startswith("htx-async "):
+                command = [sys.executable, "-m", "htx_async", *shlex.split(line)[1:]]
+                subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - ours
+
+
+@pytest.fixture(scope="session")
+def served_sandbox() -> Iterator[str]:
+    """Serve a sandbox from another thread, for programs that run a loop of their own."""
+    started: list[str] = []
+    ready, loop = threading.Event(), asyncio.new_event_loop()
+    over = asyncio.Event()
+
+    async def serve() -> None:
+        async with Sandbox().serve() as base_url:
+            started.append(base_url)
+            ready.set()
+            await over.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    assert ready.wait(10)
+    yield started[0]
+    loop.call_soon_threadsafe(over.set)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def keys_of_the_sandbox(served_sandbox: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `HTXClient.from_env()` and the command ask the sandbox."""
+    monkeypatch.setenv("HTX_ACCESS_KEY", "access-key")
+    monkeypatch.setenv("HTX_SECRET_KEY", "secret-key")
+    monkeypatch.setenv("HTX_BASE_URL", served_sandbox)
+
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser(), ShellBlockParser()],
+    patterns=["README.md", "docs/*.md"],
+    fixtures=["keys_of_the_sandbox"],
+).pytest()

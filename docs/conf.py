@@ -1,0 +1,25 @@
+"""Sphinx."""
+
+from importlib import metadata
+
+project = "htx_async"
+author = "The htx_async developers"
+copyright = "2026, the htx_async developers"  # noqa: A001 - Sphinx's name for it
+release = metadata.version("htx-async")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "conftest.py"]
+html_theme = "furo"
+html_title = "htx_async"
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+nitpick_ignore_regex = [
+    # Types that have no page: other packages', and our own inner ones.
+    (r"py:.*", r"(httpx|asyncio|attrs|decimal|datetime|collections|contextlib)\..*"),
+    (r"py:.*", r"htx_async\.(options|transport|resources|convert|vocabulary|errors\.Fa)\.?.*"),
+    (r"py:class", r"(Decimal|Budget|Mapping|T|Ask|Fate|Unpack|Facts|RateLimit)"),
+]

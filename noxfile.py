@@ -1,0 +1,74 @@
+"""What keeps the project honest: `nox` runs the gates, `nox -l` lists all sessions."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "typing", "coverage", "docs", "lowest"]
+nox.options.error_on_missing_interpreters = False
+
+PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYTHONS = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and likely mistakes."""
+    session.install("ruff")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Types, by two checkers; and that users of the package get all of them."""
+    session.install("-e", ".[test,docs]", "mypy", "nox", "pyright")
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--ignoreexternal", "--verifytypes", "htx_async")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """All tests, on every supported Python."""
+    session.install("-e", ".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """All tests, with every branch of the package taken."""
+    session.install("-e", ".[test]", "coverage[toml]")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "-q")
+    session.run("coverage", "report", "--fail-under=100")
+
+
+@nox.session(python="3.11")
+def lowest(session: nox.Session) -> None:
+    """All tests, with the oldest versions that we say are enough."""
+    extras = PROJECT["optional-dependencies"]
+    wanted = PROJECT["dependencies"] + extras["sandbox"] + extras["cli"]
+    floors = [spec.replace(">=", "==") for spec in wanted if ">=" in spec]
+    session.install("-e", ".[test]", *floors)
+    session.run("pytest", "-q", *session.posargs)
+
+
+@nox.session
+def beside_ccxt(session: nox.Session) -> None:
+    """Installs beside ccxt, which pins some of the same packages."""
+    session.install("-e", ".[test]", "ccxt")
+    session.run("pip", "check")
+    session.run("pytest", "-q", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The pages, in docs/_build/html; a warning is an error."""
+    session.install("-e", ".[docs]")
+    session.run("sphinx-build", "-W", "-n", "-q", "-b", "html", "docs", "docs/_build/html")
