@@ -116,8 +116,10 @@ class HTXClient:
         What has left is waited for, at most 5 s. Who still waits for a token gets
         `ClientClosedError`. A transport that was passed in stays open.
         """
-        await self._sharing.aclose()
-        await self._http.aclose()
+        try:
+            await self._sharing.aclose()
+        finally:
+            await self._http.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -87,24 +88,29 @@ class Sharing:
     async def aclose(self) -> None:
         """Refuse new reads, end those that still wait, let what has left arrive for `GRACE`."""
         self._closed = True
-        for flight in tuple(self._flights):
+        flights = tuple(self._flights)
+        tasks = [flight.task for flight in flights if flight.task is not None]
+        for flight in flights:
             if not flight.out:
                 flight.land(ClientClosedError("the client was closed before this read could leave"))
                 flight.cancel_unless_out()
-        tasks = [flight.task for flight in self._flights if flight.task is not None]
-        if tasks:
-            await self._see_off(tasks)
-
-    async def _see_off(self, tasks: list[asyncio.Task[None]]) -> None:
         try:
-            async with self._clock.timeout(GRACE):
-                await asyncio.gather(*map(asyncio.shield, tasks), return_exceptions=True)
+            if tasks:
+                async with self._clock.timeout(GRACE):
+                    await asyncio.wait(tasks)
         except TimeoutError:
             pass
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _end(flights, tasks)
+
+
+async def _end(flights: Iterable[Flight], tasks: Iterable[asyncio.Task[None]]) -> None:
+    text = "the client was closed while this read was on its way"
+    for flight in flights:
+        flight.land(ClientClosedError(text, fate="unknown"))
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _deadline_exceeded(request: Request, flight: Flight) -> DeadlineExceededError:

@@ -1,0 +1,375 @@
+"""The client as its users see it: the contract, its life, and its bad input."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from decimal import Decimal
+from itertools import cycle
+
+import httpx
+import pytest
+
+from htx_async import (
+    UNLIMITED,
+    Account,
+    AccountNotFoundError,
+    ClientClosedError,
+    Credentials,
+    DeadlineExceededError,
+    HTXClient,
+    InvalidInputError,
+    SignatureError,
+)
+from htx_async.sandbox import Sandbox
+from tests.virtual import VirtualClock, run
+
+KEYS = Credentials("access-key", "secret-key")
+
+
+class Hanging(httpx.AsyncBaseTransport):
+    """Answers nothing until it is told to; counts what comes in and out."""
+
+    def __init__(self) -> None:
+        self.answer = asyncio.Event()
+        self.began = 0
+        self.ended = 0
+        self.closed = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        del request
+        self.began += 1
+        try:
+            await self.answer.wait()
+        finally:
+            self.ended += 1
+        return httpx.Response(200, json={"status": "ok", "data": []})
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def sandbox() -> Sandbox:
+    """An HTX with the default world."""
+    return Sandbox()
+
+
+@pytest.fixture
+def transport(sandbox: Sandbox) -> httpx.ASGITransport:
+    """The way into that HTX without a socket."""
+    return httpx.ASGITransport(app=sandbox)
+
+
+async def test_the_example_of_the_contract(transport: httpx.ASGITransport) -> None:
+    """Accounts, a balance and points come as the contract says."""
+    async with HTXClient(Credentials("access-key", "secret-key"), transport=transport) as htx:
+        accounts = await htx.accounts.list()
+        balance = await htx.accounts.balance(1000001)
+        points = await htx.points.balance()
+
+    assert all(isinstance(account, Account) for account in accounts)
+    assert accounts[0].type == "point"
+    assert balance["usdt"].trade == Decimal("91.850043797676510303")
+    assert balance["usdt"].total == Decimal("97.010043797676510318")
+    assert sum(group.remain_amt for group in points.group_ids) == points.acct_balance
+    assert [group.expiry_date is None for group in points.group_ids].count(True) == 1
+
+
+@pytest.mark.slow
+async def test_the_example_over_a_socket() -> None:
+    """The same with nothing but a `base_url` added."""
+    async with Sandbox().serve() as base_url:
+        async with HTXClient(Credentials("access-key", "secret-key"), base_url=base_url) as htx:
+            balance = await htx.accounts.balance(1000001)
+    assert balance["usdt"].trade == Decimal("91.850043797676510303")
+
+
+async def test_a_balance_takes_a_number_its_digits_or_an_account(
+    transport: httpx.ASGITransport,
+) -> None:
+    """All three ask for the same."""
+    async with HTXClient(KEYS, transport=transport) as htx:
+        spot = await htx.accounts.find("spot")
+        balances = [await htx.accounts.balance(given) for given in (1000001, "1000001", spot)]
+    assert balances[0] == balances[1] == balances[2]
+
+
+async def test_a_sub_user_has_points_of_its_own(
+    sandbox: Sandbox, transport: httpx.ASGITransport
+) -> None:
+    """The parent asks for them by UID."""
+    sub_uid = sandbox.users[1].uid
+    async with HTXClient(KEYS, transport=transport) as htx:
+        assert await htx.points.balance(sub_uid=sub_uid) != await htx.points.balance()
+
+
+async def test_find_remembers_the_list(sandbox: Sandbox, transport: httpx.ASGITransport) -> None:
+    """Two finds cost one read; a miss reads once more, and then says what there is."""
+    async with HTXClient(KEYS, transport=transport) as htx:
+        await htx.accounts.find("spot")
+        await htx.accounts.find("margin")
+        assert len(sandbox.arrivals) == 1
+        with pytest.raises(AccountNotFoundError, match=r"1000001 \(spot\)"):
+            await htx.accounts.find("etf")
+        assert len(sandbox.arrivals) == 2
+
+
+@pytest.mark.parametrize(
+    "given", [True, -1, 1.0, None, "", " 1", "1 ", "1/2", "1?x", "+1", "-1", "١", "1e3", b"1", []]
+)
+async def test_bad_ids_are_told_before_anything_is_sent(
+    given: object, sandbox: Sandbox, transport: httpx.ASGITransport
+) -> None:
+    """One sentence, and no request."""
+    async with HTXClient(KEYS, transport=transport) as htx:
+        with pytest.raises(InvalidInputError, match="account must be"):
+            await htx.accounts.balance(given)  # type: ignore[arg-type]
+        if given is not None:
+            with pytest.raises(InvalidInputError, match="sub_uid must be"):
+                await htx.points.balance(sub_uid=given)  # type: ignore[arg-type]
+    assert not sandbox.arrivals
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("timeout", 0),
+        ("timeout", -1.0),
+        ("timeout", float("nan")),
+        ("timeout", float("inf")),
+        ("timeout", None),
+        ("timeout", True),
+        ("max_connections", 0),
+        ("max_connections", 1.5),
+        ("max_body", 0),
+        ("base_url", "http://api.huobi.pro"),
+        ("base_url", "https://api.huobi.pro/v1"),
+        ("base_url", "https://user:pass@api.huobi.pro"),
+        ("base_url", "https://api.huobi.pro?x=1"),
+    ],
+)
+def test_bad_options_are_told_at_once(option: str, value: object) -> None:
+    """A client is not made with what cannot be right."""
+    with pytest.raises(InvalidInputError, match=option):
+        HTXClient(KEYS, **{option: value})  # type: ignore[arg-type]
+
+
+def test_credentials_must_be_credentials() -> None:
+    """A plain text where credentials go is told, and not shown."""
+    with pytest.raises(InvalidInputError, match="not str") as caught:
+        HTXClient("secret-key")  # type: ignore[arg-type]
+    assert "secret-key" not in str(caught.value)
+
+
+async def test_a_closed_client_says_so(transport: httpx.ASGITransport) -> None:
+    """Use after closing is an error; closing twice is none."""
+    htx = HTXClient(KEYS, transport=transport)
+    await htx.aclose()
+    await htx.aclose()
+    with pytest.raises(ClientClosedError, match="closed"):
+        await htx.accounts.list()
+
+
+def test_a_second_loop_is_told(transport: httpx.ASGITransport) -> None:
+    """One client serves one event loop."""
+    htx = HTXClient(KEYS, transport=transport)
+
+    async def use() -> None:
+        await htx.accounts.list()
+
+    asyncio.run(use())
+    with pytest.raises(ClientClosedError, match="another event loop"):
+        asyncio.run(use())
+
+
+async def test_a_transport_that_was_passed_in_stays_open() -> None:
+    """Closing the client does not close what it did not make."""
+    transport = Hanging()
+    transport.answer.set()
+    async with HTXClient(KEYS, transport=transport) as htx:
+        await htx.accounts.list()
+    assert not transport.closed
+
+
+def test_closing_ends_who_waits_and_waits_for_who_has_left() -> None:
+    """A read without a token gets `ClientClosedError`; one that is out gets its answer."""
+
+    async def main() -> None:
+        transport = Hanging()
+        htx = HTXClient(KEYS, transport=transport, clock=VirtualClock())
+        reads = [asyncio.create_task(htx.points.balance(sub_uid=uid)) for uid in (1, 2, 3)]
+        await asyncio.sleep(0.1)
+        assert transport.began == 2
+        asyncio.get_running_loop().call_later(3.0, transport.answer.set)
+        await htx.aclose()
+        assert reads[0].done()
+        outcomes = await asyncio.gather(*reads, return_exceptions=True)
+        assert [type(outcome).__name__ for outcome in outcomes] == [
+            "DecodeError",  # it was answered: with a list where points should be
+            "DecodeError",
+            "ClientClosedError",
+        ]
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(main())
+
+
+def test_closing_waits_five_seconds_at_most() -> None:
+    """What does not come back in time is cut off, and its caller told."""
+
+    async def main() -> float:
+        transport = Hanging()
+        htx = HTXClient(KEYS, transport=transport, clock=VirtualClock())
+        read = asyncio.create_task(htx.accounts.list())
+        await asyncio.sleep(1.0)
+        await htx.aclose()
+        with pytest.raises(ClientClosedError) as caught:
+            await read
+        assert caught.value.fate == "unknown"
+        assert transport.ended == 1
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) == pytest.approx(6.0)
+
+
+def test_timeout_bounds_the_whole_call() -> None:
+    """The caller is free at its deadline, and learns what became of the request."""
+
+    async def main() -> None:
+        transport = Hanging()
+        clock = VirtualClock()
+        async with HTXClient(KEYS, transport=transport, timeout=2.0, clock=clock) as htx:
+            reads = [asyncio.create_task(htx.points.balance(sub_uid=uid)) for uid in (1, 2, 3)]
+            outcomes = await asyncio.gather(*reads, return_exceptions=True)
+            assert clock.monotonic() == pytest.approx(2.0)
+            assert all(isinstance(outcome, DeadlineExceededError) for outcome in outcomes)
+            fates = [getattr(outcome, "fate", "") for outcome in outcomes]
+            assert fates == ["unknown", "unknown", "not_sent"]
+            assert all(isinstance(outcome, TimeoutError) for outcome in outcomes)
+            await asyncio.sleep(0)
+            assert transport.ended == 2
+
+    run(main())
+
+
+def test_a_cancelled_call_leaves_what_is_out_to_end_by_itself() -> None:
+    """Cancellation frees the caller at once, and does not reach the transport."""
+
+    async def main() -> None:
+        transport = Hanging()
+        async with HTXClient(KEYS, transport=transport, clock=VirtualClock()) as htx:
+            read = asyncio.create_task(htx.accounts.list())
+            await asyncio.sleep(1.0)
+            read.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await read
+            assert (transport.began, transport.ended) == (1, 0)
+            transport.answer.set()
+            await asyncio.sleep(0.1)
+            assert transport.ended == 1
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(main())
+
+
+def test_an_abandoned_read_ends_with_its_timeout() -> None:
+    """Nobody waits, nothing answers: it is over `timeout` seconds after the call began."""
+
+    async def main() -> float:
+        transport = Hanging()
+        clock = VirtualClock()
+        async with HTXClient(KEYS, transport=transport, timeout=7.0, clock=clock) as htx:
+            read = asyncio.create_task(htx.accounts.list())
+            await asyncio.sleep(1.0)
+            read.cancel()
+            await asyncio.sleep(5.9)
+            assert transport.ended == 0
+            await asyncio.sleep(0.2)
+            assert transport.ended == 1
+        return clock.monotonic()
+
+    assert run(main()) == pytest.approx(7.1)
+
+
+def test_five_hundred_balances_at_once() -> None:
+    """All return within 11.1 s, none is refused: four windows of 2 s, and little more."""
+
+    async def main() -> float:
+        clock = VirtualClock()
+        sandbox = Sandbox(accounts=500, clock=clock)
+        inner = httpx.ASGITransport(app=sandbox)
+        delays = cycle([0.005, 0.08, 0.03, 0.012])
+
+        class Network(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                await asyncio.sleep(next(delays))
+                answer = await inner.handle_async_request(request)
+                await asyncio.sleep(next(delays))
+                return answer
+
+        async with HTXClient(KEYS, transport=Network(), clock=clock) as htx:
+            balances = await asyncio.gather(*map(htx.accounts.balance, sandbox.account_ids))
+        assert sorted(balance.id for balance in balances) == sorted(sandbox.account_ids)
+        assert sandbox.rate_limited == 0
+        return clock.monotonic()
+
+    assert run(main()) < 11.1
+
+
+async def test_unlimited_does_not_wait(sandbox: Sandbox) -> None:
+    """Against a server that does not count, calls go at once."""
+    transport = httpx.ASGITransport(app=Sandbox(limits=False))
+    async with HTXClient(KEYS, transport=transport, budget=UNLIMITED) as htx:
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(htx.points.balance() for _ in range(50)))
+
+
+async def test_a_wrong_secret_is_a_signature_error(transport: httpx.ASGITransport) -> None:
+    """The error says what to look at."""
+    async with HTXClient(Credentials("access-key", "wrong"), transport=transport) as htx:
+        with pytest.raises(SignatureError, match="secret key belongs to this access key") as caught:
+            await htx.accounts.list()
+    assert caught.value.code == "api-signature-not-valid"
+    assert caught.value.fate == "answered"
+
+
+async def test_from_env(
+    monkeypatch: pytest.MonkeyPatch, transport: httpx.ASGITransport, sandbox: Sandbox
+) -> None:
+    """Keys and address come from the environment; options go before it."""
+    monkeypatch.setenv("HTX_ACCESS_KEY", "access-key")
+    monkeypatch.setenv("HTX_SECRET_KEY", "secret-key")
+    monkeypatch.setenv("HTX_BASE_URL", "https://api-aws.huobi.pro")
+    async with HTXClient.from_env(transport=transport) as htx:
+        await htx.accounts.list()
+        assert "https://api-aws.huobi.pro" in repr(htx)
+    assert sandbox.arrivals[0].status == 200
+    assert "api.huobi.pro'" in repr(HTXClient.from_env(base_url="https://api.huobi.pro"))
+
+
+def test_from_env_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable is named."""
+    monkeypatch.setenv("HTX_ACCESS_KEY", "access-key")
+    monkeypatch.delenv("HTX_SECRET_KEY", raising=False)
+    with pytest.raises(InvalidInputError, match="set HTX_SECRET_KEY"):
+        HTXClient.from_env()
+
+
+def test_the_options_of_the_contract() -> None:
+    """Names and defaults are fixed."""
+    options = {
+        name: parameter.default
+        for name, parameter in inspect.signature(HTXClient.__init__).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    assert options == {
+        "base_url": "https://api.huobi.pro",
+        "timeout": 30.0,
+        "budget": None,
+        "transport": None,
+        "max_connections": 20,
+        "max_body": 16 * 2**20,
+        "clock": None,
+    }
