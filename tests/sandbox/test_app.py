@@ -253,10 +253,12 @@ async def test_arrivals_are_remembered_without_secrets(
     await http.get(TIMESTAMP, headers={"content-length": "5"})
     inexistent = "account-get-balance-account-inexistent-error"
     assert list(sandbox.arrivals) == [
-        Arrival(50.0, "GET", f"{ACCOUNTS}/7/balance", balance, 1000, 200, inexistent, False),
-        Arrival(51.5, "GET", POINTS, POINTS, None, 200, 1003, False),
-        Arrival(51.5, "GET", "/nowhere", None, None, 405, "method-not-allowed", False),
-        Arrival(51.5, "GET", TIMESTAMP, TIMESTAMP, None, 403, None, False),
+        Arrival(
+            50.0, "GET", f"{ACCOUNTS}/7/balance", balance, 1000, 200, inexistent, rate_limited=False
+        ),
+        Arrival(51.5, "GET", POINTS, POINTS, None, 200, 1003, rate_limited=False),
+        Arrival(51.5, "GET", "/nowhere", None, None, 405, "method-not-allowed", rate_limited=False),
+        Arrival(51.5, "GET", TIMESTAMP, TIMESTAMP, None, 403, None, rate_limited=False),
     ]
     assert sandbox.arrivals.maxlen == ARRIVALS_KEPT
 
@@ -272,7 +274,7 @@ async def test_arrivals_tell_refusals_for_excess(sandbox: Sandbox) -> None:
     assert (await ask(sandbox, POINTS))["code"] == 200
 
 
-async def test_a_large_balance_is_zipped(http: httpx.AsyncClient) -> None:
+async def test_a_large_balance_is_zipped() -> None:
     """3,000 rows of it, for a client that accepts gzip, and plain for others."""
     async with client(Sandbox(currencies=1500, clock=HandClock())) as http:
         path = f"{ACCOUNTS}/1000001/balance"

@@ -79,6 +79,16 @@ async def test_it_ends_at_once_and_leaves_nothing_behind() -> None:
             await http.get(TIMESTAMP)
 
 
+async def test_the_loop_watches_nothing_of_it_any_more() -> None:
+    """Neither the listening socket nor a connection."""
+    loop: Any = asyncio.get_running_loop()
+    before = set(loop._selector.get_map())
+    async with Sandbox().serve() as base_url, httpx.AsyncClient() as http:
+        await http.get(base_url + TIMESTAMP)
+        assert set(loop._selector.get_map()) > before
+    assert set(loop._selector.get_map()) == before
+
+
 async def test_nothing_is_logged_and_signals_are_left_alone(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,6 +170,7 @@ class Slow(Sandbox):
         self.released = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer once released."""
         self.entered.set()
         await self.released.wait()
         await super().__call__(scope, receive, send)

@@ -1,0 +1,27 @@
+"""
+An HTX that runs here, for tests and demos: `Sandbox`.
+
+It checks signatures, counts requests and answers as HTX does, over a world of `User` values.
+"""
+
+from __future__ import annotations
+
+from htx_async.sandbox.answers import ExpireUnit
+from htx_async.sandbox.app import Arrival, Sandbox
+from htx_async.sandbox.defaults import default_users
+from htx_async.sandbox.values import Key, PointsAccount, PointsGroup, Row, SandboxAccount, User
+from htx_async.sandbox.windows import WindowRule
+
+__all__ = [
+    "Arrival",
+    "ExpireUnit",
+    "Key",
+    "PointsAccount",
+    "PointsGroup",
+    "Row",
+    "Sandbox",
+    "SandboxAccount",
+    "User",
+    "WindowRule",
+    "default_users",
+]

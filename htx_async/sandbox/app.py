@@ -1,0 +1,230 @@
+"""The sandbox itself: an ASGI app that answers as HTX does."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator
+
+import attrs
+
+from htx_async.clock import Clock
+from htx_async.sandbox import endpoints, refusals, signature
+from htx_async.sandbox.access import authorize
+from htx_async.sandbox.answers import (
+    CARRIES_A_BODY,
+    Answer,
+    ExpireUnit,
+    json_answer,
+    limit_headers,
+    send_answer,
+)
+from htx_async.sandbox.asked import Asked, Receive, Scope, Send, has_body
+from htx_async.sandbox.defaults import default_users
+from htx_async.sandbox.refusals import RefusedError
+from htx_async.sandbox.values import User
+from htx_async.sandbox.windows import Verdict, WindowRule, Windows
+from htx_async.sandbox.world import World, readable
+
+ARRIVALS_KEPT = 100_000
+"""How many arrivals a sandbox remembers."""
+
+_EXPIRE_UNITS = ("milliseconds", "epoch_milliseconds", "epoch_seconds")
+
+
+@attrs.frozen
+class Arrival:
+    """
+    A request that arrived *at* this time (seconds on the clock's `monotonic()`).
+
+    *path* is without query, *endpoint* the path with its variables unfilled, *uid* who signed
+    rightly, *status* the HTTP status, *code* HTX's error code (`None`: success or a bare page).
+    """
+
+    at: float
+    method: str
+    path: str
+    endpoint: str | None
+    uid: int | None
+    status: int
+    code: str | int | None
+    rate_limited: bool
+
+
+@attrs.define
+class _Visit:
+    """A request on its way through the sandbox: what is known of it so far."""
+
+    asked: Asked
+    at: float
+    now: float
+    endpoint: endpoints.Endpoint | None = None
+    variables: tuple[str, ...] = ()
+    params: dict[str, str] = attrs.Factory(dict[str, str])
+    user: User | None = None
+    verdict: Verdict | None = None
+
+
+class Sandbox:
+    """
+    An HTX that runs here: an ASGI app.
+
+    Use it with `httpx.ASGITransport(app=Sandbox())`, or listen with `serve()`.
+
+    *users* is the world; without it there is a parent user with the keys "access-key" and
+    "secret-key", and *currencies* and *accounts* say how large its world is (see
+    `default_users`). *limits*: whether requests are counted, or a number that HTX's limits are
+    multiplied by. *window*: how they are counted; HTX's own windows seem to be "fixed": they open
+    with the first request. *expire_unit*: how the end of a window is told in the header
+    `X-HB-RateLimit-Requests-Expire`. Windows run on the clock's `monotonic()`, all else on its
+    `now()`.
+    """
+
+    def __init__(
+        self,
+        users: tuple[User, ...] | None = None,
+        *,
+        currencies: int | None = None,
+        accounts: int | None = None,
+        limits: bool | float = True,
+        window: WindowRule = "fixed",
+        expire_unit: ExpireUnit = "milliseconds",
+        clock: Clock | None = None,
+    ) -> None:
+        if users is None:
+            users = default_users(currencies=currencies, accounts=accounts)
+        elif not (currencies is None and accounts is None):
+            message = "currencies and accounts shape the default world: not together with users"
+            raise ValueError(message)
+        if expire_unit not in _EXPIRE_UNITS:
+            message = f"expire_unit must be one of {', '.join(_EXPIRE_UNITS)}"
+            raise ValueError(message)
+        self._world = World(tuple(users))
+        self._windows = Windows(window, 1 if isinstance(limits, bool) else limits)
+        self._counts = limits is not False
+        self._expire_unit: ExpireUnit = expire_unit
+        self._clock = clock or Clock()
+        self._arrivals: deque[Arrival] = deque(maxlen=ARRIVALS_KEPT)
+        self._rate_limited = 0
+
+    @property
+    def users(self) -> tuple[User, ...]:
+        """Return the users of this world."""
+        return self._world.users
+
+    @property
+    def account_ids(self) -> tuple[int, ...]:
+        """Return the ids of the first user's accounts whose balance can be read, as listed."""
+        return readable(self.users[0]) if self.users else ()
+
+    @property
+    def arrivals(self) -> deque[Arrival]:
+        """Return the latest arrivals, in order; at most 100,000."""
+        return self._arrivals
+
+    @property
+    def rate_limited(self) -> int:
+        """Return how many requests were refused as too many."""
+        return self._rate_limited
+
+    def reset(self) -> None:
+        """Forget all arrivals and all that was counted."""
+        self._windows.clear()
+        self._arrivals.clear()
+        self._rate_limited = 0
+
+    @contextlib.asynccontextmanager
+    async def serve(self, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[str, None]:
+        """
+        Listen on a port of this machine, any free one for 0, and give the base URL.
+
+        Runs in the running loop. `OSError` if the port is taken. Needs the extra `sandbox`.
+        """
+        try:
+            from htx_async.sandbox.serving import listen  # noqa: PLC0415  # uvicorn is optional
+        except ImportError as error:
+            message = 'Sandbox.serve() needs uvicorn: pip install "htx-async[sandbox]"'
+            raise ImportError(message) from error
+        async with listen(self, host, port) as base_url:
+            yield base_url
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope, `http` or `lifespan`."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        else:
+            message = f"the sandbox speaks http only, not {scope['type']}"
+            raise NotImplementedError(message)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        visit = _Visit(Asked.read(scope), self._clock.monotonic(), self._clock.now())
+        answer = await self._answer(visit, receive)
+        self._note(visit, answer)
+        headers = limit_headers(visit.verdict, self._expire_unit, visit.now)
+        await send_answer(answer, visit.asked, headers, visit.now, send)
+
+    async def _answer(self, visit: _Visit, receive: Receive) -> Answer:
+        try:
+            endpoint = self._route(visit)
+            if await has_body(visit.asked, receive):
+                return CARRIES_A_BODY
+            self._admit(visit, endpoint)
+            call = endpoints.Call(self._world, visit.user, visit.variables, visit.params, visit.now)
+            return json_answer(endpoint.envelope(endpoint.handler(call)))
+        except RefusedError as refused:
+            cause = refused.cause
+            version = visit.endpoint.version if visit.endpoint else 1
+            return json_answer(cause.body(version), cause.code_in(version), cause.status)
+
+    def _route(self, visit: _Visit) -> endpoints.Endpoint:
+        found = endpoints.find(visit.asked.method, visit.asked.path)
+        if found is None:
+            raise RefusedError(refusals.NO_SUCH_PATH)
+        visit.endpoint, visit.variables = found
+        return visit.endpoint
+
+    def _admit(self, visit: _Visit, endpoint: endpoints.Endpoint) -> None:
+        # Whether HTX counts a request before it looks at the signature is not known. Here one
+        # that is refused for its signature, address or permission does not count.
+        if endpoint.permission is not None:
+            self._identify(visit, endpoint.permission)
+        if self._counts:
+            self._count(visit, endpoint)
+
+    def _identify(self, visit: _Visit, permission: str) -> None:
+        visit.params = signature.parameters(visit.asked.query)
+        key = signature.verify(visit.asked, visit.params, self._world.keys, visit.now)
+        visit.user = self._world.owner(key)
+        authorize(key, visit.asked.ip, permission)
+
+    def _count(self, visit: _Visit, endpoint: endpoints.Endpoint) -> None:
+        who = visit.user.uid if visit.user else visit.asked.ip
+        counted = (endpoint.path, who)
+        visit.verdict = self._windows.admit(counted, endpoint.limit, endpoint.per, visit.at)
+        if not visit.verdict.admitted:
+            raise RefusedError(refusals.TOO_MANY)
+
+    def _note(self, visit: _Visit, answer: Answer) -> None:
+        rate_limited = visit.verdict is not None and not visit.verdict.admitted
+        self._rate_limited += rate_limited
+        arrival = Arrival(
+            visit.at,
+            visit.asked.method,
+            visit.asked.path,
+            visit.endpoint.path if visit.endpoint else None,
+            visit.user.uid if visit.user else None,
+            answer.status,
+            answer.code,
+            rate_limited,
+        )
+        self._arrivals.append(arrival)
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
