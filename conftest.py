@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,7 @@ from sybil import Example, Sybil
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
 from htx_async.sandbox import Sandbox
+from htx_async.transport import budget
 
 
 class ShellBlockParser(CodeBlockParser):
@@ -63,3 +65,10 @@ pytest_collect_file = Sybil(
     patterns=["README.md", "docs/*.md"],
     fixtures=["keys_of_the_sandbox"],
 ).pytest()
+
+
+@pytest.fixture(autouse=True)
+def _full_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every test start with the tokens of a new process."""
+    monkeypatch.setattr(budget, "_remembered", {})
+    monkeypatch.setattr(budget, "_in_use", weakref.WeakValueDictionary())

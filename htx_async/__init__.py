@@ -26,10 +26,19 @@ from htx_async.errors import (
     SignatureError,
     UnavailableError,
 )
+from htx_async.events import Event
 from htx_async.resources.accounts import Accounts
-from htx_async.resources.balance import Account, AccountBalance, BalanceEntry, CurrencyBalance
+from htx_async.resources.balance import (
+    Account,
+    AccountBalance,
+    AccountPicture,
+    BalanceEntry,
+    CurrencyBalance,
+    Snapshot,
+)
 from htx_async.resources.points import PointBalance, PointGroup, Points
 from htx_async.transport.budget import UNLIMITED, Budget
+from htx_async.transport.queue import LimitStatus
 from htx_async.transport.request import RateLimit
 from htx_async.vocabulary import AccountState, AccountType, BalanceType, PointAccountStatus
 
@@ -39,6 +48,7 @@ __all__ = [
     "Account",
     "AccountBalance",
     "AccountNotFoundError",
+    "AccountPicture",
     "AccountState",
     "AccountType",
     "Accounts",
@@ -54,11 +64,13 @@ __all__ = [
     "CurrencyBalance",
     "DeadlineExceededError",
     "DecodeError",
+    "Event",
     "HTXClient",
     "HTXError",
     "IPAddressError",
     "InvalidInputError",
     "KeyExpiredError",
+    "LimitStatus",
     "NoAnswerError",
     "NotSentError",
     "PermissionDeniedError",
@@ -70,5 +82,6 @@ __all__ = [
     "RateLimitedError",
     "RefusedError",
     "SignatureError",
+    "Snapshot",
     "UnavailableError",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import Annotated, Any, TypeVar
@@ -157,7 +157,7 @@ def _show(
 
 
 @asynccontextmanager
-async def _client(common: Common) -> AsyncIterator[HTXClient]:
+async def _client(common: Common) -> AsyncGenerator[HTXClient, None]:
     if not common.sandbox:
         async with HTXClient.from_env() as htx:
             yield htx

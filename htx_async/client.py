@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from collections.abc import Mapping
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
+
+import attrs
 
 from htx_async import inputs
-from htx_async.clock import Clock
+from htx_async.clock import Clock, running_loop
 from htx_async.credentials import Credentials
 from htx_async.errors import InvalidInputError
+from htx_async.events import Guarded, Listener
 from htx_async.options import Options
+from htx_async.resources import accounts, points
 from htx_async.resources.accounts import Accounts
 from htx_async.resources.points import Points
-from htx_async.transport.budget import Budget
+from htx_async.transport.bucket import Bucket
+from htx_async.transport.budget import Budget, process_budget
 from htx_async.transport.converting import Converting
 from htx_async.transport.envelope import Opening
 from htx_async.transport.http import HTTP
 from htx_async.transport.limiting import Limiting
-from htx_async.transport.queue import TokenQueue
+from htx_async.transport.queue import LimitStatus, TokenQueue
 from htx_async.transport.request import Endpoint, RateLimit, Request
 from htx_async.transport.sharing import Sharing
 from htx_async.transport.signing import Signing
@@ -29,6 +36,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BASE_URL = "https://api.huobi.pro"
+ENDPOINTS: tuple[Endpoint[Any], ...] = (accounts.LIST, accounts.BALANCE, points.BALANCE)
+
+
+class Changes(TypedDict, total=False):
+    """What `HTXClient.with_options` takes."""
+
+    timeout: float
+    share: bool
+    max_wait: float | None
+    max_waiting: int | None
 
 
 class HTXClient:
@@ -41,12 +58,19 @@ class HTXClient:
         credentials: Who asks.
         base_url: HTX's address, or that of a sandbox; plain http for loopback only.
         timeout: Seconds for a whole call: waiting, connecting, reading.
-        budget: Whose tokens are spent; `None`: this client's own; `UNLIMITED`: nobody's.
+        budget: Whose tokens are spent, a `Budget`; `None`: the process's own for this access key;
+            `UNLIMITED`: nobody's, for servers that do not count.
+        share: Whether equal reads that still wait for a token become one request.
+        max_wait: Seconds that a read may wait for a token, else `BudgetError`; 0: it goes at
+            once or not at all; `None`: as long as its `timeout`.
+        max_waiting: Reads that may be ahead of another one in the queue, else `BudgetError`;
+            `None`: any number.
         transport: What sends the requests, an `httpx.AsyncBaseTransport`; `None`: our own. One
             that is passed in sees signed URLs, and is not closed with the client.
         max_connections: Connections at a time, of our own transport or of *transport*.
         max_body: Bytes of an answer, unzipped, beyond which it is not read on.
-        clock: Time; `None`: the system's.
+        on_event: Called with an `Event` whenever something happens to a read. It must be quick.
+        clock: Time; `None`: the system's. With another one the client has a budget of its own.
 
     Raises:
         InvalidInputError: An argument cannot be right. Nothing is opened or sent yet.
@@ -59,9 +83,13 @@ class HTXClient:
         base_url: str = BASE_URL,
         timeout: float = 30.0,
         budget: Budget | None = None,
+        share: bool = True,
+        max_wait: float | None = None,
+        max_waiting: int | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         max_connections: int = 20,
         max_body: int = 16 * 2**20,
+        on_event: Listener | None = None,
         clock: Clock | None = None,
     ) -> None:
         if not isinstance(credentials, Credentials):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -71,16 +99,23 @@ class HTXClient:
         origin = inputs.origin(base_url)
         inputs.at_least(max_connections, 1, "max_connections")
         inputs.at_least(max_body, 1, "max_body")
+        if budget is None:
+            budget = Budget() if clock else process_budget(credentials.fingerprint())
         clock = clock or Clock()
-        self._options = Options(timeout=timeout)
+        listener = Guarded(on_event) if on_event else None
+        self._options = Options(
+            timeout=timeout, share=share, max_wait=max_wait, max_waiting=max_waiting
+        )
+        self._original = True
+        self._budget, self._clock = budget, clock
         # One request runs straight down these layers, and its answer straight back up.
         self._http = HTTP(
             transport, origin, clock, max_connections=max_connections, max_body=max_body
         )
         signing = Signing(self._http, credentials, origin.host, clock.now)
-        slots = TokenQueue(RateLimit(max_connections, per=0.0), clock)
-        limiting = Limiting(Opening(signing), budget or Budget(), slots, clock)
-        self._sharing = Sharing(Converting(limiting), clock)
+        slots = TokenQueue(Bucket(RateLimit(max_connections, per=0.0)), clock)
+        limiting = Limiting(Opening(signing), budget, slots, clock, listener)
+        self._sharing = Sharing(Converting(limiting), clock, listener)
         self._shown = f"HTXClient({credentials!r}, base_url={str(origin)!r})"
         self.accounts = Accounts(self._ask)
         self.points = Points(self._ask)
@@ -99,6 +134,38 @@ class HTXClient:
             options.setdefault("base_url", base_url)
         return cls(Credentials.from_env(), **options)
 
+    def with_options(self, **changes: Unpack[Changes]) -> Self:
+        """
+        Return a copy for calls that want other options; all else it shares with its original.
+
+        It costs next to nothing, and ends with its original: closing the copy does nothing.
+
+        Args:
+            **changes: Any of `timeout`, `share`, `max_wait` and `max_waiting`.
+
+        Raises:
+            InvalidInputError: An option is unknown, or cannot be right.
+        """
+        unknown = changes.keys() - Changes.__annotations__.keys()
+        if unknown:
+            msg = f"with_options takes {', '.join(Changes.__annotations__)}: not {min(unknown)}"
+            raise InvalidInputError(msg)
+        return copy.copy(self)._copy(attrs.evolve(self._options, **changes))  # noqa: SLF001 - its own
+
+    def _copy(self, options: Options) -> Self:
+        self._original, self._options = False, options
+        self.accounts = self.accounts.asking(self._ask)
+        self.points = Points(self._ask)
+        return self
+
+    def limits(self) -> Mapping[str, LimitStatus]:
+        """Return how things stand at each endpoint, by its name: tokens, who waits, refusals."""
+        loop = self._sharing.loop or running_loop()
+        queues = {
+            endpoint.name: self._budget.known(endpoint, self._clock, loop) for endpoint in ENDPOINTS
+        }
+        return MappingProxyType({name: queue.status() for name, queue in queues.items()})
+
     async def _ask(
         self,
         endpoint: Endpoint[T],
@@ -116,6 +183,8 @@ class HTXClient:
         What has left is waited for, at most 5 s. Who still waits for a token gets
         `ClientClosedError`. A transport that was passed in stays open.
         """
+        if not self._original:
+            return
         try:
             await self._sharing.aclose()
         finally:

@@ -33,3 +33,11 @@ class Clock:
     def call_later(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
         """Call *callback* on the running loop once *seconds* have passed."""
         return asyncio.get_running_loop().call_later(seconds, callback)
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the loop that runs here, if one does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

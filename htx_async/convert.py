@@ -11,8 +11,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import partial
-from operator import is_
+from types import NoneType
 from typing import Any, TypeVar, get_args
 
 import attrs
@@ -158,12 +157,16 @@ def _structure_attrs(model: Any) -> Callable[[Any, Any], Any]:
 
 def _lenient(field: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
     """Return a hook for a field that does not matter; if it is a list, what is in it does."""
+    # Not by the hook of `... | None`: cattrs has its own for `int | None`, which takes more.
+    kind: Any = field.type
+    if NoneType in get_args(kind):
+        kind = next(each for each in get_args(kind) if each is not NoneType)
 
-    def hook(value: Any, kind: Any) -> Any:
+    def hook(value: Any, _: Any) -> Any:
         try:
             return _converter.structure(value, kind)
         except (cattrs.BaseValidationError, _WrongError):
-            if isinstance(value, list) and _is_tuple(field.type):
+            if isinstance(value, list) and _is_tuple(kind):
                 raise
             return field.metadata[_ABSENT]
 
@@ -184,28 +187,27 @@ def _structure_tuple(kind: Any) -> Callable[[Any, Any], Any]:
 
 def _make() -> cattrs.Converter:
     converter = cattrs.Converter()
-    for kind, rule in ((Decimal, amount), (int, whole), (datetime, moment), (str, text)):
-        # Not by class: the hook of `str` would serve its subclasses too.
-        converter.register_structure_hook_func(partial(is_, kind), _ruled(rule))
-    converter.register_structure_hook_func(_is_word, lambda value, kind: kind(text(value)))
+    # By class, not by a predicate: those that cattrs has for `int` and `str` would go first.
+    for kind, rule in ((Decimal, amount), (int, whole), (datetime, moment)):
+        converter.register_structure_hook(kind, _ruled(rule))
+    # The hook of `str` serves its subclasses too: the words.
+    converter.register_structure_hook(str, lambda value, kind: kind(text(value)))
     converter.register_structure_hook_factory(attrs.has, _structure_attrs)
     converter.register_structure_hook_factory(_is_tuple, _structure_tuple)
     # The balance is a mapping too, and would be taken for one.
-    converter.register_unstructure_hook_factory(
-        attrs.has, lambda model: make_dict_unstructure_fn(model, converter)
-    )
+    converter.register_unstructure_hook_factory(attrs.has, _unstructure_attrs)
     converter.register_unstructure_hook(Decimal, "{:f}".format)
     converter.register_unstructure_hook(datetime, datetime.isoformat)
     converter.register_unstructure_hook(Word, str.__str__)
     return converter
 
 
+def _unstructure_attrs(model: Any) -> Callable[[Any], dict[str, Any]]:
+    return make_dict_unstructure_fn(model, _converter)
+
+
 def _ruled(rule: Callable[[object], Any]) -> Callable[[Any, Any], Any]:
     return lambda value, _: rule(value)
-
-
-def _is_word(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Word)
 
 
 def _is_tuple(kind: Any) -> bool:

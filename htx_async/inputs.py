@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import operator
+import re
 import sys
 from typing import TypeGuard
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from htx_async.errors import InvalidInputError
 MAX_DIGITS = 100
 """The longest id that is taken for one. HTX's own have at most 18 digits."""
 
+_HOST = re.compile(r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -118,7 +120,7 @@ def _origin(base_url: object) -> tuple[str, Origin | None]:  # noqa: PLR0911 - o
         port = parts.port
     except ValueError:
         return "is not a URL", None
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or " " in base_url:
+    if parts.scheme not in _DEFAULT_PORTS or not _is_host(parts.hostname) or port == 0:
         return "must start with https:// and name a host", None
     if parts.username is not None or parts.password is not None:
         return "must not carry a user or password", None
@@ -127,6 +129,10 @@ def _origin(base_url: object) -> tuple[str, Origin | None]:  # noqa: PLR0911 - o
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         return "must be https: plain http is for loopback only, it would show keys to others", None
     return "", Origin(parts.scheme, parts.hostname, port or _DEFAULT_PORTS[parts.scheme])
+
+
+def _is_host(host: str | None) -> TypeGuard[str]:
+    return host is not None and (":" in host or _HOST.fullmatch(host) is not None)
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,8 +7,18 @@ import attrs
 from htx_async import inputs
 
 
-def _seconds(_: object, attribute: attrs.Attribute[float], value: object) -> None:
+def _timeout(_: object, attribute: attrs.Attribute[float], value: object) -> None:
     inputs.seconds(value, attribute.name)
+
+
+def _max_wait(_: object, attribute: attrs.Attribute[float | None], value: object) -> None:
+    if value is not None and value != 0:
+        inputs.seconds(value, attribute.name)
+
+
+def _max_waiting(_: object, attribute: attrs.Attribute[int | None], value: object) -> None:
+    if value is not None:
+        inputs.at_least(value, 0, attribute.name)
 
 
 @attrs.frozen(kw_only=True)
@@ -18,6 +28,12 @@ class Options:
 
     Attributes:
         timeout: Seconds for the whole call: waiting, connecting, reading.
+        share: Whether it may share a request with equal reads that still wait.
+        max_wait: Seconds that it may wait for a token; 0: not at all; `None`: up to `timeout`.
+        max_waiting: Reads that may be ahead of it in the queue; `None`: any number.
     """
 
-    timeout: float = attrs.field(default=30.0, validator=_seconds)
+    timeout: float = attrs.field(default=30.0, validator=_timeout)
+    share: bool = True
+    max_wait: float | None = attrs.field(default=None, validator=_max_wait)
+    max_waiting: int | None = attrs.field(default=None, validator=_max_waiting)

@@ -368,8 +368,12 @@ def test_the_options_of_the_contract() -> None:
         "base_url": "https://api.huobi.pro",
         "timeout": 30.0,
         "budget": None,
+        "share": True,
+        "max_wait": None,
+        "max_waiting": None,
         "transport": None,
         "max_connections": 20,
         "max_body": 16 * 2**20,
+        "on_event": None,
         "clock": None,
     }

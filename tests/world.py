@@ -53,13 +53,14 @@ class World:
             raise NotSentError(text)
         self.arrivals.append(self.clock.monotonic())
         self.paths.append(request.path)
+        number = len(self.arrivals)
         await self.clock.sleep(trip.down)
         if trip.fault == "cut":
             text = "cut"
             raise NoAnswerError(text)
         began = self.clock.monotonic()
         await self.clock.sleep(trip.read)
-        data = json.dumps(len(self.arrivals)).encode()
+        data = json.dumps(number).encode()
         return Response(200, {}, data, began, data=data)
 
 

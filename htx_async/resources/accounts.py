@@ -9,12 +9,13 @@ https://www.htx.com/en-us/opend/newApiPages/?id=7ec4b429-7773-11ed-9966-0242ac11
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from htx_async import inputs
 from htx_async.convert import reader
-from htx_async.errors import AccountNotFoundError, InvalidInputError
-from htx_async.resources.balance import Account, AccountBalance
+from htx_async.errors import AccountNotFoundError, HTXError, InvalidInputError
+from htx_async.resources.balance import Account, AccountBalance, AccountPicture, Snapshot
 from htx_async.resources.reading import Ask
 from htx_async.transport.request import Endpoint, RateLimit
 
@@ -33,9 +34,13 @@ BALANCE: Final = Endpoint[AccountBalance](
 class Accounts:
     """The accounts of a user."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, remembered: list[Account] | None = None) -> None:
         self._ask = ask
-        self._remembered: tuple[Account, ...] = ()
+        self._remembered = [] if remembered is None else remembered
+
+    def asking(self, ask: Ask) -> Accounts:
+        """Return the same accounts, asked in another way."""
+        return Accounts(ask, self._remembered)
 
     async def list(self) -> tuple[Account, ...]:
         """
@@ -44,8 +49,9 @@ class Accounts:
         Raises:
             HTXError: See `htx_async.errors`.
         """
-        self._remembered = await self._ask(LIST)
-        return self._remembered
+        accounts = await self._ask(LIST)
+        self._remembered[:] = accounts
+        return accounts
 
     async def find(self, type: str, subtype: str = "") -> Account:  # noqa: A002 - HTX's word
         """
@@ -61,7 +67,7 @@ class Accounts:
             InvalidInputError: There are several: say which by its *subtype*.
             HTXError: See `htx_async.errors`.
         """
-        found = _matching(self._remembered, type, subtype)
+        found = _matching(tuple(self._remembered), type, subtype)
         if not found:
             found = _matching(await self.list(), type, subtype)
         if len(found) == 1:
@@ -89,6 +95,26 @@ class Accounts:
         given = account.id if isinstance(account, Account) else account
         account_id = inputs.identifier(given, "account")
         return await self._ask(BALANCE, path=BALANCE.path.replace("{account-id}", account_id))
+
+    async def snapshot(self) -> Snapshot:
+        """
+        Return all accounts with their balances; what failed is kept beside its account.
+
+        It costs a request for the list and one for each account; they wait for tokens as all do.
+        The balance of an OTC account always fails: HTX does not tell it.
+
+        Raises:
+            HTXError: The list itself could not be read.
+        """
+        accounts = await self.list()
+        pictures = await asyncio.gather(*map(self._picture, accounts))
+        return Snapshot(tuple(pictures))
+
+    async def _picture(self, account: Account) -> AccountPicture:
+        try:
+            return AccountPicture(account, await self.balance(account), None)
+        except HTXError as error:
+            return AccountPicture(account, None, error)
 
 
 def _matching(accounts: tuple[Account, ...], kind: str, subtype: str) -> tuple[Account, ...]:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 import attrs
 
 from htx_async.convert import wire
+from htx_async.errors import HTXError
 from htx_async.vocabulary import AccountState, AccountType, BalanceType
 
 _EXACT = decimal.Context(
@@ -137,6 +138,51 @@ class AccountBalance(Mapping[str, CurrencyBalance]):
         currencies, rows = len(self), len(self.entries)
         head = f"id={self.id}, type={str(self.type)!r}, state={str(self.state)!r}"
         return f"AccountBalance({head}, {currencies} currencies in {rows} entries)"
+
+
+@attrs.frozen
+class AccountPicture:
+    """
+    One account in a snapshot: it has either a balance or an error.
+
+    Attributes:
+        error: Why its balance could not be read.
+    """
+
+    account: Account
+    balance: AccountBalance | None
+    error: HTXError | None
+
+
+@attrs.frozen
+class Snapshot:
+    """
+    All accounts of a user, with what is in them, read one after the other.
+
+    Attributes:
+        pictures: One for each account, in HTX's order.
+    """
+
+    pictures: tuple[AccountPicture, ...]
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """All accounts, in HTX's order."""
+        return tuple(picture.account for picture in self.pictures)
+
+    @property
+    def balances(self) -> Mapping[int, AccountBalance]:
+        """The balances that could be read, by account id."""
+        read = ((picture.account.id, picture.balance) for picture in self.pictures)
+        return MappingProxyType(
+            {number: balance for number, balance in read if balance is not None}
+        )
+
+    @property
+    def errors(self) -> Mapping[int, HTXError]:
+        """Why the others could not, by account id."""
+        read = ((picture.account.id, picture.error) for picture in self.pictures)
+        return MappingProxyType({key: error for key, error in read if error is not None})
 
 
 def _sum(amounts: Iterable[Decimal]) -> Decimal:

@@ -45,30 +45,39 @@ class Grant:
 
 
 class Bucket:
-    """Tokens: free, out with a request, or on their way back. All times are monotonic seconds."""
+    """
+    Tokens: free, out with a request, or on their way back. All times are monotonic seconds.
 
-    __slots__ = ("_granted", "_returns", "free", "limit", "out")
+    Nothing here costs more with more who wait; a token costs `log(limit)`.
+    """
+
+    __slots__ = ("_granted", "_returns", "closed_until", "free", "limit", "out")
 
     def __init__(self, limit: RateLimit) -> None:
         self.limit = limit
         self.free = limit.limit
         self.out = 0
+        self.closed_until = -math.inf
         # When the tokens that are on their way back will be here, a heap.
         self._returns: list[float] = []
         self._granted = 0
 
     def take(self, now: float) -> Grant | None:
         """Take a token; `None`: there is none."""
-        returns = self._returns
-        while returns and returns[0] <= now:
-            heapq.heappop(returns)
-            self.free += 1
-        if not self.free:
+        self.collect(now)
+        if not self.free or now < self.closed_until:
             return None
         self.free -= 1
         self.out += 1
         self._granted += 1
         return Grant(self.free, self._granted)
+
+    def collect(self, now: float) -> None:
+        """Let the tokens in that are back."""
+        returns = self._returns
+        while returns and returns[0] <= now:
+            heapq.heappop(returns)
+            self.free += 1
 
     def give_back(self) -> None:
         """Return a token that no request has used."""
@@ -80,11 +89,50 @@ class Bucket:
         self.out -= 1
         heapq.heappush(self._returns, began + self.limit.per)
 
+    def hear(self, grant: Grant, remain: int, until: float) -> None:
+        """
+        Believe HTX that only *remain* requests are left until *until*: somebody else asks, too.
+
+        When the answer to *grant* was made, HTX had counted nothing of ours but tokens that were
+        not free then. So if nobody else asked, *remain* is at least what was free at the grant,
+        less what was granted since; what it falls short of that, others have spent.
+        """
+        spent = grant.free - (self._granted - grant.number) - remain
+        for _ in range(min(spent, self.free)):
+            self.free -= 1
+            heapq.heappush(self._returns, until)
+
+    def close(self, until: float) -> None:
+        """Grant nothing until *until*: HTX has refused a request."""
+        self.closed_until = max(self.closed_until, until)
+
+    def abandon(self, now: float) -> None:
+        """Take every request that is out for over: the loop that sent them is closed."""
+        while self.out:
+            self.settle(now)
+
+    def is_full(self, now: float) -> bool:
+        """Tell whether every token is free, and may be taken."""
+        self.collect(now)
+        return self.free == self.limit.limit and now >= self.closed_until
+
     def next_at(self) -> float:
         """Return when there will be a token; infinity while all are out."""
         if self.free:
-            return -math.inf
-        return self._returns[0] if self._returns else math.inf
+            return self.closed_until
+        return max(self._returns[0], self.closed_until) if self._returns else math.inf
+
+    def wait(self, now: float, ahead: int = 0) -> float:
+        """
+        Return the least seconds until a token for someone with *ahead* before them.
+
+        Requests that are out are taken to be answered now, and those ahead at once.
+        """
+        self.collect(now)
+        rounds, place = divmod(ahead, self.limit.limit)
+        back = [now] * self.free + sorted(self._returns) + [now + self.limit.per] * self.out
+        at = max(back[place], self.closed_until) + rounds * self.limit.per
+        return max(at - now, 0.0)
 
     def __repr__(self) -> str:
         limit, per = self.limit.limit, self.limit.per

@@ -3,50 +3,111 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+
+from htx_async.errors import BudgetError, HTXError
 
 if TYPE_CHECKING:
-    from htx_async.errors import HTXError
+    from htx_async.options import Options
     from htx_async.transport.request import Response
+
+    Outcome: TypeAlias = Response | HTXError
+
+_numbers = itertools.count(1)
+
+
+class Waiter:
+    """One caller that waits for a flight, since when, and under which conditions."""
+
+    __slots__ = ("done", "options", "since")
+
+    def __init__(self, options: Options, since: float) -> None:
+        self.done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.options = options
+        self.since = since
+
+    def settle(self, outcome: Outcome) -> None:
+        """Give the caller its answer, if it still waits."""
+        if not self.done.done():
+            self.done.set_result(outcome)
 
 
 class Flight:
     """
     The one thing about a request that changes: every layer may look at it.
 
-    Sharing lets callers in and out, limiting says when an attempt leaves and is back.
+    Sharing lets callers in and out, limiting says how long it will wait, when an attempt leaves
+    and when it is back.
 
     Attributes:
+        number: Tells flights of one process apart.
         until: The moment (monotonic seconds) at which the last of those who wait gives up.
+        expected: The earliest moment at which it may leave, once that is known.
         out: Whether an attempt is with the network: then it must not be cancelled.
         left: Whether any attempt was. What comes back now was asked for before.
         abandoned: Whether all who waited have gone: no further attempt is worth its token.
     """
 
-    __slots__ = ("_waiters", "abandoned", "left", "out", "task", "until")
+    __slots__ = ("_waiters", "abandoned", "expected", "left", "number", "out", "task", "until")
 
     def __init__(self) -> None:
-        self._waiters: set[asyncio.Future[Response | HTXError]] = set()
+        self._waiters: set[Waiter] = set()
         self.task: asyncio.Task[None] | None = None
+        self.number = next(_numbers)
         self.until = math.inf
+        self.expected = -math.inf
         self.out = False
         self.left = False
         self.abandoned = False
 
-    def join(self, until: float) -> asyncio.Future[Response | HTXError]:
-        """Let a caller wait until *until* (monotonic seconds)."""
+    def join(self, options: Options, now: float) -> Waiter:
+        """Let a caller wait from *now* on; one with too little patience is told at once."""
+        waiter = Waiter(options, now)
+        until = now + options.timeout
         self.until = max(self.until, until) if self._waiters else until
-        waiter: asyncio.Future[Response | HTXError] = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
+        if self.expected > now:
+            self._judge(waiter, ahead=-1)
         return waiter
 
-    def leave(self, waiter: asyncio.Future[Response | HTXError]) -> None:
+    def leave(self, waiter: Waiter) -> None:
         """Let a caller go. With the last one goes the flight, unless it is out."""
         self._waiters.discard(waiter)
         if not self._waiters:
-            self.abandoned = True
-            self.cancel_unless_out()
+            self._abandon()
+
+    def queued(self, ahead: int, expected: float) -> None:
+        """Note that it must wait, behind *ahead* others, and for whom that is too much."""
+        self.expected = expected
+        for waiter in self._waiters:
+            self._judge(waiter, ahead)
+        if self._waiters and all(waiter.done.done() for waiter in self._waiters):
+            self._abandon()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether others may join: nothing has left, and somebody still waits."""
+        return not (self.left or self.abandoned)
+
+    def _abandon(self) -> None:
+        self.abandoned = True
+        self.cancel_unless_out()
+
+    def _judge(self, waiter: Waiter, ahead: int) -> None:
+        wait, options = self.expected - waiter.since, waiter.options
+        if options.max_wait is not None and (wait > options.max_wait or not options.max_wait):
+            waiter.settle(_over_budget(wait, f"max_wait is {options.max_wait:g} s"))
+        elif options.max_waiting is not None and ahead >= options.max_waiting:
+            waiter.settle(_over_budget(wait, f"{ahead} are waiting already (max_waiting)"))
+
+    def lose_patience(self, waiter: Waiter) -> None:
+        """Tell a caller that its `max_wait` is over, if nothing has left yet."""
+        if not self.left:
+            most = waiter.options.max_wait or 0.0
+            wait = max(self.expected - waiter.since, most)
+            waiter.settle(_over_budget(wait, f"max_wait is {most:g} s"))
 
     def cancel_unless_out(self) -> None:
         """End the flight where that costs nothing: not while an attempt is with the network."""
@@ -63,12 +124,15 @@ class Flight:
         if self.abandoned:
             self.cancel_unless_out()
 
-    def land(self, outcome: Response | HTXError | None) -> None:
+    def land(self, outcome: Outcome | None) -> None:
         """Give all who wait the outcome; `None`: the flight was cancelled, and so are they."""
         for waiter in self._waiters:
-            if waiter.done():
-                continue
-            if outcome is None:
-                waiter.cancel()
+            if outcome is not None:
+                waiter.settle(outcome)
             else:
-                waiter.set_result(outcome)
+                waiter.done.cancel()
+
+
+def _over_budget(wait: float, why: str) -> BudgetError:
+    wait = max(wait, 0.0)
+    return BudgetError(f"no token now, it would take at least {wait:.3g} s: {why}", wait=wait)

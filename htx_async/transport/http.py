@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import math
 import platform
 import ssl
@@ -37,6 +38,16 @@ _NOT_SENT = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
+
+
+def _hide(record: logging.LogRecord) -> bool:
+    """Keep a signed URL that comes back in a header, a redirect's say, out of the log."""
+    record.msg, record.args = redacted(record.getMessage()), None
+    return True
+
+
+# It logs the headers of an answer at DEBUG, and only there.
+logging.getLogger("httpcore.http11").addFilter(_hide)
 
 
 class _HidingURL(httpx.URL):

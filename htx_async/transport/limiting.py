@@ -1,5 +1,5 @@
 """
-Lets an attempt go when it has a token and a connection to go by.
+Lets an attempt go when it has a token and a connection to go by, and hears what HTX says of it.
 
 The token comes first: who waits for one must not keep others from a connection. The connection
 slot is as important: without it, signed requests would queue inside the connection pool and
@@ -8,13 +8,50 @@ grow old there.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 import attrs
 
 from htx_async.clock import Clock
-from htx_async.errors import NotSentError
+from htx_async.errors import HTXError, NotSentError, RateLimitedError
+from htx_async.events import Event, Kind, Listener
+from htx_async.transport.bucket import Grant
 from htx_async.transport.budget import Budget
-from htx_async.transport.queue import TokenQueue
+from htx_async.transport.queue import Heard, TokenQueue
 from htx_async.transport.request import Request, Response, Send
+
+REMAIN = "x-hb-ratelimit-requests-remain"
+EXPIRE = "x-hb-ratelimit-requests-expire"
+"""HTX, "Rate limiting rule". The unit of the second is not documented: see `ends_in`."""
+
+_NUMBER = re.compile(r"[0-9]{1,15}")
+_EPOCH_MILLISECONDS, _EPOCH_SECONDS = 1e12, 1e9
+
+
+def heard(headers: Mapping[str, str]) -> Heard | None:
+    """Return what the headers say of the limit; `None`: nothing."""
+    remain, expire = headers.get(REMAIN, "").strip(), headers.get(EXPIRE, "").strip()
+    if not remain and not expire:
+        return None
+    return Heard(int(remain) if _NUMBER.fullmatch(remain) else None, expire or None)
+
+
+def ends_in(expire: str | None, now: float, per: float) -> float:
+    """
+    Return in how many seconds HTX's window ends, between 0 and *per*.
+
+    *now* is HTX's time of day in seconds. The unit of *expire* is told by its size: the time of
+    day in milliseconds or in seconds, or milliseconds from now. Not told, it is *per*.
+    """
+    if expire is None or not _NUMBER.fullmatch(expire):
+        return per
+    value = float(expire)
+    if value >= _EPOCH_MILLISECONDS:
+        seconds = value / 1000 - now
+    else:
+        seconds = value - now if value >= _EPOCH_SECONDS else value / 1000
+    return min(max(seconds, 0.0), per)
 
 
 @attrs.frozen
@@ -25,34 +62,90 @@ class Limiting:
     budget: Budget
     slots: TokenQueue
     clock: Clock
+    listener: Listener | None = None
 
     async def __call__(self, request: Request) -> Response:
         """Wait for a token and a slot, send, and return or raise what came."""
         queue = self.budget.queue(request.endpoint, self.clock)
-        await queue.acquire()
+        asked = self.clock.monotonic()
+        grant = await queue.acquire(lambda ahead, wait: self._waits(request, ahead, wait))
         try:
-            await self.slots.acquire()
+            await self.slots.acquire(lambda ahead, wait: self._waits(request, ahead, wait))
         except BaseException:
             queue.give_back()
             raise
-        response = await self._attempt(request, queue)
+        self._tell("granted", request, wait=self.clock.monotonic() - asked)
+        response = await self._attempt(request, queue, grant)
         if response.error is not None:
+            self._tell_failure(request, response.error, response.status)
             raise response.error
+        self._tell("answered", request, http_status=response.status)
         return response
 
-    async def _attempt(self, request: Request, queue: TokenQueue) -> Response:
+    def _waits(self, request: Request, ahead: int, wait: float) -> None:
+        self._tell("waiting", request, wait=wait)
+        request.flight.queued(ahead, self.clock.monotonic() + wait)
+
+    async def _attempt(self, request: Request, queue: TokenQueue, grant: Grant) -> Response:
         request.flight.departs()
+        self._tell("sent", request)
         try:
             response = await self.send(request)
-        except NotSentError:
+        except NotSentError as error:
             queue.give_back()
+            self._tell_failure(request, error)
             raise
-        except BaseException:
+        except BaseException as error:
             queue.settle(self.clock.monotonic())
+            self._tell_failure(request, error)
             raise
         else:
             queue.settle(response.began)
+            self._hear(queue, grant, response)
             return response
         finally:
             self.slots.settle(self.clock.monotonic())
             request.flight.returned()
+
+    def _hear(self, queue: TokenQueue, grant: Grant, response: Response) -> None:
+        """Let HTX slow us down: it may count requests that are not ours."""
+        said, per = heard(response.headers), queue.bucket.limit.per
+        expire = said.expire if said else None
+        seconds = ends_in(expire, self.clock.now(), per)
+        if said is not None:
+            queue.hear(grant, said, seconds)
+        if isinstance(response.error, RateLimitedError):
+            if response.error.retry_after is None:
+                response.error.retry_after = seconds
+            queue.refused(min(response.error.retry_after, per))
+
+    def _tell_failure(
+        self, request: Request, error: BaseException, http_status: int | None = None
+    ) -> None:
+        if self.listener is not None:
+            refused = isinstance(error, HTXError) and error.fate == "answered"
+            kind: Kind = "refused" if refused else "failed"
+            name = type(error).__name__
+            self._tell(kind, request, http_status=http_status, error=name)
+
+    def _tell(
+        self,
+        kind: Kind,
+        request: Request,
+        *,
+        wait: float | None = None,
+        http_status: int | None = None,
+        error: str | None = None,
+    ) -> None:
+        if self.listener is not None:
+            self.listener(
+                Event(
+                    kind=kind,
+                    endpoint=request.endpoint.name,
+                    flight=request.flight.number,
+                    at=self.clock.now(),
+                    wait=wait,
+                    http_status=http_status,
+                    error=error,
+                )
+            )

@@ -7,11 +7,57 @@ import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+import attrs
+
 from htx_async.transport.bucket import Bucket, Grant
+from htx_async.transport.request import RateLimit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from htx_async.clock import Clock
-    from htx_async.transport.request import RateLimit
+
+
+@attrs.frozen
+class Heard:
+    """
+    What the headers of an answer said of the limit.
+
+    Attributes:
+        remain: Requests that are left in HTX's present window, `None` if not told.
+        expire: When that window ends, as HTX wrote it: its unit is not documented.
+    """
+
+    remain: int | None
+    expire: str | None
+
+
+@attrs.frozen
+class LimitStatus:
+    """
+    How things stand at one endpoint, at one moment.
+
+    Attributes:
+        limit: What HTX allows: `limit` requests in `per` seconds.
+        free: Tokens that could be taken now.
+        waiting: Reads that wait for a token.
+        wait: Seconds that one more would wait, at least.
+        refusals: How often HTX has refused a request here for asking too often.
+        remain: Requests that are left in HTX's window, as it last said; `None`: it did not.
+        expire: When that window ends, as HTX wrote it: its unit is not documented.
+    """
+
+    limit: RateLimit
+    free: int
+    waiting: int
+    wait: float
+    refusals: int
+    remain: int | None
+    expire: str | None
+
+
+def _ignore(ahead: int, wait: float) -> None:
+    pass
 
 
 class TokenQueue:
@@ -21,19 +67,28 @@ class TokenQueue:
     One timer runs while somebody waits for a token that is on its way back, and none otherwise.
     """
 
-    __slots__ = ("_clock", "_due", "_timer", "_waiting", "bucket")
+    __slots__ = ("_clock", "_due", "_timer", "_waiting", "bucket", "heard", "refusals")
 
-    def __init__(self, limit: RateLimit, clock: Clock) -> None:
-        self.bucket = Bucket(limit)
+    def __init__(self, bucket: Bucket, clock: Clock) -> None:
+        self.bucket = bucket
+        self.refusals = 0
+        self.heard: Heard | None = None
         self._clock = clock
         self._waiting: OrderedDict[asyncio.Future[Grant], None] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self._due = math.inf
 
-    async def acquire(self) -> Grant:
-        """Wait for a token. Who is cancelled meanwhile takes none and delays nobody."""
-        if not self._waiting and (grant := self.bucket.take(self._clock.monotonic())):
+    async def acquire(self, told: Callable[[int, float], object] = _ignore) -> Grant:
+        """
+        Wait for a token. Who is cancelled meanwhile takes none and delays nobody.
+
+        *told* is called first if there is need to wait: with how many are ahead, and how many
+        seconds that means at least.
+        """
+        now = self._clock.monotonic()
+        if not self._waiting and (grant := self.bucket.take(now)):
             return grant
+        told(len(self._waiting), self.bucket.wait(now, len(self._waiting)))
         waiter: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
         self._waiting[waiter] = None
         self._serve()
@@ -52,6 +107,36 @@ class TokenQueue:
         """Return a token whose answer *began* to arrive then (monotonic seconds)."""
         self.bucket.settle(began)
         self._serve()
+
+    def hear(self, grant: Grant, heard: Heard, ends_in: float) -> None:
+        """Believe what HTX says of a window that ends in *ends_in* seconds, at most `per`."""
+        self.heard = heard
+        if heard.remain is not None:
+            self.bucket.hear(grant, heard.remain, self._clock.monotonic() + ends_in)
+            self._serve()
+
+    def refused(self, ends_in: float) -> None:
+        """Let all wait: HTX has refused a request, and its window ends in *ends_in* seconds."""
+        self.refusals += 1
+        self.bucket.close(self._clock.monotonic() + ends_in)
+        self._serve()
+
+    def wait(self) -> float:
+        """Return the least seconds that a new caller would wait."""
+        return self.bucket.wait(self._clock.monotonic(), len(self._waiting))
+
+    def status(self) -> LimitStatus:
+        """Return how things stand."""
+        wait = self.wait()
+        return LimitStatus(
+            limit=self.bucket.limit,
+            free=0 if wait else self.bucket.free,
+            waiting=len(self._waiting),
+            wait=wait,
+            refusals=self.refusals,
+            remain=self.heard.remain if self.heard else None,
+            expire=self.heard.expire if self.heard else None,
+        )
 
     def _forget(self, waiter: asyncio.Future[Grant]) -> None:
         if waiter.cancelled():
@@ -84,5 +169,6 @@ class TokenQueue:
         self._timer, self._due = None, math.inf
         self._serve()
 
-    def __len__(self) -> int:
-        return len(self._waiting)
+    def __repr__(self) -> str:
+        self.bucket.collect(self._clock.monotonic())
+        return f"<{len(self._waiting)} waiting for {self.bucket!r}>"

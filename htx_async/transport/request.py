@@ -8,7 +8,7 @@ the response. None of them knows its neighbours.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
@@ -71,6 +71,11 @@ class Request:
     options: Options = Options()
     flight: Flight = attrs.field(factory=Flight, eq=False, repr=False)
     query: str = attrs.field(default="", repr=False)
+
+    @property
+    def key(self) -> Hashable:
+        """What makes two reads of one client equal."""
+        return (self.endpoint.name, self.path, self.params)
 
 
 @attrs.frozen

@@ -1,26 +1,30 @@
 """
-Each read flies in a task of its own, and its caller only waits for it.
+Each read flies in a task of its own, and its callers only wait for it.
 
 So a caller can leave at any moment, by cancellation or because its time is over, without
 reaching into the connection pool: what is with the network is read to its end. httpx's pool
 loses connections for good where that is not so.
+
+And callers who ask for the same while a read still waits for its token share it. Nobody joins a
+read that has left: what a caller gets was asked for after it asked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
 
 from htx_async.errors import ClientClosedError, DeadlineExceededError, HTXError
-from htx_async.transport.flight import Flight
+from htx_async.events import Event, Listener
+from htx_async.transport.flight import Flight, Waiter
 
 if TYPE_CHECKING:
     from htx_async.clock import Clock
-    from htx_async.options import Options
     from htx_async.transport.request import Request, Response, Send
 
 GRACE = 5.0
@@ -33,57 +37,88 @@ _OTHER_LOOP = "this client serves another event loop: make one client for each l
 class Sharing:
     """The layer in which callers wait."""
 
-    def __init__(self, send: Send, clock: Clock) -> None:
+    def __init__(self, send: Send, clock: Clock, listener: Listener | None = None) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._send = send
         self._clock = clock
+        self._listener = listener
         self._flights: set[Flight] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._open: dict[Hashable, Flight] = {}
         self._closed = False
 
     async def __call__(self, request: Request) -> Response:
-        """Let *request* fly, and wait for it as long as its caller wants."""
+        """Let *request* fly, or join one that is equal, and wait as long as the caller wants."""
         self._check_loop(request.endpoint.name)
-        flight, waiter = self._start(request, request.options)
+        flight, waiter = self._board(request)
+        outcome: Response | HTXError
         try:
-            async with self._clock.timeout(request.options.timeout):
-                outcome = await waiter
+            outcome = await self._wait(flight, waiter)
         except TimeoutError:
             outcome = _deadline_exceeded(request, flight)
         finally:
             flight.leave(waiter)
         if isinstance(outcome, HTXError):
-            raise copy.copy(outcome)
+            error = copy.copy(outcome)
+            error.endpoint = error.endpoint or request.endpoint.name
+            raise error
         return outcome
+
+    async def _wait(self, flight: Flight, waiter: Waiter) -> Response | HTXError:
+        timer: asyncio.TimerHandle | None = None
+        if patience := waiter.options.max_wait:
+            timer = self._clock.call_later(patience, partial(flight.lose_patience, waiter))
+        try:
+            async with self._clock.timeout(waiter.options.timeout):
+                return await waiter.done
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     def _check_loop(self, endpoint: str) -> None:
         loop = asyncio.get_running_loop()
         if self._closed:
             raise ClientClosedError(_CLOSED, endpoint=endpoint)
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
+        if self.loop is None:
+            self.loop = loop
+        elif self.loop is not loop:
             raise ClientClosedError(_OTHER_LOOP, endpoint=endpoint)
 
-    def _start(
-        self, request: Request, options: Options
-    ) -> tuple[Flight, asyncio.Future[Response | HTXError]]:
+    def _board(self, request: Request) -> tuple[Flight, Waiter]:
+        """Join an equal read that still waits, or start one."""
+        now, options = self._clock.monotonic(), request.options
+        key = request.key if options.share and options.max_wait != 0 else None
+        flight = self._open.get(key)
+        if flight is not None and flight.is_open:
+            self._tell_joined(request, flight)
+            return flight, flight.join(options, now)
         flight = Flight()
-        waiter = flight.join(self._clock.monotonic() + options.timeout)
+        waiter = flight.join(options, now)
         self._flights.add(flight)
+        if key is not None:
+            self._open[key] = flight
+        # Last: a loop with eager tasks runs it at once.
         flight.task = asyncio.get_running_loop().create_task(
-            self._fly(attrs.evolve(request, flight=flight)), name=f"htx_async {request.path}"
+            self._fly(attrs.evolve(request, flight=flight), key), name=f"htx_async {request.path}"
         )
         return flight, waiter
 
-    async def _fly(self, request: Request) -> None:
+    async def _fly(self, request: Request, key: Hashable) -> None:
+        flight = request.flight
         outcome: Response | HTXError | None = None
         try:
             outcome = await self._send(request)
         except HTXError as error:
             outcome = error.with_traceback(None)
         finally:
-            self._flights.discard(request.flight)
-            request.flight.land(outcome)
+            self._flights.discard(flight)
+            if self._open.get(key) is flight:
+                del self._open[key]
+            flight.land(outcome)
+
+    def _tell_joined(self, request: Request, flight: Flight) -> None:
+        if self._listener is not None:
+            at, endpoint = self._clock.now(), request.endpoint.name
+            self._listener(Event(kind="joined", endpoint=endpoint, flight=flight.number, at=at))
 
     async def aclose(self) -> None:
         """Refuse new reads, end those that still wait, let what has left arrive for `GRACE`."""

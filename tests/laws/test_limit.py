@@ -98,11 +98,11 @@ async def simulate(
     world = World(clock, cycle(network))
     budget, asked = Budget(), endpoint(limit.limit, limit.per)
     budget.queue(asked, clock).bucket = kind(limit)
-    slots = TokenQueue(RateLimit(4, per=0.0), clock)
+    slots = TokenQueue(Bucket(RateLimit(4, per=0.0)), clock)
     send = Sharing(Limiting(world, budget, slots, clock), clock)
 
     async def call(number: int, who: Call) -> None:
-        request = Request(asked, f"/{number}", options=Options(timeout=1000.0))
+        request = Request(asked, f"/{number}", options=Options(timeout=1000.0, share=False))
         try:
             async with asyncio.timeout(who.leaves):
                 await send(request)
@@ -173,7 +173,7 @@ def test_there_are_never_more_attempts_than_connections(slots: int, network: lis
     async def main() -> World:
         clock = VirtualClock()
         world = World(clock, cycle(network))
-        queue = TokenQueue(RateLimit(slots, per=0.0), clock)
+        queue = TokenQueue(Bucket(RateLimit(slots, per=0.0)), clock)
         limiting = Limiting(world, Budget(), queue, clock)
         asked = endpoint(100, 1.0)
         await asyncio.gather(

@@ -125,9 +125,10 @@ async def test_failing_calls_show_nothing(how: str, heard: io.StringIO) -> None:
     """Whatever a server does with what it was asked, it does not come out at our end."""
     echo = Echo()
     echo.how = how
-    async with echo.serve() as base_url, HTXClient(
-        Credentials(ACCESS, SECRET), base_url=base_url
-    ) as htx:
+    async with (
+        echo.serve() as base_url,
+        HTXClient(Credentials(ACCESS, SECRET), base_url=base_url) as htx,
+    ):
         errors = [
             await _failure(htx.accounts.list),
             await _failure(lambda: htx.accounts.balance(1)),
