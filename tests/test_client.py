@@ -14,11 +14,14 @@ from htx_async import (
     UNLIMITED,
     Account,
     AccountNotFoundError,
+    BudgetError,
     ClientClosedError,
     Credentials,
     DeadlineExceededError,
+    Event,
     HTXClient,
     InvalidInputError,
+    PointBalance,
     SignatureError,
 )
 from htx_async.sandbox import Sandbox
@@ -377,3 +380,97 @@ def test_the_options_of_the_contract() -> None:
         "on_event": None,
         "clock": None,
     }
+
+
+def test_ten_thousand_ask_for_the_same_points() -> None:
+    """Two free tokens and one shared flight at most; some leave, nobody is refused."""
+
+    async def main() -> None:
+        clock = VirtualClock()
+        sandbox = Sandbox(clock=clock)
+        transport = httpx.ASGITransport(app=sandbox)
+        async with HTXClient(KEYS, transport=transport, clock=clock) as htx:
+            await htx.points.balance(sub_uid=1001)
+            await htx.points.balance(sub_uid=1002)
+            tasks = [asyncio.create_task(htx.points.balance()) for _ in range(10_000)]
+            await asyncio.sleep(0.5)
+            for task in tasks[::10]:
+                task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            assert sum(isinstance(outcome, PointBalance) for outcome in outcomes) == 9_000
+        assert len(sandbox.arrivals) == 3
+        assert sandbox.rate_limited == 0
+
+    run(main())
+
+
+async def test_with_options_is_a_copy_that_ends_with_its_original(
+    transport: httpx.ASGITransport, sandbox: Sandbox
+) -> None:
+    """It shares tokens, connections and the list of accounts; closing it does nothing."""
+    async with HTXClient(KEYS, transport=transport) as htx:
+        await htx.accounts.find("spot")
+        async with htx.with_options(timeout=5.0, max_wait=0) as hurried:
+            await hurried.accounts.find("spot")
+            assert len(sandbox.arrivals) == 1
+            await hurried.points.balance()
+            await hurried.points.balance()
+            with pytest.raises(BudgetError):
+                await hurried.points.balance()
+        await htx.accounts.list()
+    with pytest.raises(ClientClosedError):
+        await hurried.accounts.list()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("timeout", 0), ("max_wait", -1), ("max_wait", True), ("max_waiting", -1), ("retries", 3)],
+)
+def test_bad_options_of_a_copy_are_told(option: str, value: object) -> None:
+    """With the name of the option."""
+    with pytest.raises(InvalidInputError, match=option):
+        HTXClient(KEYS).with_options(**{option: value})  # type: ignore[misc]
+
+
+async def test_a_snapshot_keeps_failures_beside_their_account(
+    transport: httpx.ASGITransport,
+) -> None:
+    """HTX does not tell what is in an OTC account: the others are read all the same."""
+    async with HTXClient(KEYS, transport=transport) as htx:
+        snapshot = await htx.accounts.snapshot()
+    assert [account.type for account in snapshot.accounts][:2] == ["point", "spot"]
+    assert snapshot.balances[1000001]["poly"].trade == Decimal("147.928994082840236")
+    assert [type(error).__name__ for error in snapshot.errors.values()] == ["RefusedError"]
+    assert len(snapshot.pictures) == len(snapshot.balances) + 1
+
+
+async def test_limits_tell_how_things_stand(transport: httpx.ASGITransport) -> None:
+    """Also before the first call, and what HTX's headers last said."""
+    async with HTXClient(KEYS, transport=transport) as htx:
+        before = htx.limits()["GET /v2/point/account"]
+        assert (before.free, before.wait, before.remain) == (2, 0.0, None)
+        await htx.points.balance()
+        status = htx.limits()["GET /v2/point/account"]
+    assert (status.free, status.waiting, status.refusals, status.remain) == (1, 0, 0, 1)
+    assert status.expire is not None
+
+
+def test_limits_can_be_read_without_a_loop() -> None:
+    """A client that has not been used yet has all its tokens."""
+    status = HTXClient(KEYS).limits()
+    assert {name: state.free for name, state in status.items()} == {
+        "GET /v1/account/accounts": 100,
+        "GET /v1/account/accounts/{account-id}/balance": 100,
+        "GET /v2/point/account": 2,
+    }
+
+
+async def test_events_link_those_who_join_to_their_flight(
+    transport: httpx.ASGITransport,
+) -> None:
+    """The number of the flight is on every event of it."""
+    events: list[Event] = []
+    async with HTXClient(KEYS, transport=transport, on_event=events.append) as htx:
+        await asyncio.gather(htx.accounts.list(), htx.accounts.list())
+    assert [event.kind for event in events] == ["joined", "granted", "sent", "answered"]
+    assert len({event.flight for event in events}) == 1
