@@ -24,6 +24,7 @@ class ShellBlockParser(CodeBlockParser):
     language = "sh"
 
     def evaluate(self, example: Example) -> None:
+        """Run the block."""
         for line in example.parsed.splitlines():
             if line.startswith("htx-async "):
                 command = [sys.executable, "-m", "htx_async", *shlex.split(line)[1:]]

@@ -21,5 +21,7 @@ nitpick_ignore_regex = [
     # Types that have no page: other packages', and our own inner ones.
     (r"py:.*", r"(httpx|asyncio|attrs|decimal|datetime|collections|contextlib)\..*"),
     (r"py:.*", r"htx_async\.(options|transport|resources|convert|vocabulary|errors\.Fa)\.?.*"),
-    (r"py:class", r"(Decimal|Budget|Mapping|T|Ask|Fate|Unpack|Facts|RateLimit|Listener|htx_async\.client\.Changes)"),
+    (r"py:class", r"htx_async\.client\.Changes"),
+    (r"py:class", r"(Decimal|Budget|Mapping|T|Ask|Fate|Unpack|Facts|RateLimit|Listener)"),
+    (r"py:class", r"(Provider|RetryPolicy)"),
 ]

@@ -37,12 +37,14 @@ from htx_async.resources.balance import (
     Snapshot,
 )
 from htx_async.resources.points import PointBalance, PointGroup, Points
+from htx_async.retry import NO_RETRY, RetryPolicy
 from htx_async.transport.budget import UNLIMITED, Budget
 from htx_async.transport.queue import LimitStatus
 from htx_async.transport.request import RateLimit
 from htx_async.vocabulary import AccountState, AccountType, BalanceType, PointAccountStatus
 
 __all__ = [
+    "NO_RETRY",
     "UNLIMITED",
     "AccessKeyError",
     "Account",
@@ -81,6 +83,7 @@ __all__ = [
     "RateLimit",
     "RateLimitedError",
     "RefusedError",
+    "RetryPolicy",
     "SignatureError",
     "Snapshot",
     "UnavailableError",

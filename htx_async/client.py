@@ -15,10 +15,13 @@ from htx_async.clock import Clock, running_loop
 from htx_async.credentials import Credentials
 from htx_async.errors import InvalidInputError
 from htx_async.events import Guarded, Listener
+from htx_async.keys import Keys, Provider
 from htx_async.options import Options
 from htx_async.resources import accounts, points
 from htx_async.resources.accounts import Accounts
 from htx_async.resources.points import Points
+from htx_async.retry import RetryPolicy
+from htx_async.servertime import ServerTime
 from htx_async.transport.bucket import Bucket
 from htx_async.transport.budget import Budget, process_budget
 from htx_async.transport.converting import Converting
@@ -27,6 +30,7 @@ from htx_async.transport.http import HTTP
 from htx_async.transport.limiting import Limiting
 from htx_async.transport.queue import LimitStatus, TokenQueue
 from htx_async.transport.request import Endpoint, RateLimit, Request
+from htx_async.transport.retrying import Retrying
 from htx_async.transport.sharing import Sharing
 from htx_async.transport.signing import Signing
 
@@ -43,6 +47,7 @@ class Changes(TypedDict, total=False):
     """What `HTXClient.with_options` takes."""
 
     timeout: float
+    retry: RetryPolicy
     share: bool
     max_wait: float | None
     max_waiting: int | None
@@ -55,9 +60,11 @@ class HTXClient:
     One client serves one event loop, and any number of tasks in it: make one and keep it.
 
     Args:
-        credentials: Who asks.
+        credentials: Who asks: `Credentials`, or an async function without arguments that returns
+            them. It is called before the first read, and again when HTX no longer accepts them.
         base_url: HTX's address, or that of a sandbox; plain http for loopback only.
-        timeout: Seconds for a whole call: waiting, connecting, reading.
+        timeout: Seconds for a whole call: waiting, connecting, reading, repeating.
+        retry: What is repeated, how often and how soon: a `RetryPolicy`, or `NO_RETRY`.
         budget: Whose tokens are spent, a `Budget`; `None`: the process's own for this access key;
             `UNLIMITED`: nobody's, for servers that do not count.
         share: Whether equal reads that still wait for a token become one request.
@@ -78,10 +85,11 @@ class HTXClient:
 
     def __init__(
         self,
-        credentials: Credentials,
+        credentials: Credentials | Provider,
         *,
         base_url: str = BASE_URL,
         timeout: float = 30.0,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a frozen value
         budget: Budget | None = None,
         share: bool = True,
         max_wait: float | None = None,
@@ -92,7 +100,7 @@ class HTXClient:
         on_event: Listener | None = None,
         clock: Clock | None = None,
     ) -> None:
-        if not isinstance(credentials, Credentials):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(credentials, Credentials) and not callable(credentials):
             msg = f"credentials must be Credentials(...), not {type(credentials).__name__}"
             del credentials  # keys given as plain text must not show in a traceback
             raise InvalidInputError(msg)
@@ -100,23 +108,26 @@ class HTXClient:
         inputs.at_least(max_connections, 1, "max_connections")
         inputs.at_least(max_body, 1, "max_body")
         if budget is None:
-            budget = Budget() if clock else process_budget(credentials.fingerprint())
+            budget = Budget() if clock else process_budget(_fingerprint(credentials))
         clock = clock or Clock()
         listener = Guarded(on_event) if on_event else None
         self._options = Options(
-            timeout=timeout, share=share, max_wait=max_wait, max_waiting=max_waiting
+            timeout=timeout, retry=retry, share=share, max_wait=max_wait, max_waiting=max_waiting
         )
         self._original = True
-        self._budget, self._clock = budget, clock
+        self._budget, self._clock, self._time = budget, clock, ServerTime(clock)
+        keys = Keys(credentials, clock)
         # One request runs straight down these layers, and its answer straight back up.
         self._http = HTTP(
             transport, origin, clock, max_connections=max_connections, max_body=max_body
         )
-        signing = Signing(self._http, credentials, origin.host, clock.now)
+        signing = Signing(self._http, keys, origin.host, self._time.now)
         slots = TokenQueue(Bucket(RateLimit(max_connections, per=0.0)), clock)
-        limiting = Limiting(Opening(signing), budget, slots, clock, listener)
-        self._sharing = Sharing(Converting(limiting), clock, listener)
-        self._shown = f"HTXClient({credentials!r}, base_url={str(origin)!r})"
+        opening = Opening(signing, self._time.heard)
+        limiting = Limiting(opening, budget, slots, clock, self._time.now, listener)
+        retrying = Retrying(limiting, clock, self._time, keys)
+        self._sharing = Sharing(Converting(retrying), clock, listener)
+        self._shown = f"HTXClient({_shown(credentials)}, base_url={str(origin)!r})"
         self.accounts = Accounts(self._ask)
         self.points = Points(self._ask)
 
@@ -141,7 +152,7 @@ class HTXClient:
         It costs next to nothing, and ends with its original: closing the copy does nothing.
 
         Args:
-            **changes: Any of `timeout`, `share`, `max_wait` and `max_waiting`.
+            **changes: Any of `timeout`, `retry`, `share`, `max_wait` and `max_waiting`.
 
         Raises:
             InvalidInputError: An option is unknown, or cannot be right.
@@ -165,6 +176,15 @@ class HTXClient:
             endpoint.name: self._budget.known(endpoint, self._clock, loop) for endpoint in ENDPOINTS
         }
         return MappingProxyType({name: queue.status() for name, queue in queues.items()})
+
+    def clock_offset(self) -> float | None:
+        """
+        Return the seconds that HTX's clock is ahead of the local one; `None`: not known yet.
+
+        Every answer tells it, to about a second. Beyond 5 s, or when HTX complains, requests are
+        signed with HTX's time instead of the local one.
+        """
+        return self._time.offset()
 
     async def _ask(
         self,
@@ -203,3 +223,15 @@ class HTXClient:
 
     def __repr__(self) -> str:
         return self._shown
+
+
+def _fingerprint(credentials: Credentials | Provider) -> str:
+    if isinstance(credentials, Credentials):
+        return credentials.fingerprint()
+    # Its keys may change; they are of one user all the same.
+    return f"provider {id(credentials)}"
+
+
+def _shown(credentials: Credentials | Provider) -> str:
+    # Not the repr of a provider: it may tell anything.
+    return repr(credentials) if isinstance(credentials, Credentials) else "a provider"

@@ -37,8 +37,8 @@ class Credentials:
     def __init__(self, access_key: str, secret_key: str) -> None:
         fault = fault_in_key(access_key, "access_key") or fault_in_key(secret_key, "secret_key")
         if fault:
-            # A traceback printed with locals must not show them.
-            del access_key, secret_key
+            # A traceback printed with locals must not show them, nor ask what is half made.
+            del self, access_key, secret_key
             raise InvalidInputError(fault)
         _set(self, "_access_key", access_key)
         _set(self, "_secret", secret_key.encode())

@@ -27,7 +27,10 @@ carry the signed URL. What a lower layer said is kept as a note, cleaned.
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict, Unpack
+from collections.abc import Sequence
+from typing import Literal, TypedDict, TypeVar, Unpack
+
+E = TypeVar("E", bound="HTXError")
 
 Fate = Literal["not_sent", "unknown", "answered"]
 """What became of the request: it never left, it may have arrived, or HTX answered it."""
@@ -74,6 +77,15 @@ class HTXError(Exception):
     def __str__(self) -> str:
         text = str(self.args[0]) if self.args else ""
         return f"{self.endpoint}: {text}" if self.endpoint else text
+
+
+def told(error: E, earlier: Sequence[HTXError]) -> E:
+    """Return *error* with the attempts before it in its notes."""
+    for number, failure in enumerate(earlier, 1):
+        error.add_note(f"attempt {number}: {type(failure).__name__}: {failure}")
+    if earlier:
+        error.add_note(f"attempt {len(earlier) + 1}: this error")
+    return error
 
 
 class InvalidInputError(HTXError, ValueError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import attrs
 
 from htx_async import inputs
+from htx_async.errors import InvalidInputError
+from htx_async.retry import RetryPolicy
 
 
 def _timeout(_: object, attribute: attrs.Attribute[float], value: object) -> None:
@@ -21,19 +23,27 @@ def _max_waiting(_: object, attribute: attrs.Attribute[int | None], value: objec
         inputs.at_least(value, 0, attribute.name)
 
 
+def _policy(_: object, attribute: attrs.Attribute[RetryPolicy], value: object) -> None:
+    if not isinstance(value, RetryPolicy):
+        msg = f"{attribute.name} must be a RetryPolicy or NO_RETRY, not {type(value).__name__}"
+        raise InvalidInputError(msg)
+
+
 @attrs.frozen(kw_only=True)
 class Options:
     """
     How a read is made.
 
     Attributes:
-        timeout: Seconds for the whole call: waiting, connecting, reading.
+        timeout: Seconds for the whole call: waiting, connecting, reading, repeating.
+        retry: What is repeated, how often and how soon.
         share: Whether it may share a request with equal reads that still wait.
         max_wait: Seconds that it may wait for a token; 0: not at all; `None`: up to `timeout`.
         max_waiting: Reads that may be ahead of it in the queue; `None`: any number.
     """
 
     timeout: float = attrs.field(default=30.0, validator=_timeout)
+    retry: RetryPolicy = attrs.field(default=RetryPolicy(), validator=_policy)
     share: bool = True
     max_wait: float | None = attrs.field(default=None, validator=_max_wait)
     max_waiting: int | None = attrs.field(default=None, validator=_max_waiting)

@@ -56,7 +56,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
 
-    def time(self) -> float:  # noqa: D102
+    def time(self) -> float:
         return self._jumping.time
 
 
@@ -66,10 +66,10 @@ class VirtualClock(Clock):
     def __init__(self, skew: float = 0.0) -> None:
         self.skew = skew
 
-    def monotonic(self) -> float:  # noqa: D102
+    def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def now(self) -> float:  # noqa: D102
+    def now(self) -> float:
         return DAY + self.skew + self.monotonic()
 
 

@@ -7,7 +7,10 @@ There are two of them, and the path does not tell which: v1 says `status`, `err-
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable
+from email.utils import mktime_tz, parsedate_tz
 from typing import Any
 
 import attrs
@@ -20,6 +23,8 @@ from htx_async.transport.request import Request, Response, Send
 
 _ABSENT = msgspec.UNSET
 _SUCCESS = 200
+_MILLISECONDS = range(10**12, 10**14)
+"""From 2001 to 5138: another number is no time of day in milliseconds."""
 _SUCCESSFUL = range(200, 300)
 """What RFC 9110 calls successful: such a status tells nothing of a refusal."""
 _PAGE = "That is a page of a proxy, a CDN or a login, not HTX's API."
@@ -43,6 +48,7 @@ class _Envelope(msgspec.Struct):
     err_msg: Any = msgspec.field(default=None, name="err-msg")
     futures_code: Any = msgspec.field(default=None, name="err_code")
     futures_msg: Any = msgspec.field(default=None, name="err_msg")
+    ts: Any = None
     data: msgspec.Raw | msgspec.UnsetType = _ABSENT
 
 
@@ -51,14 +57,23 @@ _decoder = msgspec.json.Decoder(_Envelope)
 
 @attrs.frozen
 class Opening:
-    """The layer that tells an answer from a refusal. Whoever is above raises the error."""
+    """
+    The layer that tells an answer from a refusal. Whoever is above raises the error.
+
+    *heard* is called with HTX's time of day and the moment (monotonic) at which it was that.
+    """
 
     send: Send
+    heard: Callable[[float, float], None] | None = None
 
     async def __call__(self, request: Request) -> Response:
         """Return the answer with its `data`, or with the error that it is."""
         response = await self.send(request)
-        return response if response.error else open_envelope(request.endpoint.name, response)
+        if response.error is None:
+            response = open_envelope(request.endpoint.name, response)
+        if self.heard is not None and response.at is not None:
+            self.heard(response.at, response.began)
+        return response
 
 
 def open_envelope(endpoint: str, response: Response) -> Response:
@@ -67,6 +82,8 @@ def open_envelope(endpoint: str, response: Response) -> Response:
         envelope = _decoder.decode(response.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return attrs.evolve(response, error=_unreadable(endpoint, response))
+    # Only now: the date of a page that is not HTX's says nothing of HTX's clock.
+    response = attrs.evolve(response, at=_time_of(response, envelope))
     verdict = _verdict(envelope)
     if isinstance(verdict, _Refusal):
         return attrs.evolve(response, error=_refused(endpoint, response, verdict))
@@ -75,6 +92,24 @@ def open_envelope(endpoint: str, response: Response) -> Response:
     if verdict or isinstance(envelope.data, msgspec.UnsetType):
         return attrs.evolve(response, error=_malformed(endpoint, response, verdict or "data"))
     return attrs.evolve(response, data=bytes(envelope.data))
+
+
+def _time_of(response: Response, said: _Envelope) -> float | None:
+    """Return HTX's time of day: by the header, which is when it answered, else by the body."""
+    at = _date(response.headers.get("date", ""))
+    if at is None and isinstance(said.ts, int) and said.ts in _MILLISECONDS:
+        return said.ts / 1000
+    return at
+
+
+@functools.lru_cache(maxsize=4)
+def _date(header: str) -> float | None:
+    """Return the middle of the second that a `Date` header names."""
+    parsed = parsedate_tz(header)
+    try:
+        return mktime_tz(parsed) + 0.5 if parsed else None
+    except (ValueError, OverflowError):
+        return None
 
 
 @attrs.frozen

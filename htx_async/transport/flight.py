@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from htx_async.options import Options
     from htx_async.transport.request import Response
 
-    Outcome: TypeAlias = Response | HTXError
+    Outcome: TypeAlias = Response | Exception
 
 _numbers = itertools.count(1)
 
@@ -46,11 +46,24 @@ class Flight:
         until: The moment (monotonic seconds) at which the last of those who wait gives up.
         expected: The earliest moment at which it may leave, once that is known.
         out: Whether an attempt is with the network: then it must not be cancelled.
-        left: Whether any attempt was. What comes back now was asked for before.
+        departures: How many attempts have left.
         abandoned: Whether all who waited have gone: no further attempt is worth its token.
+        is_last: Whether the attempt under way is to be the last one: the client closes.
+        failures: How the attempts until now have failed.
     """
 
-    __slots__ = ("_waiters", "abandoned", "expected", "left", "number", "out", "task", "until")
+    __slots__ = (
+        "_waiters",
+        "abandoned",
+        "departures",
+        "expected",
+        "failures",
+        "is_last",
+        "number",
+        "out",
+        "task",
+        "until",
+    )
 
     def __init__(self) -> None:
         self._waiters: set[Waiter] = set()
@@ -59,8 +72,10 @@ class Flight:
         self.until = math.inf
         self.expected = -math.inf
         self.out = False
-        self.left = False
+        self.departures = 0
         self.abandoned = False
+        self.is_last = False
+        self.failures: list[HTXError] = []
 
     def join(self, options: Options, now: float) -> Waiter:
         """Let a caller wait from *now* on; one with too little patience is told at once."""
@@ -69,7 +84,7 @@ class Flight:
         self.until = max(self.until, until) if self._waiters else until
         self._waiters.add(waiter)
         if self.expected > now:
-            self._judge(waiter, ahead=-1)
+            self._judge(waiter, -1, self.expected - now)
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
@@ -78,11 +93,11 @@ class Flight:
         if not self._waiters:
             self._abandon()
 
-    def queued(self, ahead: int, expected: float) -> None:
-        """Note that it must wait, behind *ahead* others, and for whom that is too much."""
-        self.expected = expected
+    def queued(self, ahead: int, wait: float, now: float) -> None:
+        """Note that it must wait *wait* seconds, behind *ahead* others, and who will not."""
+        self.expected = now + wait
         for waiter in self._waiters:
-            self._judge(waiter, ahead)
+            self._judge(waiter, ahead, wait)
         if self._waiters and all(waiter.done.done() for waiter in self._waiters):
             self._abandon()
 
@@ -95,10 +110,17 @@ class Flight:
         self.abandoned = True
         self.cancel_unless_out()
 
-    def _judge(self, waiter: Waiter, ahead: int) -> None:
-        wait, options = self.expected - waiter.since, waiter.options
-        if options.max_wait is not None and (wait > options.max_wait or not options.max_wait):
-            waiter.settle(_over_budget(wait, f"max_wait is {options.max_wait:g} s"))
+    def _judge(self, waiter: Waiter, ahead: int, wait: float) -> None:
+        """Tell a caller at once that it would wait for too long."""
+        options = waiter.options
+        most = options.max_wait
+        too_long = most is not None and (wait > most or not most)
+        if self.left:  # this is about a repeat: the caller learns what it would repeat
+            late = self.expected >= waiter.since + options.timeout
+            if self.failures and (too_long or late):
+                waiter.settle(self.failures[-1])
+        elif too_long:
+            waiter.settle(_over_budget(wait, f"max_wait is {most:g} s"))
         elif options.max_waiting is not None and ahead >= options.max_waiting:
             waiter.settle(_over_budget(wait, f"{ahead} are waiting already (max_waiting)"))
 
@@ -116,7 +138,13 @@ class Flight:
 
     def departs(self) -> None:
         """Note that an attempt leaves now."""
-        self.left = self.out = True
+        self.departures += 1
+        self.out = True
+
+    @property
+    def left(self) -> bool:
+        """Whether any attempt has left. What comes back now was asked for before."""
+        return self.departures > 0
 
     def returned(self) -> None:
         """Note that the attempt is over. If nobody waits any more, so is the flight."""

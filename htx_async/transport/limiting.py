@@ -9,7 +9,7 @@ grow old there.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -56,12 +56,13 @@ def ends_in(expire: str | None, now: float, per: float) -> float:
 
 @attrs.frozen
 class Limiting:
-    """The layer that waits. *slots* has a token for each connection."""
+    """The layer that waits. *slots* has a token for each connection; *now* tells HTX's time."""
 
     send: Send
     budget: Budget
     slots: TokenQueue
     clock: Clock
+    now: Callable[[], float]
     listener: Listener | None = None
 
     async def __call__(self, request: Request) -> Response:
@@ -84,7 +85,7 @@ class Limiting:
 
     def _waits(self, request: Request, ahead: int, wait: float) -> None:
         self._tell("waiting", request, wait=wait)
-        request.flight.queued(ahead, self.clock.monotonic() + wait)
+        request.flight.queued(ahead, wait, self.clock.monotonic())
 
     async def _attempt(self, request: Request, queue: TokenQueue, grant: Grant) -> Response:
         request.flight.departs()
@@ -111,7 +112,7 @@ class Limiting:
         """Let HTX slow us down: it may count requests that are not ours."""
         said, per = heard(response.headers), queue.bucket.limit.per
         expire = said.expire if said else None
-        seconds = ends_in(expire, self.clock.now(), per)
+        seconds = ends_in(expire, self.now(), per)
         if said is not None:
             queue.hear(grant, said, seconds)
         if isinstance(response.error, RateLimitedError):

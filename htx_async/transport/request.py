@@ -75,7 +75,7 @@ class Request:
     @property
     def key(self) -> Hashable:
         """What makes two reads of one client equal."""
-        return (self.endpoint.name, self.path, self.params)
+        return (self.endpoint.name, self.path, self.params, self.options.retry)
 
 
 @attrs.frozen
@@ -87,9 +87,11 @@ class Response:
         headers: Names in lower case.
         began: When its first byte was here, in monotonic seconds.
         asked: The query that was sent: what an answer may echo, and nobody may see.
+        at: HTX's time of day when it answered, in seconds since 1970; `None`: not told.
         data: The JSON of `data`, once the envelope is open.
         error: Why HTX refused, or why the answer makes no sense.
         value: The model, once it is made.
+        attempts: The how-manieth attempt brought it.
     """
 
     status: int
@@ -97,9 +99,11 @@ class Response:
     body: bytes = attrs.field(repr=False)
     began: float = -math.inf
     asked: str = attrs.field(default="", repr=False)
+    at: float | None = None
     data: bytes = attrs.field(default=b"", repr=False)
     error: HTXError | None = None
     value: Any = attrs.field(default=None, repr=False)
+    attempts: int = 1
 
 
 Send = Callable[[Request], Awaitable[Response]]

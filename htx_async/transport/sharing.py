@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from htx_async.errors import ClientClosedError, DeadlineExceededError, HTXError
+from htx_async.errors import ClientClosedError, DeadlineExceededError, Fate, HTXError, told
 from htx_async.events import Event, Listener
 from htx_async.transport.flight import Flight, Waiter
 
@@ -50,7 +50,7 @@ class Sharing:
         """Let *request* fly, or join one that is equal, and wait as long as the caller wants."""
         self._check_loop(request.endpoint.name)
         flight, waiter = self._board(request)
-        outcome: Response | HTXError
+        outcome: Response | Exception
         try:
             outcome = await self._wait(flight, waiter)
         except TimeoutError:
@@ -61,9 +61,11 @@ class Sharing:
             error = copy.copy(outcome)
             error.endpoint = error.endpoint or request.endpoint.name
             raise error
+        if isinstance(outcome, Exception):  # no error of ours: a fault in this package, say
+            raise outcome
         return outcome
 
-    async def _wait(self, flight: Flight, waiter: Waiter) -> Response | HTXError:
+    async def _wait(self, flight: Flight, waiter: Waiter) -> Response | Exception:
         timer: asyncio.TimerHandle | None = None
         if patience := waiter.options.max_wait:
             timer = self._clock.call_later(patience, partial(flight.lose_patience, waiter))
@@ -104,11 +106,11 @@ class Sharing:
 
     async def _fly(self, request: Request, key: Hashable) -> None:
         flight = request.flight
-        outcome: Response | HTXError | None = None
+        outcome: Response | Exception | None = None
         try:
             outcome = await self._send(request)
-        except HTXError as error:
-            outcome = error.with_traceback(None)
+        except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
+            outcome = error.with_traceback(None) if isinstance(error, HTXError) else error
         finally:
             self._flights.discard(flight)
             if self._open.get(key) is flight:
@@ -126,6 +128,7 @@ class Sharing:
         flights = tuple(self._flights)
         tasks = [flight.task for flight in flights if flight.task is not None]
         for flight in flights:
+            flight.is_last = True
             if not flight.out:
                 flight.land(ClientClosedError("the client was closed before this read could leave"))
                 flight.cancel_unless_out()
@@ -151,8 +154,13 @@ async def _end(flights: Iterable[Flight], tasks: Iterable[asyncio.Task[None]]) -
 def _deadline_exceeded(request: Request, flight: Flight) -> DeadlineExceededError:
     seconds = request.options.timeout
     text = f"no answer within {seconds:g} s (timeout)"
-    return DeadlineExceededError(
-        text if flight.left else f"{text}: it still waited for a token",
-        endpoint=request.endpoint.name,
-        fate="unknown" if flight.left else "not_sent",
-    )
+    fate: Fate = "not_sent"
+    if flight.departures > len(flight.failures):
+        fate = "unknown"
+    elif flight.failures:
+        last = flight.failures[-1]
+        text, fate = f"{text}: the last attempt failed with {type(last).__name__}", last.fate
+    else:
+        text = f"{text}: it still waited for a token"
+    error = DeadlineExceededError(text, endpoint=request.endpoint.name, fate=fate)
+    return told(error, flight.failures)

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import attrs
 
 from htx_async.credentials import Credentials
+from htx_async.keys import Keys
 from htx_async.transport.request import Request, Response, Send
 
 
@@ -49,7 +50,7 @@ class Signing:
     """The layer that signs. *now* tells HTX's time of day, in seconds since 1970."""
 
     send: Send
-    credentials: Credentials
+    keys: Keys
     host: str
     now: Callable[[], float]
 
@@ -58,4 +59,4 @@ class Signing:
         if not request.endpoint.signed:
             query = canonical(request.params)
             return await self.send(attrs.evolve(request, query=query))
-        return await self.send(sign(request, self.credentials, self.host, self.now()))
+        return await self.send(sign(request, self.keys.credentials, self.host, self.now()))

@@ -34,7 +34,7 @@ class Stack:
         self.asked = endpoint(limit, per)
         self.budget = Budget()
         slots = TokenQueue(Bucket(RateLimit(20, per=0.0)), self.clock)
-        limiting = Limiting(self.world, self.budget, slots, self.clock)
+        limiting = Limiting(self.world, self.budget, slots, self.clock, self.clock.now)
         self.send = Sharing(Converting(limiting), self.clock)
 
     async def ask(self, path: str = "/x", **options: object) -> Response:
@@ -135,9 +135,7 @@ callers = st.builds(
 
 
 @given(st.lists(callers, max_size=30), st.lists(trips, min_size=1, max_size=8))
-def test_nobody_gets_what_left_before_it_asked(
-    arriving: list[Caller], network: list[Trip]
-) -> None:
+def test_nobody_gets_what_left_before_it_asked(arriving: list[Caller], network: list[Trip]) -> None:
     """Whoever joins, leaves or fails: an answer was asked for after the call was made."""
 
     async def main() -> None:
@@ -152,7 +150,7 @@ def test_nobody_gets_what_left_before_it_asked(
             return response
 
         slots = TokenQueue(Bucket(RateLimit(20, per=0.0)), clock)
-        send = Sharing(Converting(Limiting(noting, stack.budget, slots, clock)), clock)
+        send = Sharing(Converting(Limiting(noting, stack.budget, slots, clock, clock.now)), clock)
 
         async def call(who: Caller) -> None:
             asked = clock.monotonic()

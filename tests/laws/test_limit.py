@@ -99,7 +99,7 @@ async def simulate(
     budget, asked = Budget(), endpoint(limit.limit, limit.per)
     budget.queue(asked, clock).bucket = kind(limit)
     slots = TokenQueue(Bucket(RateLimit(4, per=0.0)), clock)
-    send = Sharing(Limiting(world, budget, slots, clock), clock)
+    send = Sharing(Limiting(world, budget, slots, clock, clock.now), clock)
 
     async def call(number: int, who: Call) -> None:
         request = Request(asked, f"/{number}", options=Options(timeout=1000.0, share=False))
@@ -174,7 +174,7 @@ def test_there_are_never_more_attempts_than_connections(slots: int, network: lis
         clock = VirtualClock()
         world = World(clock, cycle(network))
         queue = TokenQueue(Bucket(RateLimit(slots, per=0.0)), clock)
-        limiting = Limiting(world, Budget(), queue, clock)
+        limiting = Limiting(world, Budget(), queue, clock, clock.now)
         asked = endpoint(100, 1.0)
         await asyncio.gather(
             *(limiting(Request(asked, "/x")) for _ in range(30)), return_exceptions=True

@@ -102,10 +102,10 @@ def test_a_lone_client_is_never_slowed_by_honest_headers(steps: list[tuple[int, 
     under_way: list[tuple[float, Grant, int]] = []
     for pause, up in steps:
         now += pause * tick
-        for _, grant, remain in [trip for trip in under_way if trip[0] <= now]:
+        for _, earlier, remain in [trip for trip in under_way if trip[0] <= now]:
             bucket.settle(now)
             before = bucket.free
-            bucket.hear(grant, remain, now + 1.0)
+            bucket.hear(earlier, remain, now + 1.0)
             assert bucket.free == before
         under_way = [trip for trip in under_way if trip[0] > now]
         if grant := bucket.take(now):

@@ -122,7 +122,7 @@ def test_two_asyncio_runs_keep_the_law() -> None:
 
 
 def test_two_loops_that_run_at_once_count_separately() -> None:
-    """This is documented: a budget for several machines joins them."""
+    """As documented: neither knows what the other has out."""
     shared, asked = Budget(), endpoint(1, 1.0)
     seen: list[Bucket] = []
 

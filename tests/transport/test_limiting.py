@@ -62,7 +62,9 @@ class Setting:
         self.asked = endpoint(limit, per)
         self.budget = Budget()
         queue = TokenQueue(Bucket(RateLimit(slots, per=0.0)), self.clock)
-        self.send = Limiting(send, self.budget, queue, self.clock, self.events.append)
+        self.send = Limiting(
+            send, self.budget, queue, self.clock, self.clock.now, self.events.append
+        )
 
     async def ask(self) -> Response:
         return await self.send(Request(self.asked, "/x"))

@@ -1,0 +1,108 @@
+"""
+Repeats what may succeed a little later, and mends what can be mended: the clock, rotated keys.
+
+It stands above the limit and the signature, so every attempt has its own token, its own time
+and its own signature; and above the envelope, since HTX tells its errors in bodies with status
+200.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import attrs
+
+from htx_async.clock import Clock
+from htx_async.convert import reader
+from htx_async.credentials import Credentials
+from htx_async.errors import AuthenticationError, ClockError, DecodeError, HTXError, told
+from htx_async.keys import Keys
+from htx_async.servertime import TOLERATED, ServerTime
+from htx_async.transport.request import Endpoint, RateLimit, Request, Response, Send
+
+TIMESTAMP = Endpoint[int](
+    "/v1/common/timestamp",
+    RateLimit(10, per=1.0),  # HTX's rule for endpoints without one of their own, by IP address
+    reader(int),
+    signed=False,
+)
+"""HTX, "Get Current Timestamp": its time of day, in milliseconds."""
+
+
+@attrs.frozen
+class Retrying:
+    """The layer that tries again."""
+
+    send: Send
+    clock: Clock
+    time: ServerTime
+    keys: Keys
+    jitter: Callable[[], float] = random.random
+    _measuring: asyncio.Lock = attrs.field(factory=asyncio.Lock, repr=False)
+
+    async def __call__(self, request: Request) -> Response:
+        """Send *request* until it succeeds, or more attempts make no sense."""
+        await self.keys.ready()
+        flight, policy = request.flight, request.options.retry
+        attempt, mended = 0, False
+        while True:
+            attempt += 1
+            state = self._state()
+            outcome = await self._attempt(request)
+            if isinstance(outcome, Response):
+                return attrs.evolve(outcome, attempts=attempt)
+            flight.failures.append(outcome)
+            left = flight.until - self.clock.monotonic()
+            delay = policy.delay(attempt, outcome, left, self.jitter())
+            if delay is None and not (mended or flight.is_last):
+                mended, delay = True, await self._mended(request, outcome, state)
+            if delay is None or flight.is_last:
+                raise told(outcome, flight.failures[:-1])
+            await self.clock.sleep(delay)
+
+    async def _attempt(self, request: Request) -> Response | HTXError:
+        try:
+            return await self.send(request)
+        except HTXError as error:
+            return error.with_traceback(None)
+
+    def _state(self) -> _State:
+        return _State(self.keys.credentials, self.time.correction(), self.clock.monotonic())
+
+    async def _mended(self, request: Request, error: HTXError, state: _State) -> float | None:
+        """Mend what HTX did not like, if that can be done; return 0.0 if it was."""
+        if not isinstance(error, AuthenticationError):
+            return None
+        if isinstance(error, ClockError):
+            return await self._measured(request, state.began)
+        # v2 answers do not name the clock: but their date tells that it was off.
+        if abs(self.time.correction() - state.correction) > TOLERATED:
+            return 0.0
+        return 0.0 if await self.keys.renewed(state.credentials) else None
+
+    async def _measured(self, request: Request, since: float) -> float | None:
+        """Ask HTX what o'clock it is, unless another read has done that meanwhile."""
+        asked = attrs.evolve(request, endpoint=TIMESTAMP, path=TIMESTAMP.path, params=())
+        async with self._measuring:
+            if self.time.measured_at > since:
+                return 0.0
+            answer = await self._attempt(asked)
+            if isinstance(answer, HTXError):
+                return None
+            try:
+                milliseconds = TIMESTAMP.read(answer.data)
+            except DecodeError:
+                return None
+            self.time.measured(milliseconds / 1000, answer.began)
+            return 0.0
+
+
+@attrs.frozen
+class _State:
+    """With what an attempt was made: the keys, the corrected clock, and when."""
+
+    credentials: Credentials
+    correction: float
+    began: float
