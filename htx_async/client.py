@@ -134,7 +134,7 @@ class HTXClient:
     @classmethod
     def from_env(cls, **options: Any) -> Self:
         """
-        Make a client from the environment: `HTX_ACCESS_KEY`, `HTX_SECRET_KEY`, `HTX_BASE_URL`.
+        Make a client from the environment: keys as in `Credentials.from_env`, `HTX_BASE_URL`.
 
         *options* are those of the class; what is given there goes before the environment.
 

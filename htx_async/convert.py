@@ -59,7 +59,7 @@ def amount(value: object) -> Decimal:
 def whole(value: object) -> int:
     """Return an id or another whole number that is not negative, from a number or its digits."""
     text = str(value) if _is_int(value) else value
-    if isinstance(text, str) and not isinstance(text, _Number) and _ID.fullmatch(text):
+    if isinstance(text, str) and _ID.fullmatch(text):
         return int(text)
     msg = "a whole number"
     raise _WrongError(msg)

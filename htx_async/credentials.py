@@ -6,17 +6,23 @@ import base64
 import hashlib
 import hmac
 import os
-from typing import NoReturn, Self, final
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, Self, final
 
 from htx_async.errors import InvalidInputError
 from htx_async.inputs import fault_in_key
 from htx_async.redaction import masked
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 
 @final
 class Credentials:
     """
-    An access key and what signs for it (HMAC-SHA256). Frozen, and silent about its content.
+    An access key and what signs for it. Frozen, and silent about its content.
+
+    Made as it stands it signs with HMAC-SHA256; `ed25519` makes one that signs with Ed25519.
 
     Args:
         access_key: As HTX shows it in "API management".
@@ -27,10 +33,11 @@ class Credentials:
     """
 
     # No attrs class: `attrs.asdict` and `vars` would hand the secret out.
-    __slots__ = ("_access_key", "_secret", "method")
+    __slots__ = ("_access_key", "_private", "_secret", "method")
 
     _access_key: str
     _secret: bytes
+    _private: Ed25519PrivateKey | None
     method: str
     """What HTX calls `SignatureMethod`."""
 
@@ -40,26 +47,63 @@ class Credentials:
             # A traceback printed with locals must not show them, nor ask what is half made.
             del self, access_key, secret_key
             raise InvalidInputError(fault)
+        self._keep(access_key, secret_key.encode(), None)
+
+    @classmethod
+    def ed25519(cls, access_key: str, private_key_pem: str | bytes) -> Self:
+        """
+        Make credentials that sign with Ed25519.
+
+        Args:
+            access_key: As HTX shows it in "API management".
+            private_key_pem: The private key whose public key HTX has: PKCS#8, PEM, not encrypted.
+
+        Raises:
+            InvalidInputError: It is no such key, or the extra `ed25519` is not installed.
+        """
+        fault = fault_in_key(access_key, "access_key")
+        made = (fault, None, b"") if fault else _private_key(private_key_pem)
+        fault, private, raw = made
+        if fault:
+            del access_key, private_key_pem, private, raw, made
+            raise InvalidInputError(fault)
+        self = cls.__new__(cls)
+        self._keep(access_key, raw, private)
+        return self
+
+    def _keep(self, access_key: str, secret: bytes, private: Ed25519PrivateKey | None) -> None:
         _set(self, "_access_key", access_key)
-        _set(self, "_secret", secret_key.encode())
-        _set(self, "method", "HmacSHA256")
+        _set(self, "_secret", secret)
+        _set(self, "_private", private)
+        _set(self, "method", "HmacSHA256" if private is None else "Ed25519")
 
     @classmethod
     def from_env(cls) -> Self:
         """
-        Read `HTX_ACCESS_KEY` and `HTX_SECRET_KEY`.
+        Read `HTX_ACCESS_KEY`, and `HTX_SECRET_KEY` or `HTX_PRIVATE_KEY` (a PEM, for Ed25519).
+
+        Each may be in a file instead, that `HTX_ACCESS_KEY_FILE` and so on name; one newline at
+        its end is dropped.
 
         Raises:
-            InvalidInputError: One of them is not set, or cannot be a key.
+            InvalidInputError: A key is missing, given twice, or cannot be one.
         """
-        missing = [name for name in ("HTX_ACCESS_KEY", "HTX_SECRET_KEY") if name not in os.environ]
-        if missing:
-            msg = f"no keys: set {' and '.join(missing)} in the environment"
-            raise InvalidInputError(msg)
-        return cls(os.environ["HTX_ACCESS_KEY"], os.environ["HTX_SECRET_KEY"])
+        fault, access_key, secret_key, private_key = _environment()
+        if not fault:
+            try:
+                if private_key is not None:
+                    return cls.ed25519(access_key or "", private_key)
+                return cls(access_key or "", secret_key or "")
+            except InvalidInputError as error:
+                fault = str(error)
+        # Raised out here, once they are gone: this frame is in the traceback too.
+        del access_key, secret_key, private_key
+        raise InvalidInputError(fault)
 
     def signature(self, text: str) -> str:
         """Return the signature of *text*, in base64."""
+        if self._private is not None:
+            return base64.b64encode(self._private.sign(text.encode())).decode()
         return base64.b64encode(hmac.digest(self._secret, text.encode(), "sha256")).decode()
 
     def fingerprint(self) -> str:
@@ -82,11 +126,12 @@ class Credentials:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Credentials):
             return NotImplemented
-        same_key = hmac.compare_digest(self._access_key, other._access_key)
-        return same_key and hmac.compare_digest(self._secret, other._secret)
+        if (self._access_key, self.method) != (other._access_key, other.method):
+            return False
+        return hmac.compare_digest(self._secret, other._secret)
 
     def __hash__(self) -> int:
-        return hash((self._access_key, self._secret))
+        return hash((self._access_key, self.method, self._secret))
 
     def __repr__(self) -> str:
         return f"Credentials({masked(self._access_key)!r}, method={self.method!r})"
@@ -112,3 +157,52 @@ class Credentials:
 
 
 _set = object.__setattr__
+_NAMES = ("HTX_ACCESS_KEY", "HTX_SECRET_KEY", "HTX_PRIVATE_KEY")
+
+
+def _environment() -> tuple[str, str | None, str | None, str | None]:
+    """Return what is wrong with the environment, and the keys that it holds."""
+    read = [_variable(name) for name in _NAMES]
+    keys = tuple(value for _, value in read)
+    fault = next((fault for fault, _ in read if fault), "")
+    access_key, secret_key, private_key = keys
+    if not fault and secret_key is not None and private_key is not None:
+        fault = "HTX_SECRET_KEY and HTX_PRIVATE_KEY are both set: which of them is meant?"
+    if not fault and (access_key is None or secret_key is private_key):
+        missing = [_NAMES[0]] if access_key is None else []
+        missing += [_NAMES[1]] if secret_key is private_key else []
+        fault = f"no keys: set {' and '.join(missing)} in the environment"
+    return fault, access_key, secret_key, private_key
+
+
+def _variable(name: str) -> tuple[str, str | None]:
+    """Return what is wrong with a variable or its file, and its value; `None`: it is not set."""
+    path = os.environ.get(f"{name}_FILE")
+    if path is None:
+        return "", os.environ.get(name)
+    if name in os.environ:
+        return f"{name} and {name}_FILE are both set: which of them is meant?", None
+    try:
+        return "", Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, ValueError) as error:
+        return f"the file that {name}_FILE names cannot be read: {type(error).__name__}", None
+
+
+def _private_key(pem: object) -> tuple[str, Ed25519PrivateKey | None, bytes]:
+    """Return what is wrong with a private key, the key, and its bytes."""
+    if not isinstance(pem, str | bytes):
+        return f"private_key_pem must be text or bytes, not {type(pem).__name__}", None, b""
+    try:
+        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - an extra
+        from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 - an extra
+    except ImportError:
+        extra = 'pip install "htx-async[ed25519]"'
+        return f"Ed25519 keys need the package cryptography: {extra}", None, b""
+    data = pem.encode() if isinstance(pem, str) else pem
+    try:
+        key = serialization.load_pem_private_key(data, password=None)
+    except Exception:  # noqa: BLE001 - whatever it says may show a part of the key
+        return "private_key_pem is no PKCS#8 private key in PEM, or it is encrypted", None, b""
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        return "private_key_pem is a private key, but not one for Ed25519", None, b""
+    return "", key, key.private_bytes_raw()

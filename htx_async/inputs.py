@@ -97,6 +97,11 @@ class Origin:
     host: str
     port: int
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is this machine itself."""
+        return _is_loopback(self.host)
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         default = self.port == _DEFAULT_PORTS[self.scheme]

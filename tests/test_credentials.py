@@ -163,11 +163,27 @@ def test_what_is_missing_in_the_environment_is_named(
     given_keys: tuple[str, ...], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Just what is missing."""
-    for name in ("HTX_ACCESS_KEY", "HTX_SECRET_KEY"):
+    for name in ("HTX_ACCESS_KEY", "HTX_SECRET_KEY", "HTX_PRIVATE_KEY"):
         monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(f"{name}_FILE", raising=False)
     for name in given_keys:
         monkeypatch.setenv(name, "c0ffee-c0ffee")
     with pytest.raises(InvalidInputError) as caught:
         Credentials.from_env()
     assert text in str(caught.value)
     assert "c0ffee" not in shown_by(caught.value)
+
+
+@pytest.mark.parametrize("pem", ["c0ffee-c0ffee", "-----BEGIN PRIVATE KEY-----\nc0ffee-c0ffee", ""])
+def test_a_bad_private_key_is_refused_unseen(pem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passed in or from the environment: neither key is among the locals."""
+    monkeypatch.setenv("HTX_ACCESS_KEY", ACCESS_KEY)
+    monkeypatch.delenv("HTX_SECRET_KEY", raising=False)
+    monkeypatch.setenv("HTX_PRIVATE_KEY", pem)
+    for make in (Credentials.from_env, lambda: Credentials.ed25519(ACCESS_KEY, pem)):
+        with pytest.raises(InvalidInputError) as caught:
+            make()
+        said = shown_by(caught.value)
+        assert caught.value.__context__ is None
+        assert ACCESS_KEY not in said
+        assert "c0ffee" not in said

@@ -11,11 +11,12 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator
 from importlib.metadata import version
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from htx_async.clock import Clock
-from htx_async.errors import DecodeError, HTXError, NoAnswerError, NotSentError
+from htx_async.errors import DecodeError, HTXError, InvalidInputError, NoAnswerError, NotSentError
 from htx_async.inputs import Origin
 from htx_async.redaction import printable, redacted, secrets_in
 from htx_async.transport.request import Request, Response
@@ -66,6 +67,29 @@ class _HidingURL(httpx.URL):
 @functools.cache
 def _tls_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
+
+
+def _environment(origin: Origin) -> tuple[ssl.SSLContext, httpx.Proxy | None]:
+    """Return the certificates to trust, and the proxy to go through."""
+    if origin.scheme == "http":  # loopback: no TLS, no proxy
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), None
+    return _tls_context(), proxy_for(origin)
+
+
+def proxy_for(origin: Origin) -> httpx.Proxy | None:
+    """Return the proxy that the environment, or the system, names for *origin*."""
+    if origin.is_loopback or proxy_bypass(origin.host):
+        return None
+    proxies = getproxies()
+    url = proxies.get(origin.scheme) or proxies.get("all")
+    if not url:
+        return None
+    try:
+        return httpx.Proxy(url if "://" in url else f"http://{url}")
+    except (ValueError, httpx.InvalidURL):
+        url, proxies = "", {}  # it may hold a password
+    msg = f"the proxy for {origin.scheme} in the environment is not the URL of a proxy"
+    raise InvalidInputError(msg)
 
 
 class HTTP:
@@ -141,9 +165,12 @@ class HTTP:
     async def _open(self) -> httpx.AsyncBaseTransport:
         async with self._opening:
             if self._transport is None:
+                # Reading certificates takes long; so may the proxy settings of some systems.
+                context, proxy = await asyncio.to_thread(_environment, self._origin)
                 self._transport = httpx.AsyncHTTPTransport(
-                    verify=await self._tls(),
+                    verify=context,
                     trust_env=False,
+                    proxy=proxy,
                     limits=httpx.Limits(
                         max_connections=self._max_connections,
                         max_keepalive_connections=self._max_connections,
@@ -151,11 +178,6 @@ class HTTP:
                     ),
                 )
         return self._transport
-
-    async def _tls(self) -> ssl.SSLContext:
-        if self._origin.scheme == "http":
-            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used, and cheap
-        return await asyncio.to_thread(_tls_context)
 
     async def aclose(self) -> None:
         """Close the transport, if it is ours."""
@@ -199,6 +221,11 @@ def _chunks(answer: httpx.Response) -> AsyncIterator[bytes]:
 def _told(error: Exception, request: Request, origin: Origin) -> HTXError:
     """Return what *error*, of httpx or of a foreign transport, means. It is not chained."""
     endpoint = request.endpoint.name
+    if isinstance(error, InvalidInputError):
+        return error.with_traceback(None)
+    if isinstance(error, ImportError):
+        msg = 'a SOCKS proxy is set in the environment, which needs: pip install "httpx[socks]"'
+        return InvalidInputError(msg, endpoint=endpoint)
     if isinstance(error, TimeoutError):
         return NoAnswerError("no whole answer in time", endpoint=endpoint)
     kind = NotSentError if isinstance(error, _NOT_SENT) else NoAnswerError

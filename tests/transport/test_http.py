@@ -497,6 +497,26 @@ async def test_the_first_requests_share_one_transport(monkeypatch: pytest.Monkey
 
 
 @respx.mock
+async def test_who_watches_httpx_sees_no_signed_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tracers wrap httpx's transport and note the URL of each request: it has no query."""
+    respx.get(host=HOST).respond(200)
+    noted: list[str] = []
+    real = httpx.AsyncHTTPTransport.handle_async_request
+
+    async def traced(self: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        noted.extend([str(url), repr(url), repr(request), f"{url}", str(url.query), url.path])
+        return await real(self, request)
+
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", traced)
+    http = http_by(None)
+    await http(SIGNED)
+    await http.aclose()
+    assert noted[0] == URL
+    assert "AccessKeyId" not in repr(noted)
+
+
+@respx.mock
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_redirects_are_not_followed(status: int) -> None:
     """The answer comes back as it is; nobody else is asked."""

@@ -19,9 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from htx_async.clock import Clock
-from htx_async import Clock
 from htx_async.credentials import Credentials
-from htx_async.keys import Keys
 from htx_async.keys import Keys
 from htx_async.transport.request import Endpoint, RateLimit, Request, Response
 from htx_async.transport.signing import Signing, canonical, sign, timestamp

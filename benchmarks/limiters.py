@@ -1,0 +1,116 @@
+"""What is measured: one interface, this package behind it, and a control that must fail."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeAlias
+
+import attrs
+
+from htx_async.clock import Clock
+from htx_async.transport.bucket import Bucket
+from htx_async.transport.budget import Budget
+from htx_async.transport.limiting import Limiting
+from htx_async.transport.queue import TokenQueue
+from htx_async.transport.request import NO_HEADERS, Endpoint, RateLimit, Request, Response
+
+SendOne: TypeAlias = Callable[[], Awaitable[float]]
+"""Sends a request, and returns when its answer began to arrive, in seconds of the loop."""
+
+_CONNECTIONS = RateLimit(1000, per=0.0)
+
+
+class Limiter(ABC):
+    """A limiter as its users call it: wait, then send."""
+
+    @abstractmethod
+    async def acquire(self) -> None:
+        """Wait for the right to send one request."""
+
+    def release(self, began: float) -> None:
+        """Tell that an answer *began* to arrive; most limiters do not want to know."""
+
+    async def request(self, send: SendOne) -> None:
+        """Wait, and send."""
+        await self.acquire()
+        self.release(await send())
+
+
+@attrs.frozen
+class Kind:
+    """
+    A limiter that can be made.
+
+    Attributes:
+        name: As the table calls it.
+        package: The distribution that it comes with; `None`: it is in here.
+        make: Makes one for a rule, with the clock to use.
+        virtual: Lets its time be that of a loop, for as long as the context is open.
+    """
+
+    name: str
+    package: str | None
+    make: Callable[[RateLimit, Clock], Limiter]
+    virtual: Callable[[asyncio.AbstractEventLoop], AbstractContextManager[object]] = nullcontext
+
+
+class Ours(Limiter):
+    """The layer `Limiting`; its queue alone where only the limiter's own cost is of interest."""
+
+    def __init__(self, rule: RateLimit, clock: Clock) -> None:
+        self._clock = clock
+        self._endpoint = Endpoint("/v1/limits", rule, bytes)
+        self._budget = Budget()
+        self._slots = TokenQueue(Bucket(_CONNECTIONS), clock)
+        self._queue = self._budget.queue(self._endpoint, clock)
+
+    async def acquire(self) -> None:
+        """Take a token."""
+        await self._queue.acquire()
+
+    def release(self, began: float) -> None:
+        """Return a token."""
+        self._queue.settle(began)
+
+    async def request(self, send: SendOne) -> None:
+        """Go through the layer."""
+
+        async def carry(request: Request) -> Response:
+            del request
+            return Response(200, NO_HEADERS, b"", began=await send())
+
+        clock = self._clock
+        limiting = Limiting(carry, self._budget, self._slots, clock, clock.now)
+        await limiting(Request(self._endpoint, self._endpoint.path))
+
+
+class Refilling(Limiter):
+    """The plain token bucket, first come, first served: *limit* at once, *limit* / *per* a second."""
+
+    def __init__(self, rule: RateLimit, clock: Clock) -> None:
+        self._rule = rule
+        self._clock = clock
+        self._level, self._since = float(rule.limit), clock.monotonic()
+        self._turn = asyncio.Lock()
+
+    async def acquire(self) -> None:
+        """Wait until the bucket holds one, and take it."""
+        rate = self._rule.limit / self._rule.per
+        async with self._turn:
+            self._refill(rate)
+            if self._level < 1:
+                await self._clock.sleep((1 - self._level) / rate)
+                self._refill(rate)
+            self._level -= 1
+
+    def _refill(self, rate: float) -> None:
+        now = self._clock.monotonic()
+        self._level = min(self._level + (now - self._since) * rate, float(self._rule.limit))
+        self._since = now
+
+
+OURS = Kind("htx_async", None, Ours)
+CONTROL = Kind("plain bucket", None, Refilling)
