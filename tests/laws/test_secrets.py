@@ -12,12 +12,17 @@ from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from rich.console import Console
 from rich.traceback import Traceback
 
-from htx_async import Credentials, HTXClient, HTXError
+from htx_async import Credentials, HTXClient, HTXError, RetryPolicy
 from htx_async.sandbox import Sandbox
 
+TWICE = RetryPolicy(attempts=2, base=0.001)
 ACCESS, SECRET = "AKIDEXAMPLE0123456789", "SECRETEXAMPLE9876543210"
 
 ANSWERS = {
@@ -134,7 +139,7 @@ async def test_failing_calls_show_nothing(how: str, heard: io.StringIO) -> None:
     echo.how = how
     async with (
         echo.serve() as base_url,
-        HTXClient(Credentials(ACCESS, SECRET), base_url=base_url) as htx,
+        HTXClient(Credentials(ACCESS, SECRET), base_url=base_url, retry=TWICE) as htx,
     ):
         errors = [
             await _failure(htx.accounts.list),
@@ -152,7 +157,9 @@ async def test_failing_calls_show_nothing(how: str, heard: io.StringIO) -> None:
 @pytest.mark.slow
 async def test_no_connection_shows_nothing(heard: io.StringIO) -> None:
     """A refused connection tells where to, not what."""
-    async with HTXClient(Credentials(ACCESS, SECRET), base_url="http://127.0.0.1:1") as htx:
+    async with HTXClient(
+        Credentials(ACCESS, SECRET), base_url="http://127.0.0.1:1", retry=TWICE
+    ) as htx:
         error = await _failure(htx.accounts.list)
     assert "http://127.0.0.1:1" in str(error)
     for said in (*everything_said_by(error), heard.getvalue()):
@@ -167,7 +174,7 @@ async def test_good_and_refused_calls_show_nothing(heard: io.StringIO) -> None:
             await htx.accounts.list()
             await htx.points.balance()
             quiet = [repr(htx), repr(vars(htx)), repr(vars(htx.accounts)), repr(vars(htx.points))]
-        async with HTXClient(Credentials(ACCESS, SECRET), base_url=base_url) as htx:
+        async with HTXClient(Credentials(ACCESS, SECRET), base_url=base_url, retry=TWICE) as htx:
             error = await _failure(htx.accounts.list)
             quiet += [repr(htx), repr(vars(htx)), *everything_said_by(error)]
     for said in (*quiet, heard.getvalue()):
@@ -210,3 +217,28 @@ def test_the_hunt_finds_what_is_planted() -> None:
     for error in (*planted, noted, chained):
         with pytest.raises(AssertionError, match="leaked"):
             assert_quiet("\n".join(everything_said_by(error)), "a+b=")
+
+
+@pytest.mark.slow
+async def test_traces_of_httpx_show_nothing() -> None:
+    """OpenTelemetry's instrumentation of httpx, switched on over our own transport."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    instrumentor = HTTPXClientInstrumentor()
+    instrumentor.instrument(tracer_provider=provider)
+    try:
+        async with Sandbox().serve() as base_url:
+            async with HTXClient(Credentials("access-key", "secret-key"), base_url=base_url) as htx:
+                await htx.accounts.list()
+            async with HTXClient(
+                Credentials(ACCESS, SECRET), base_url=base_url, retry=TWICE
+            ) as htx:
+                await _failure(htx.points.balance)
+    finally:
+        instrumentor.uninstrument()
+    spans = exporter.get_finished_spans()
+    assert len(spans) == 2
+    for span in spans:
+        assert "/account" in str(span.to_json())
+        assert_quiet(str(span.to_json()), "access-key", "secret-key", "Signature=")
