@@ -1,4 +1,4 @@
-"""What a limiter costs in real time, in microseconds, while nobody has to wait, and while many do."""
+"""What a limiter costs in real time: while nobody has to wait, and while many do."""
 
 from __future__ import annotations
 

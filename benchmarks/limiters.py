@@ -30,7 +30,7 @@ class Limiter(ABC):
     async def acquire(self) -> None:
         """Wait for the right to send one request."""
 
-    def release(self, began: float) -> None:
+    def release(self, began: float) -> None:  # noqa: B027 - most have nothing to do
         """Tell that an answer *began* to arrive; most limiters do not want to know."""
 
     async def request(self, send: SendOne) -> None:
@@ -88,7 +88,7 @@ class Ours(Limiter):
 
 
 class Refilling(Limiter):
-    """The plain token bucket, first come, first served: *limit* at once, *limit* / *per* a second."""
+    """The plain token bucket: *limit* at once, then *limit* / *per* a second, in order."""
 
     def __init__(self, rule: RateLimit, clock: Clock) -> None:
         self._rule = rule

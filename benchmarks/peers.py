@@ -105,7 +105,8 @@ def _limits_on(loop: asyncio.AbstractEventLoop) -> AbstractContextManager[object
         "time": SimpleNamespace(time=lambda: DAY + loop.time()),
         "asyncio": SimpleNamespace(**{**vars(asyncio), "to_thread": here}),
     }
-    return patch.multiple("limits.aio.storage.memory", **replaced)
+    module: Any = import_module("limits.aio.storage.memory")
+    return patch.dict(vars(module), replaced)
 
 
 def _ccxt_on(loop: asyncio.AbstractEventLoop) -> AbstractContextManager[object]:

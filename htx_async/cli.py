@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Annotated, Any, TypeVar
 
 import attrs
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, validators
 from rich.console import Console
 
 from htx_async import tables
@@ -26,7 +26,7 @@ T = TypeVar("T")
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: done; HTX or the network said no; the call was wrong; Ctrl-C."""
 
-app = App(
+app: App = App(
     name="htx-async",
     help="Read accounts, balances and points of HTX, with keys from HTX_ACCESS_KEY and "
     "HTX_SECRET_KEY in the environment, or from a sandbox that needs no keys.",
@@ -116,7 +116,11 @@ def points(*, sub_uid: str | None = None, common: Common = Common()) -> None:
 
 
 @app.command
-def sandbox(*, port: int = 8000, currencies: int | None = None) -> None:
+def sandbox(
+    *,
+    port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65_535))] = 8000,
+    currencies: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+) -> None:
     """
     Serve a sandbox on a loopback port, until Ctrl-C.
 
@@ -173,7 +177,9 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code. What goes wrong is told in one line."""
     try:
         app(arguments, exit_on_error=False, print_error=True)
-    except KeyboardInterrupt:
+    except SystemExit as done:  # newer versions of cyclopts end the program themselves
+        return done.code if isinstance(done.code, int) else OK
+    except KeyboardInterrupt:  # older ones do not
         return INTERRUPTED
     except CycloptsError:  # told already
         return MISUSED

@@ -128,8 +128,8 @@ class HTXClient:
         retrying = Retrying(limiting, clock, self._time, keys)
         self._sharing = Sharing(Converting(retrying), clock, listener)
         self._shown = f"HTXClient({_shown(credentials)}, base_url={str(origin)!r})"
-        self.accounts = Accounts(self._ask)
-        self.points = Points(self._ask)
+        self.accounts: Accounts = Accounts(self._ask)
+        self.points: Points = Points(self._ask)
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:

@@ -153,7 +153,8 @@ class Credentials:
         msg = "Credentials are not pickled: a pickle is a file that anybody can read"
         raise TypeError(msg)
 
-    __getstate__ = __reduce__
+    def __getstate__(self) -> NoReturn:
+        self.__reduce__()
 
 
 _set = object.__setattr__

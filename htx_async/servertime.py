@@ -22,7 +22,7 @@ class ServerTime:
         self._clock = clock
         # HTX's time of day less monotonic seconds; `None` until an answer told it.
         self._ahead: float | None = None
-        self.measured_at = -math.inf
+        self.measured_at: float = -math.inf
 
     def heard(self, at: float, began: float) -> None:
         """Note that it was *at* (seconds since 1970) when an answer began (monotonic seconds)."""

@@ -42,7 +42,7 @@ def balance(found: AccountBalance, *, every: bool) -> Table:
         figures = (column[index] for _, column in columns)
         table.add_row(row.currency, *figures, *filter(None, others[index : index + 1]))
     if hidden := len(found) - len(shown):
-        table.caption = f"{hidden} currencies without any amount are not shown: --all"
+        table.caption = f"and {hidden} more of which there is nothing: --all"
     return table
 
 

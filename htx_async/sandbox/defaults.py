@@ -85,15 +85,19 @@ def _many(spot: SandboxAccount, accounts: int) -> tuple[SandboxAccount, ...]:
 
 
 def _further() -> Iterator[SandboxAccount]:
-    """Yield accounts next to the spot account without end, the most interesting ones first."""
+    """Return accounts next to the spot account without end, the most interesting ones first."""
     ids = count(_FIRST_ID + 1)
-    yield SandboxAccount(next(ids), "margin", "btcusdt", rows=_margin_rows("btc"))
-    yield SandboxAccount(next(ids), "super-margin", rows=_margin_rows("eth"))
-    yield SandboxAccount(next(ids), "grid-trading", rows=_pair("usdt", "250", "49.75", "8"))
-    for number in ids:
-        currency = f"c{number - _FIRST_ID}"
-        rows = _margin_rows(currency)
-        yield SandboxAccount(number, "margin", f"{currency}usdt", rows=rows)
+    first = (
+        SandboxAccount(next(ids), "margin", "btcusdt", rows=_margin_rows("btc")),
+        SandboxAccount(next(ids), "super-margin", rows=_margin_rows("eth")),
+        SandboxAccount(next(ids), "grid-trading", rows=_pair("usdt", "250", "49.75", "8")),
+    )
+    return chain(first, map(_isolated, ids))
+
+
+def _isolated(number: int) -> SandboxAccount:
+    currency = f"c{number - _FIRST_ID}"
+    return SandboxAccount(number, "margin", f"{currency}usdt", rows=_margin_rows(currency))
 
 
 def _point_account(number: int) -> SandboxAccount:
@@ -126,13 +130,15 @@ def _spot_rows(currencies: int | None) -> tuple[Row, ...]:
 
 
 def _filler() -> Iterator[tuple[Row, Row]]:
-    """Yield pairs of rows without end; one in sixteen holds something."""
+    """Return pairs of rows without end; one in sixteen holds something."""
     named = chain(_WELL_KNOWN, (f"c{number}" for number in count(1)))
-    for number, currency in enumerate(named):
-        if number % 16:
-            yield _pair(currency, "0", "0", "0")
-        else:
-            yield _pair(currency, f"{number}.000000000000000001", "0.25", str(number + 1))
+    return map(_filler_pair, count(), named)
+
+
+def _filler_pair(number: int, currency: str) -> tuple[Row, Row]:
+    if number % 16:
+        return _pair(currency, "0", "0", "0")
+    return _pair(currency, f"{number}.000000000000000001", "0.25", str(number + 1))
 
 
 def _pair(currency: str, trade: str, frozen: str, seq_num: str) -> tuple[Row, Row]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _KEEP_ALIVE = 60
 _GRACE = 1.0
 _BACKLOG = 2048
+_LAST_PORT = 65_535
 
 # In no hierarchy, so that nothing reaches a handler: a request line has a signature in it.
 _SILENCE = logging.Logger("htx_async.sandbox", level=logging.CRITICAL + 1)  # noqa: LOG001
@@ -58,6 +59,10 @@ async def listen(app: Sandbox, host: str, port: int) -> AsyncGenerator[str, None
 
 
 def _bind(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= _LAST_PORT:
+        # `create_server` would leave a socket open.
+        msg = f"a port is a number from 0 to {_LAST_PORT}: got {port}"
+        raise ValueError(msg)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=_BACKLOG)
 

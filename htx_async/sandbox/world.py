@@ -18,7 +18,7 @@ class World:
 
     def __init__(self, users: tuple[User, ...]) -> None:
         self.users = users
-        self.keys = {key.access_key: key for user in users for key in user.keys}
+        self.keys: dict[str, Key] = {key.access_key: key for user in users for key in user.keys}
         self._owners = {key.access_key: user for user in users for key in user.keys}
         self._by_uid = {user.uid: user for user in users}
         self._balances: dict[int, msgspec.Raw] = {}

@@ -54,10 +54,10 @@ class Bucket:
     __slots__ = ("_granted", "_returns", "closed_until", "free", "limit", "out")
 
     def __init__(self, limit: RateLimit) -> None:
-        self.limit = limit
-        self.free = limit.limit
-        self.out = 0
-        self.closed_until = -math.inf
+        self.limit: RateLimit = limit
+        self.free: int = limit.limit
+        self.out: int = 0
+        self.closed_until: float = -math.inf
         # When the tokens that are on their way back will be here, a heap.
         self._returns: list[float] = []
         self._granted = 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from htx_async.clock import Clock
@@ -63,10 +62,10 @@ class Budget:
         """Tell whether forgetting it changes nothing: every token is free again."""
         return all(bucket.is_full(now) for bucket in self._buckets())
 
-    def _buckets(self) -> Iterator[Bucket]:
-        for queues in tuple(self._queues.values()):
-            for queue in tuple(queues.values()):
-                yield queue.bucket
+    def _buckets(self) -> list[Bucket]:
+        # Copies: another thread's loop may add to them meanwhile.
+        queues = tuple(self._queues.values())
+        return [queue.bucket for of_loops in queues for queue in tuple(of_loops.values())]
 
     def _limit(self, endpoint: Endpoint[Any]) -> RateLimit:
         return endpoint.limit

@@ -25,8 +25,8 @@ class Waiter:
 
     def __init__(self, options: Options, since: float) -> None:
         self.done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.options = options
-        self.since = since
+        self.options: Options = options
+        self.since: float = since
 
     def settle(self, outcome: Outcome) -> None:
         """Give the caller its answer, if it still waits."""
@@ -68,13 +68,13 @@ class Flight:
     def __init__(self) -> None:
         self._waiters: set[Waiter] = set()
         self.task: asyncio.Task[None] | None = None
-        self.number = next(_numbers)
-        self.until = math.inf
-        self.expected = -math.inf
-        self.out = False
-        self.departures = 0
-        self.abandoned = False
-        self.is_last = False
+        self.number: int = next(_numbers)
+        self.until: float = math.inf
+        self.expected: float = -math.inf
+        self.departures: int = 0
+        self.out: bool = False
+        self.abandoned: bool = False
+        self.is_last: bool = False
         self.failures: list[HTXError] = []
 
     def join(self, options: Options, now: float) -> Waiter:
@@ -117,7 +117,7 @@ class Flight:
         too_long = most is not None and (wait > most or not most)
         if self.left:  # this is about a repeat: the caller learns what it would repeat
             late = self.expected >= waiter.since + options.timeout
-            if self.failures and (too_long or late):
+            if too_long or late:
                 waiter.settle(self.failures[-1])
         elif too_long:
             waiter.settle(_over_budget(wait, f"max_wait is {most:g} s"))

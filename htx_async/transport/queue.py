@@ -70,8 +70,8 @@ class TokenQueue:
     __slots__ = ("_clock", "_due", "_timer", "_waiting", "bucket", "heard", "refusals")
 
     def __init__(self, bucket: Bucket, clock: Clock) -> None:
-        self.bucket = bucket
-        self.refusals = 0
+        self.bucket: Bucket = bucket
+        self.refusals: int = 0
         self.heard: Heard | None = None
         self._clock = clock
         self._waiting: OrderedDict[asyncio.Future[Grant], None] = OrderedDict()

@@ -86,7 +86,7 @@ class Retrying:
         """Ask HTX what o'clock it is, unless another read has done that meanwhile."""
         asked = attrs.evolve(request, endpoint=TIMESTAMP, path=TIMESTAMP.path, params=())
         async with self._measuring:
-            if self.time.measured_at > since:
+            if self.time.measured_at >= since:
                 return 0.0
             answer = await self._attempt(asked)
             if isinstance(answer, HTXError):

@@ -353,3 +353,34 @@ def test_who_is_refused_by_the_budget_leaves_nothing_behind() -> None:
         assert len(stack.world.arrivals) == 2
 
     run(main())
+
+
+def test_a_fault_of_ours_reaches_all_who_wait() -> None:
+    """An exception that is none of HTX's is raised, not swallowed or turned into a cancellation."""
+
+    def broken(data: bytes) -> int:
+        raise ZeroDivisionError(data)
+
+    async def main() -> None:
+        stack = Stack()
+        stack.asked = attrs.evolve(stack.asked, read=broken)
+        outcomes = await asyncio.gather(stack.ask(), stack.ask(), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 2
+
+    run(main())
+
+
+def test_a_flight_that_somebody_cancels_cancels_who_waits() -> None:
+    """A program that ends all its tasks leaves nobody hanging."""
+
+    async def main() -> None:
+        stack = Stack([Trip(down=60.0)])
+        caller = asyncio.create_task(stack.ask())
+        await asyncio.sleep(0.1)
+        for task in asyncio.all_tasks() - {asyncio.current_task(), caller}:
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        assert stack.bucket.out == 0
+
+    run(main())

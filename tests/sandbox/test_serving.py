@@ -223,3 +223,11 @@ async def test_without_uvicorn_the_extra_is_named(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ImportError, match=r'pip install "htx-async\[sandbox\]"'):
         async with Sandbox().serve():
             pass
+
+
+@pytest.mark.parametrize("port", [-1, 65_536])
+async def test_a_port_that_is_none_is_told(port: int) -> None:
+    """And no socket is left open."""
+    with pytest.raises(ValueError, match="from 0 to 65535"):
+        async with Sandbox().serve(port=port):
+            pass

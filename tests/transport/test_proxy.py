@@ -62,6 +62,14 @@ def test_a_proxy_that_is_none_is_told_without_its_password(
     assert caught.value.__context__ is None
 
 
+async def test_a_client_with_such_a_proxy_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first call tells, and is not repeated."""
+    monkeypatch.setenv("HTTPS_PROXY", "ftp://proxy:8080")
+    async with HTXClient(Credentials("access-key", "secret-key")) as htx:
+        with pytest.raises(InvalidInputError, match="not the URL of a proxy"):
+            await htx.accounts.list()
+
+
 async def test_socks_without_its_package_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing was sent."""
     monkeypatch.setenv("ALL_PROXY", "socks5://proxy:1080")

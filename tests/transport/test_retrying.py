@@ -278,8 +278,14 @@ def test_many_reads_with_a_wrong_clock_measure_once() -> None:
 
     async def main() -> None:
         sandbox = Sandbox(accounts=30, clock=VirtualClock())
-        transport = httpx.ASGITransport(app=sandbox)
-        async with HTXClient(KEYS, transport=transport, clock=VirtualClock(900.0)) as htx:
+        inner = httpx.ASGITransport(app=sandbox)
+
+        class Slow(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                await asyncio.sleep(0.05)
+                return await inner.handle_async_request(request)
+
+        async with HTXClient(KEYS, transport=Slow(), clock=VirtualClock(900.0)) as htx:
             await asyncio.gather(*map(htx.accounts.balance, sandbox.account_ids))
         asked = [arrival for arrival in sandbox.arrivals if "timestamp" in arrival.path]
         assert len(asked) == 1
