@@ -16,7 +16,9 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
+default_role = "code"
+python_maximum_signature_line_length = 88
 nitpick_ignore_regex = [
     # Types that have no page: other packages', and our own inner ones.
     (r"py:.*", r"(httpx|asyncio|attrs|decimal|datetime|collections|contextlib)\..*"),
