@@ -22,6 +22,7 @@ from htx_async.transport.request import RateLimit
 ROUNDS: Final = 200
 _MICRO: Final = 1e6
 _BURST: Final = 100
+_DECIMALS_UP_TO: Final = 9.95
 
 
 @attrs.frozen
@@ -33,7 +34,11 @@ class Cost:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.median:.1f} ({self.low:.1f}-{self.high:.1f})"
+        return f"{_short(self.median)} ({_short(self.low)}-{_short(self.high)})"
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if value < _DECIMALS_UP_TO else f"{value:.0f}"
 
 
 def _cost(rounds: Sequence[float]) -> Cost:

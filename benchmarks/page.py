@@ -43,7 +43,6 @@ def page(results: Results, command: str) -> str:
     """Return the page."""
     return "\n".join(
         (
-            "---\norphan: true\n---\n",
             "# The limiter, measured\n",
             _HOW,
             f"```sh\n{command}\n```\n",
@@ -133,7 +132,7 @@ def _findings(results: Results) -> str:
     rates = " and ".join(
         f"{row.outcome.rate:.1%} at {row.setting}" for row in results.of(ours) if not row.is_rough
     )
-    quicker = ", ".join(name for name in others if _is_quicker(results, name))
+    quicker = "; ".join(name for name in others if _is_quicker(results, name))
     text = f"htx_async loses on the rate: it sends {rates} of what is allowed. These send more: "
     text += f"{quicker}. Its token rests for a whole period after the answer, so each use costs a "
     text += "round trip more than HTX asks for; that is what it takes to be sure however long a "

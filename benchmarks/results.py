@@ -33,7 +33,7 @@ class Row:
     @property
     def setting(self) -> str:
         """The rule, and a star for the rough network."""
-        star = " *" if self.is_rough else ""
+        star = "*" if self.is_rough else ""
         return f"{self.rule.limit}/{self.rule.per:g}{star}"
 
     @property
