@@ -16,6 +16,7 @@ from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Tracer
 from rich.console import Console
 from rich.traceback import Traceback
 
@@ -108,7 +109,11 @@ def _ours_with_locals(error: BaseException) -> str:
     console.print(shown)
     assert isinstance(console.file, io.StringIO)
     plain = traceback.TracebackException(type(error), error, trace, capture_locals=True)
-    return console.file.getvalue() + "".join(plain.format())
+    said = console.file.getvalue() + "".join(plain.format())
+    if trace is not None:
+        info = pytest.ExceptionInfo.from_exc_info((type(error), error, trace))
+        said += str(info.getrepr(showlocals=True, funcargs=True, truncate_locals=False))
+    return said
 
 
 def assert_quiet(said: str, *secrets: str) -> None:
@@ -207,16 +212,55 @@ async def test_a_cancelled_call_shows_nothing(heard: io.StringIO) -> None:
         await htx.aclose()
 
 
-def test_the_hunt_finds_what_is_planted() -> None:
-    """A secret in any of the places is found."""
-    planted: list[BaseException] = [HTXError(ACCESS), HTXError("x", message=SECRET)]
-    noted = HTXError("x")
-    noted.add_note(quote("a+b=", safe=""))
-    chained = HTXError("x")
-    chained.__context__ = ValueError(ACCESS)
-    for error in (*planted, noted, chained):
+def in_a_local(secret: str) -> HTXError:
+    """Return an error that passed a frame of ours in which *secret* was a local variable."""
+    scope: dict[str, object] = {"__name__": "htx_async.planted", "HTXError": HTXError}
+    code = "def fail(planted):\n    raise HTXError('x')"
+    exec(code, scope)  # noqa: S102 - a frame that seems to be ours
+    fail = scope["fail"]
+    assert callable(fail)
+    with pytest.raises(HTXError) as caught:
+        fail(secret)
+    return caught.value
+
+
+@pytest.mark.parametrize("secret", [ACCESS, SECRET, "a+b/c="])
+def test_the_hunt_finds_what_is_planted(secret: str, heard: io.StringIO) -> None:
+    """A secret in any of the places is found, also percent-encoded."""
+    noted, chained, told = HTXError("x"), HTXError("x"), HTXError("x")
+    told.message = quote(secret, safe="")
+    noted.add_note(f"https://api.huobi.pro/?Signature={quote(secret, safe='')}")
+    chained.__context__ = ValueError(secret)
+    logging.getLogger("httpcore.anything").debug("sent %s", secret)
+    places = [
+        *("\n".join(everything_said_by(error)) for error in (HTXError(secret), told)),
+        *("\n".join(everything_said_by(error)) for error in (noted, chained, in_a_local(secret))),
+        heard.getvalue(),
+        _spans(lambda tracer: tracer.start_span("x", attributes={"url.full": secret}).end()),
+    ]
+    for place in places:
         with pytest.raises(AssertionError, match="leaked"):
-            assert_quiet("\n".join(everything_said_by(error)), "a+b=")
+            assert_quiet(place, secret)
+
+
+def test_public_objects_show_nothing() -> None:
+    """Neither their attributes nor their pickles, where they can be pickled at all."""
+    keys = Credentials(ACCESS, SECRET)
+    htx = HTXClient(keys)
+    for thing in (keys, htx, htx.accounts, htx.points, htx.with_options(timeout=1.0)):
+        names = [*getattr(thing, "__dict__", {}), *getattr(type(thing), "__slots__", ())]
+        public = [getattr(thing, name) for name in names if not name.startswith("_")]
+        assert_quiet(f"{thing!r} {getattr(thing, '__dict__', '')} {public}")
+        with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
+            pickle.dumps(thing)
+
+
+def _spans(act: Callable[[Tracer], object]) -> str:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    act(provider.get_tracer("test"))
+    return "\n".join(str(span.to_json()) for span in exporter.get_finished_spans())
 
 
 @pytest.mark.slow
