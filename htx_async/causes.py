@@ -6,7 +6,7 @@ tell), the error, and the hint that its message ends with. The first row that fi
 What no row knows stays a plain `RefusedError` with its code and text.
 
 Sources: [doc] HTX's pages; [sdk] what other clients of HTX treat it as; [rec] an answer that
-somebody recorded.
+somebody recorded; [inf] what follows from the others.
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ CAUSES: tuple[Cause, ...] = (
           "HTX does not accept this key here: check both keys.", "[doc] wallet"),
     Cause((1002,), "", PermissionDeniedError, _FINAL,
           "This user may not do that, or the id belongs to somebody else.", "[doc] account"),
+    Cause((1003,), "submission time", ClockError, _FINAL, _CLOCK, "[inf] as in v1"),
     Cause((1003,), "", SignatureError, _FINAL, _PAIR, "[doc] wallet; [rec]"),
     Cause((12004,), "", KeyExpiredError, _FINAL,
           "Make a new key; one that is bound to an IP address does not expire.", "[sdk] HTX.Net"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
 
@@ -62,6 +62,7 @@ class HTXClient:
     Args:
         credentials: Who asks: `Credentials`, or an async function without arguments that returns
             them. It is called before the first read, and again when HTX no longer accepts them.
+            Its clients share a budget; with clients that have other keys of that user, pass one.
         base_url: HTX's address, or that of a sandbox; plain http for loopback only.
         timeout: Seconds for a whole call: waiting, connecting, reading, repeating.
         retry: What is repeated, how often and how soon: a `RetryPolicy`, or `NO_RETRY`.
@@ -70,8 +71,8 @@ class HTXClient:
         share: Whether equal reads that still wait for a token become one request.
         max_wait: Seconds that a read may wait for a token, else `BudgetError`; 0: it goes at
             once or not at all; `None`: as long as its `timeout`.
-        max_waiting: Reads that may be ahead of another one in the queue, else `BudgetError`;
-            `None`: any number.
+        max_waiting: Reads that may wait for a token at a time, else `BudgetError`; `None`: any
+            number.
         transport: What sends the requests, an `httpx.AsyncBaseTransport`; `None`: our own. One
             that is passed in sees signed URLs, and is not closed with the client.
         max_connections: Connections at a time, of our own transport or of *transport*.
@@ -108,7 +109,7 @@ class HTXClient:
         inputs.at_least(max_connections, 1, "max_connections")
         inputs.at_least(max_body, 1, "max_body")
         if budget is None:
-            budget = Budget() if clock else process_budget(_fingerprint(credentials))
+            budget = Budget() if clock else process_budget(_owner(credentials))
         clock = clock or Clock()
         listener = Guarded(on_event) if on_event else None
         self._options = Options(
@@ -121,7 +122,7 @@ class HTXClient:
         self._http = HTTP(
             transport, origin, clock, max_connections=max_connections, max_body=max_body
         )
-        signing = Signing(self._http, keys, origin.host, self._time.now)
+        signing = Signing(self._http, keys, origin.host, clock, self._time)
         slots = TokenQueue(Bucket(RateLimit(max_connections, per=0.0)), clock)
         opening = Opening(signing, self._time.heard)
         limiting = Limiting(opening, budget, slots, clock, self._time.now, listener)
@@ -202,11 +203,15 @@ class HTXClient:
 
         What has left is waited for, at most 5 s. Who still waits for a token gets
         `ClientClosedError`. A transport that was passed in stays open.
+
+        Raises:
+            ClientClosedError: The client serves another event loop: close it there.
         """
         if not self._original:
             return
+        self._sharing.refuse()
         try:
-            await self._sharing.aclose()
+            await self._sharing.see_off()
         finally:
             await self._http.aclose()
 
@@ -225,11 +230,9 @@ class HTXClient:
         return self._shown
 
 
-def _fingerprint(credentials: Credentials | Provider) -> str:
-    if isinstance(credentials, Credentials):
-        return credentials.fingerprint()
-    # Its keys may change; they are of one user all the same.
-    return f"provider {id(credentials)}"
+def _owner(credentials: Credentials | Provider) -> Hashable:
+    # The keys of a provider may change; they are of one user all the same.
+    return credentials.fingerprint() if isinstance(credentials, Credentials) else credentials
 
 
 def _shown(credentials: Credentials | Provider) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Literal
@@ -55,7 +56,7 @@ class Guarded:
         """Tell the listener."""
         try:
             self._listener(event)
-        except Exception:  # noqa: BLE001 - whatever a listener does is its own affair
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - its own affair
             if not self._told:
                 self._told = True
                 _log.exception("on_event raised; further errors of it are not logged")

@@ -54,6 +54,11 @@ class Keys:
         found: object = None
         try:
             found = await self._provider()
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            failed = type(error).__qualname__
         except Exception as error:  # noqa: BLE001 - a provider may fail in any way
             failed = type(error).__qualname__
         else:

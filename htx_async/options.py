@@ -39,7 +39,7 @@ class Options:
         retry: What is repeated, how often and how soon.
         share: Whether it may share a request with equal reads that still wait.
         max_wait: Seconds that it may wait for a token; 0: not at all; `None`: up to `timeout`.
-        max_waiting: Reads that may be ahead of it in the queue; `None`: any number.
+        max_waiting: Reads that may wait at a time, this one included; `None`: any number.
     """
 
     timeout: float = attrs.field(default=30.0, validator=_timeout)

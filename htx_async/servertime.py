@@ -10,6 +10,9 @@ TOLERATED = 5.0
 """Seconds that the local clock may be off before HTX's is used instead. HTX's answers are dated
 to the second, and it takes requests that are at least a minute off."""
 
+MILLISECONDS = range(10**12, 10**14)
+"""What a time of day in milliseconds may be: from 2001 on, for three thousand years."""
+
 
 class ServerTime:
     """
@@ -25,12 +28,19 @@ class ServerTime:
         self.measured_at: float = -math.inf
 
     def heard(self, at: float, began: float) -> None:
-        """Note that it was *at* (seconds since 1970) when an answer began (monotonic seconds)."""
+        """
+        Note that it was *at* (seconds since 1970) when an answer began (monotonic seconds).
+
+        What contradicts a measurement is not HTX's clock, but that of something on the way.
+        """
+        known = self._ahead if self.measured_at > -math.inf else None
+        if known is not None and abs(at - began - known) > TOLERATED:
+            return
         self._ahead = at - began
 
     def measured(self, at: float, began: float) -> None:
         """Note a measurement: from now on HTX's time is used, however small the difference."""
-        self.heard(at, began)
+        self._ahead = at - began
         self.measured_at = self._clock.monotonic()
 
     def offset(self) -> float | None:

@@ -189,6 +189,8 @@ def test_a_second_loop_is_told(transport: httpx.ASGITransport) -> None:
     asyncio.run(use())
     with pytest.raises(ClientClosedError, match="another event loop"):
         asyncio.run(use())
+    with pytest.raises(ClientClosedError, match="another event loop"):
+        asyncio.run(htx.aclose())
 
 
 async def test_a_transport_that_was_passed_in_stays_open() -> None:

@@ -107,8 +107,9 @@ class Accounts:
             HTXError: The list itself could not be read.
         """
         accounts = await self.list()
-        pictures = await asyncio.gather(*map(self._picture, accounts))
-        return Snapshot(tuple(pictures))
+        async with asyncio.TaskGroup() as group:
+            reads = [group.create_task(self._picture(account)) for account in accounts]
+        return Snapshot(tuple(read.result() for read in reads))
 
     async def _picture(self, account: Account) -> AccountPicture:
         try:

@@ -157,7 +157,7 @@ class AccountPicture:
 @attrs.frozen
 class Snapshot:
     """
-    All accounts of a user, with what is in them, read one after the other.
+    All accounts of a user, with what is in them: read at once, as far as the limit allows.
 
     Attributes:
         pictures: One for each account, in HTX's order.

@@ -6,16 +6,22 @@ It checks signatures, counts requests and answers as HTX does, over a world of `
 
 from __future__ import annotations
 
+from htx_async.sandbox import faults
 from htx_async.sandbox.answers import ExpireUnit
-from htx_async.sandbox.app import Arrival, Sandbox
+from htx_async.sandbox.app import Sandbox
 from htx_async.sandbox.defaults import default_users
+from htx_async.sandbox.fault import Fault
+from htx_async.sandbox.orders import Orders
 from htx_async.sandbox.values import Key, PointsAccount, PointsGroup, Row, SandboxAccount, User
+from htx_async.sandbox.visit import Arrival
 from htx_async.sandbox.windows import WindowRule
 
 __all__ = [
     "Arrival",
     "ExpireUnit",
+    "Fault",
     "Key",
+    "Orders",
     "PointsAccount",
     "PointsGroup",
     "Row",
@@ -24,4 +30,5 @@ __all__ = [
     "User",
     "WindowRule",
     "default_users",
+    "faults",
 ]

@@ -19,16 +19,23 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 _WORTH_ZIPPING = 1024
 _GZIP_LEVEL = 1
+_BLANKS = b" " * 2**16
 
 
 @attrs.frozen
 class Answer:
-    """What a request gets. *code*: HTX's error code; `None` for a success or a bare page."""
+    """
+    What a request gets. *code*: HTX's error code; `None` for a success or a bare page.
+
+    *padded_to*: blanks follow the body until there are so many bytes.
+    """
 
     status: int
     body: bytes
     code: str | int | None = None
     content_type: bytes = b"application/json"
+    headers: Headers = ()
+    padded_to: int = 0
 
 
 # What stands before HTX's servers refuses it, and does not speak JSON.
@@ -65,16 +72,21 @@ def limit_headers(verdict: Verdict | None, unit: ExpireUnit, now: float) -> Head
 
 async def send_answer(answer: Answer, asked: Asked, extra: Headers, now: float, send: Send) -> None:
     """Send *answer* with the headers *extra*, zipped where that was asked for and is worth it."""
-    body, encoding = _coded(answer.body, accepts_gzip=asked.accepts_gzip)
+    blanks = max(0, answer.padded_to - len(answer.body))
+    body, encoding = _coded(answer.body, accepts_gzip=asked.accepts_gzip and not blanks)
     headers = [
         (b"date", formatdate(now, usegmt=True).encode()),
         (b"content-type", answer.content_type),
-        (b"content-length", b"%d" % len(body)),
+        (b"content-length", b"%d" % (len(body) + blanks)),
         *encoding,
+        *answer.headers,
         *extra,
     ]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": blanks > 0})
+    for left in range(blanks, 0, -len(_BLANKS)):
+        more = {"body": _BLANKS[:left], "more_body": left > len(_BLANKS)}
+        await send({"type": "http.response.body", **more})
 
 
 def _coded(body: bytes, *, accepts_gzip: bool) -> tuple[bytes, Headers]:

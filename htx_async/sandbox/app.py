@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections import deque
 from collections.abc import AsyncGenerator
 
-import attrs
-
 from htx_async.clock import Clock
-from htx_async.sandbox import endpoints, refusals, signature
+from htx_async.sandbox import endpoints, front, refusals, signature
 from htx_async.sandbox.access import authorize
 from htx_async.sandbox.answers import (
     CARRIES_A_BODY,
@@ -21,48 +20,18 @@ from htx_async.sandbox.answers import (
 )
 from htx_async.sandbox.asked import Asked, Receive, Scope, Send, has_body
 from htx_async.sandbox.defaults import default_users
+from htx_async.sandbox.fault import WireFault
+from htx_async.sandbox.orders import Orders
 from htx_async.sandbox.refusals import RefusedError
 from htx_async.sandbox.values import User
-from htx_async.sandbox.windows import Verdict, WindowRule, Windows
+from htx_async.sandbox.visit import Arrival, Visit
+from htx_async.sandbox.windows import WindowRule, Windows
 from htx_async.sandbox.world import World, readable
 
 ARRIVALS_KEPT = 100_000
 """How many arrivals a sandbox remembers."""
 
 _EXPIRE_UNITS = ("milliseconds", "epoch_milliseconds", "epoch_seconds")
-
-
-@attrs.frozen
-class Arrival:
-    """
-    A request that arrived *at* this time (seconds on the clock's `monotonic()`).
-
-    *path* is without query, *endpoint* the path with its variables unfilled, *uid* who signed
-    rightly, *status* the HTTP status, *code* HTX's error code (`None`: success or a bare page).
-    """
-
-    at: float
-    method: str
-    path: str
-    endpoint: str | None
-    uid: int | None
-    status: int
-    code: str | int | None
-    rate_limited: bool
-
-
-@attrs.define
-class _Visit:
-    """A request on its way through the sandbox: what is known of it so far."""
-
-    asked: Asked
-    at: float
-    now: float
-    endpoint: endpoints.Endpoint | None = None
-    variables: tuple[str, ...] = ()
-    params: dict[str, str] = attrs.Factory(dict[str, str])
-    user: User | None = None
-    verdict: Verdict | None = None
 
 
 class Sandbox:
@@ -106,6 +75,12 @@ class Sandbox:
         self._clock = clock or Clock()
         self._arrivals: deque[Arrival] = deque(maxlen=ARRIVALS_KEPT)
         self._rate_limited = 0
+        self._faults = Orders()
+
+    @property
+    def faults(self) -> Orders:
+        """Return the faults that it is told to have."""
+        return self._faults
 
     @property
     def users(self) -> tuple[User, ...]:
@@ -128,7 +103,7 @@ class Sandbox:
         return self._rate_limited
 
     def reset(self) -> None:
-        """Forget all arrivals and all that was counted."""
+        """Forget all arrivals and all that was counted. Orders of faults stay."""
         self._windows.clear()
         self._arrivals.clear()
         self._rate_limited = 0
@@ -145,7 +120,7 @@ class Sandbox:
         except ImportError as error:
             message = 'Sandbox.serve() needs uvicorn: pip install "htx-async[sandbox]"'
             raise ImportError(message) from error
-        async with listen(self, host, port) as base_url:
+        async with listen(self, host, port, self._clock) as base_url:
             yield base_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -159,15 +134,25 @@ class Sandbox:
             raise NotImplementedError(message)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        visit = _Visit(Asked.read(scope), self._clock.monotonic(), self._clock.now())
-        answer = await self._answer(visit, receive)
+        visit = Visit(Asked.read(scope), self._clock.monotonic(), self._clock.now())
+        found = endpoints.find(visit.asked.method, visit.asked.path)
+        if found is not None:
+            visit.endpoint, visit.variables = found
+        fault = self._faults.meet(visit.endpoint)
+        visit.now += fault.ahead
+        answer = fault.answer(await self._answer(visit, receive), visit.version)
         self._note(visit, answer)
-        headers = limit_headers(visit.verdict, self._expire_unit, visit.now)
-        await send_answer(answer, visit.asked, headers, visit.now, send)
+        verdict = fault.limit(visit.verdict, visit.endpoint.per if visit.endpoint else 1.0)
+        headers = limit_headers(verdict, self._expire_unit, visit.now)
+        sending = functools.partial(send_answer, answer, visit.asked, headers, visit.now, send)
+        if isinstance(fault, WireFault):
+            await front.find(scope, fault).play(fault, sending)
+        else:
+            await sending()
 
-    async def _answer(self, visit: _Visit, receive: Receive) -> Answer:
+    async def _answer(self, visit: Visit, receive: Receive) -> Answer:
         try:
-            endpoint = self._route(visit)
+            endpoint = _wanted(visit)
             if await has_body(visit.asked, receive):
                 return CARRIES_A_BODY
             self._admit(visit, endpoint)
@@ -175,17 +160,10 @@ class Sandbox:
             return json_answer(endpoint.envelope(endpoint.handler(call)))
         except RefusedError as refused:
             cause = refused.cause
-            version = visit.endpoint.version if visit.endpoint else 1
+            version = visit.version
             return json_answer(cause.body(version), cause.code_in(version), cause.status)
 
-    def _route(self, visit: _Visit) -> endpoints.Endpoint:
-        found = endpoints.find(visit.asked.method, visit.asked.path)
-        if found is None:
-            raise RefusedError(refusals.NO_SUCH_PATH)
-        visit.endpoint, visit.variables = found
-        return visit.endpoint
-
-    def _admit(self, visit: _Visit, endpoint: endpoints.Endpoint) -> None:
+    def _admit(self, visit: Visit, endpoint: endpoints.Endpoint) -> None:
         # Whether HTX counts a request before it looks at the signature is not known. Here one
         # that is refused for its signature, address or permission does not count.
         if endpoint.permission is not None:
@@ -193,33 +171,28 @@ class Sandbox:
         if self._counts:
             self._count(visit, endpoint)
 
-    def _identify(self, visit: _Visit, permission: str) -> None:
+    def _identify(self, visit: Visit, permission: str) -> None:
         visit.params = signature.parameters(visit.asked.query)
         key = signature.verify(visit.asked, visit.params, self._world.keys, visit.now)
         visit.user = self._world.owner(key)
         authorize(key, visit.asked.ip, permission)
 
-    def _count(self, visit: _Visit, endpoint: endpoints.Endpoint) -> None:
+    def _count(self, visit: Visit, endpoint: endpoints.Endpoint) -> None:
         who = visit.user.uid if visit.user else visit.asked.ip
         counted = (endpoint.path, who)
         visit.verdict = self._windows.admit(counted, endpoint.limit, endpoint.per, visit.at)
         if not visit.verdict.admitted:
             raise RefusedError(refusals.TOO_MANY)
 
-    def _note(self, visit: _Visit, answer: Answer) -> None:
-        rate_limited = visit.verdict is not None and not visit.verdict.admitted
-        self._rate_limited += rate_limited
-        arrival = Arrival(
-            visit.at,
-            visit.asked.method,
-            visit.asked.path,
-            visit.endpoint.path if visit.endpoint else None,
-            visit.user.uid if visit.user else None,
-            answer.status,
-            answer.code,
-            rate_limited,
-        )
-        self._arrivals.append(arrival)
+    def _note(self, visit: Visit, answer: Answer) -> None:
+        self._rate_limited += visit.rate_limited
+        self._arrivals.append(visit.arrival(answer))
+
+
+def _wanted(visit: Visit) -> endpoints.Endpoint:
+    if visit.endpoint is None:
+        raise RefusedError(refusals.NO_SUCH_PATH)
+    return visit.endpoint
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -52,6 +52,11 @@ class Endpoint:
     method: str = "GET"
 
     @property
+    def name(self) -> str:
+        """Return method and path."""
+        return f"{self.method} {self.path}"
+
+    @property
     def version(self) -> int:
         """Return which envelope the path answers with: 1 or 2."""
         return 2 if self.path.startswith("/v2/") else 1

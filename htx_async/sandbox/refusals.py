@@ -18,9 +18,9 @@ _SIGNATURE = "api-signature-not-valid"
 class Cause:
     """A reason to refuse, in the words of both envelopes; *status* is the HTTP status."""
 
-    code: str
+    code: str | int
     message: str
-    v2_code: int
+    v2_code: str | int
     v2_message: str
     status: int = 200
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
-from collections.abc import AsyncGenerator, Collection
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from htx_async.clock import Clock
+from htx_async.sandbox.asked import Receive, Scope, Send
+from htx_async.sandbox.front import Front, Gate
+
 if TYPE_CHECKING:
     from htx_async.sandbox.app import Sandbox
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _KEEP_ALIVE = 60
 _GRACE = 1.0
@@ -25,37 +32,72 @@ _SILENCE = logging.Logger("htx_async.sandbox", level=logging.CRITICAL + 1)  # no
 
 
 class _Protocol(H11Protocol):
-    """One connection, which logs nothing."""
+    """One connection, which logs nothing, behind its front."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, gate: Gate, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.logger = _SILENCE
         self.access_log = False
+        self._gate = gate
+        self._behind: App = self.app
+        self.app = self._answer
+
+    def _answer(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        # By this the sandbox finds the front that a request came through.
+        scope["extensions"] = self.front.extensions
+        return self._behind(scope, receive, send)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self.front = Front(transport, self._gate)
+        super().connection_made(cast("asyncio.Transport", self.front))
         # Head and body leave in two writes: the second one must not wait for an acknowledgement
         # of the first. asyncio sees to that only for sockets that were made with IPPROTO_TCP.
         connection: socket.socket = transport.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.front.over.set()
+        super().connection_lost(exc)
+
 
 @contextlib.asynccontextmanager
-async def listen(app: Sandbox, host: str, port: int) -> AsyncGenerator[str, None]:
+async def listen(app: Sandbox, host: str, port: int, clock: Clock) -> AsyncGenerator[str, None]:
     """
     Serve *app* on *host* and *port* (0: any free one) and give the base URL.
 
     `OSError` if that is not possible. At the end, what is being answered has a second to finish.
     """
-    bound = _bind(host, port)
-    server = _server(app)
+    door = _Door(app, host, port, clock)
     try:
-        # Neither `serve()`, which takes over signal handlers and logs, nor a task that ticks.
-        await server.startup(sockets=[bound])
-        yield _url(bound)
+        await door.open()
+        yield _url(door.bound)
     finally:
-        await _close(server)
-        bound.close()
+        door.over.set()
+        await _close(door.server)
+        door.bound.close()
+
+
+class _Door(Gate):
+    """The listening socket, and what serves who comes in."""
+
+    def __init__(self, app: Sandbox, host: str, port: int, clock: Clock) -> None:
+        super().__init__(clock)
+        self.bound = _bind(host, port)
+        self.server = _server(app, self)
+
+    async def open(self) -> None:
+        """Let connections come."""
+        # Neither `serve()`, which takes over signal handlers and logs, nor a task that ticks.
+        await self.server.startup(sockets=[self.bound])
+
+    def shut(self) -> None:
+        """Let the system refuse connections, but keep the port."""
+        address, family = self.bound.getsockname(), self.bound.family
+        for listener in self.server.servers:
+            listener.close()
+        self.bound = socket.socket(family)
+        self.bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.bound.bind(address)
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -72,7 +114,7 @@ def _url(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _server(app: Sandbox) -> uvicorn.Server:
+def _server(app: Sandbox, gate: Gate) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         http=_Protocol,
@@ -89,6 +131,7 @@ def _server(app: Sandbox) -> uvicorn.Server:
     config.load()
     # Without what `load` wraps around it to log every scope, where logging is set to all.
     config.loaded_app = app
+    config.http_protocol_class = cast("type[asyncio.Protocol]", functools.partial(_Protocol, gate))
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     return server
@@ -100,6 +143,7 @@ async def _close(server: uvicorn.Server) -> None:
         listener.close()
     for connection in list(state.connections):
         connection.shutdown()
+        cast("_Protocol", connection).front.over.set()
     await _finish(state.tasks)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(_all_gone(state.connections), _GRACE)

@@ -22,12 +22,10 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import TYPE_CHECKING
 
 import attrs
 
-if TYPE_CHECKING:
-    from htx_async.transport.request import RateLimit
+from htx_async.transport.request import RateLimit
 
 
 @attrs.frozen
@@ -106,15 +104,23 @@ class Bucket:
         """Grant nothing until *until*: HTX has refused a request."""
         self.closed_until = max(self.closed_until, until)
 
-    def abandon(self, now: float) -> None:
-        """Take every request that is out for over: the loop that sent them is closed."""
-        while self.out:
-            self.settle(now)
+    def successor(self, now: float) -> Bucket:
+        """
+        Return a bucket that goes on where this one stopped: the loop that used it is closed.
+
+        What is out is over. The old one may still be told so when its tasks are collected, and
+        must not count twice: hence a new one.
+        """
+        bucket = Bucket(self.limit)
+        bucket.closed_until = self.closed_until
+        bucket.free = self.free
+        bucket._returns = [*self._returns, *[now + self.limit.per] * self.out]
+        heapq.heapify(bucket._returns)
+        return bucket
 
     def is_full(self, now: float) -> bool:
-        """Tell whether every token is free, and may be taken."""
-        self.collect(now)
-        return self.free == self.limit.limit and now >= self.closed_until
+        """Tell whether every token is, or could be, free. Changes nothing: any thread may ask."""
+        return not self.out and now >= max((self.closed_until, *self._returns))
 
     def next_at(self) -> float:
         """Return when there will be a token; infinity while all are out."""
@@ -130,10 +136,50 @@ class Bucket:
         """
         self.collect(now)
         rounds, place = divmod(ahead, self.limit.limit)
-        back = [now] * self.free + sorted(self._returns) + [now + self.limit.per] * self.out
-        at = max(back[place], self.closed_until) + rounds * self.limit.per
+        at = max(self._back_at(place, now), self.closed_until) + rounds * self.limit.per
         return max(at - now, 0.0)
+
+    def _back_at(self, place: int, now: float) -> float:
+        if place < self.free:
+            return now
+        back = sorted(self._returns)[place - self.free : place - self.free + 1]
+        return back[0] if back else now + self.limit.per
 
     def __repr__(self) -> str:
         limit, per = self.limit.limit, self.limit.per
         return f"<Bucket {self.free}/{limit} free, {self.out} out, {limit} per {per:g} s>"
+
+
+class Bottomless(Bucket):
+    """Always has a token, whatever HTX says: for servers that do not count."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(RateLimit(10**9, per=0.0))
+
+    def take(self, now: float) -> Grant | None:
+        """Take a token."""
+        del now
+        self.out += 1
+        return Grant(0, 0)
+
+    def give_back(self) -> None:
+        """Return a token that no request has used."""
+        self.out -= 1
+
+    def settle(self, began: float) -> None:
+        """Return a token."""
+        del began
+        self.out -= 1
+
+    def hear(self, grant: Grant, remain: int, until: float) -> None:
+        """Ignore what HTX says."""
+
+    def close(self, until: float) -> None:
+        """Ignore a refusal."""
+
+    def successor(self, now: float) -> Bucket:
+        """Return another one."""
+        del now
+        return Bottomless()

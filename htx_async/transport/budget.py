@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, Final
 
 from htx_async.clock import Clock
-from htx_async.transport.bucket import Bucket
+from htx_async.transport.bucket import Bottomless, Bucket
 from htx_async.transport.queue import TokenQueue
-from htx_async.transport.request import RateLimit
 
 if TYPE_CHECKING:
     from htx_async.transport.request import Endpoint
@@ -43,20 +43,26 @@ class Budget:
     ) -> TokenQueue:
         with _lock:
             queues = self._queues.setdefault(endpoint.name, {})
-            closed = next((other for other in queues if other.is_closed()), None)
-            bucket = Bucket(self._limit(endpoint)) if closed is None else queues.pop(closed).bucket
-            # What a closed loop had under way is over.
-            bucket.abandon(clock.monotonic())
-            queue = queues[loop] = TokenQueue(bucket, clock)
+            closed = next((other for other in queues if other.is_closed()), loop)
+            left = queues.pop(closed, None)
+            queue = queues[loop] = self._found(left, endpoint, clock)
             return queue
+
+    def _found(self, left: TokenQueue | None, endpoint: Endpoint[Any], clock: Clock) -> TokenQueue:
+        """Return a queue as a new loop finds it: with the bucket that a closed one has left."""
+        if left is None:
+            return TokenQueue(self._bucket(endpoint), clock)
+        return TokenQueue(left.bucket.successor(clock.monotonic()), clock)
 
     def known(
         self, endpoint: Endpoint[Any], clock: Clock, loop: asyncio.AbstractEventLoop | None
     ) -> TokenQueue:
         """Return the queue that *loop* has before *endpoint*, or one as it would find it."""
         queues = self._queues.get(endpoint.name, {})
-        found = queues.get(loop) if loop is not None else None
-        return found or TokenQueue(Bucket(self._limit(endpoint)), clock)
+        if loop is not None and loop in queues:
+            return queues[loop]
+        left = next((queue for other, queue in queues.items() if other.is_closed()), None)
+        return self._found(left, endpoint, clock)
 
     def is_rested(self, now: float) -> bool:
         """Tell whether forgetting it changes nothing: every token is free again."""
@@ -67,8 +73,8 @@ class Budget:
         queues = tuple(self._queues.values())
         return [queue.bucket for of_loops in queues for queue in tuple(of_loops.values())]
 
-    def _limit(self, endpoint: Endpoint[Any]) -> RateLimit:
-        return endpoint.limit
+    def _bucket(self, endpoint: Endpoint[Any]) -> Bucket:
+        return Bucket(endpoint.limit)
 
     def __repr__(self) -> str:
         shown = (f"{name}: {[*queues.values()]}" for name, queues in self._queues.items())
@@ -76,9 +82,9 @@ class Budget:
 
 
 class _Unlimited(Budget):
-    def _limit(self, endpoint: Endpoint[Any]) -> RateLimit:
+    def _bucket(self, endpoint: Endpoint[Any]) -> Bucket:
         del endpoint
-        return RateLimit(limit=10**9, per=0.0)
+        return Bottomless()
 
     def __repr__(self) -> str:
         return "UNLIMITED"
@@ -88,21 +94,21 @@ UNLIMITED: Final[Budget] = _Unlimited()
 """No limit at all: for servers that do not count."""
 
 _SWEEP_AT = 64
-_in_use: weakref.WeakValueDictionary[str, Budget] = weakref.WeakValueDictionary()
-_remembered: dict[str, Budget] = {}
+_in_use: weakref.WeakValueDictionary[Hashable, Budget] = weakref.WeakValueDictionary()
+_remembered: dict[Hashable, Budget] = {}
 
 
-def process_budget(fingerprint: str) -> Budget:
+def process_budget(owner: Hashable) -> Budget:
     """
-    Return this process's own budget of an access key, named by its *fingerprint*.
+    Return this process's own budget of *owner*: the fingerprint of an access key, or a provider.
 
     It outlives the clients that use it, at least until its tokens are back.
     """
     with _lock:
-        budget = _in_use.get(fingerprint) or Budget()
+        budget = _in_use.get(owner) or Budget()
         if len(_remembered) >= _SWEEP_AT:
             now = Clock().monotonic()
             for key in [key for key, kept in _remembered.items() if kept.is_rested(now)]:
                 del _remembered[key]
-        _in_use[fingerprint] = _remembered[fingerprint] = budget
+        _in_use[owner] = _remembered[owner] = budget
         return budget

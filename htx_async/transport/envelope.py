@@ -19,12 +19,11 @@ import msgspec
 from htx_async.causes import STATUSES, Code, cause_of
 from htx_async.errors import DecodeError, HTXError, RateLimitedError, RefusedError, UnavailableError
 from htx_async.redaction import HEAD, printable, redacted, secrets_in
+from htx_async.servertime import MILLISECONDS
 from htx_async.transport.request import Request, Response, Send
 
 _ABSENT = msgspec.UNSET
 _SUCCESS = 200
-_MILLISECONDS = range(10**12, 10**14)
-"""From 2001 to 5138: another number is no time of day in milliseconds."""
 _SUCCESSFUL = range(200, 300)
 """What RFC 9110 calls successful: such a status tells nothing of a refusal."""
 _PAGE = "That is a page of a proxy, a CDN or a login, not HTX's API."
@@ -97,7 +96,7 @@ def open_envelope(endpoint: str, response: Response) -> Response:
 def _time_of(response: Response, said: _Envelope) -> float | None:
     """Return HTX's time of day: by the header, which is when it answered, else by the body."""
     at = _date(response.headers.get("date", ""))
-    if at is None and isinstance(said.ts, int) and said.ts in _MILLISECONDS:
+    if at is None and isinstance(said.ts, int) and said.ts in MILLISECONDS:
         return said.ts / 1000
     return at
 

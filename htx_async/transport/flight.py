@@ -7,15 +7,29 @@ import itertools
 import math
 from typing import TYPE_CHECKING, TypeAlias
 
-from htx_async.errors import BudgetError, HTXError
+import attrs
+
+from htx_async.credentials import Credentials
+from htx_async.errors import BudgetError, Fate, HTXError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from htx_async.options import Options
     from htx_async.transport.request import Response
 
     Outcome: TypeAlias = Response | Exception
 
 _numbers = itertools.count(1)
+
+
+@attrs.frozen
+class Signed:
+    """With what an attempt was signed: the keys, the correction of the clock, and when."""
+
+    credentials: Credentials
+    correction: float
+    at: float
 
 
 class Waiter:
@@ -27,6 +41,10 @@ class Waiter:
         self.done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.options: Options = options
         self.since: float = since
+
+    def outcome(self) -> Outcome | None:
+        """Return the answer, if there is one."""
+        return self.done.result() if self.done.done() and not self.done.cancelled() else None
 
     def settle(self, outcome: Outcome) -> None:
         """Give the caller its answer, if it still waits."""
@@ -46,7 +64,10 @@ class Flight:
         until: The moment (monotonic seconds) at which the last of those who wait gives up.
         expected: The earliest moment at which it may leave, once that is known.
         out: Whether an attempt is with the network: then it must not be cancelled.
-        departures: How many attempts have left.
+        left: Whether any attempt has left. What comes back now was asked for before.
+        fate: What became of the last attempt, as far as it is known now.
+        stop: Ends the attempt that is out, in the way that its connection needs.
+        signed: With what the last attempt was signed.
         abandoned: Whether all who waited have gone: no further attempt is worth its token.
         is_last: Whether the attempt under way is to be the last one: the client closes.
         failures: How the attempts until now have failed.
@@ -55,23 +76,29 @@ class Flight:
     __slots__ = (
         "_waiters",
         "abandoned",
-        "departures",
         "expected",
         "failures",
+        "fate",
         "is_last",
+        "left",
         "number",
         "out",
+        "signed",
+        "stop",
         "task",
         "until",
     )
 
     def __init__(self) -> None:
         self._waiters: set[Waiter] = set()
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[Response | Exception] | None = None
         self.number: int = next(_numbers)
         self.until: float = math.inf
         self.expected: float = -math.inf
-        self.departures: int = 0
+        self.left: bool = False
+        self.fate: Fate = "not_sent"
+        self.stop: Callable[[], object] | None = None
+        self.signed: Signed | None = None
         self.out: bool = False
         self.abandoned: bool = False
         self.is_last: bool = False
@@ -98,13 +125,17 @@ class Flight:
         self.expected = now + wait
         for waiter in self._waiters:
             self._judge(waiter, ahead, wait)
-        if self._waiters and all(waiter.done.done() for waiter in self._waiters):
-            self._abandon()
+        self._abandon_if_done()
 
     @property
     def is_open(self) -> bool:
         """Whether others may join: nothing has left, and somebody still waits."""
         return not (self.left or self.abandoned)
+
+    def _abandon_if_done(self) -> None:
+        """End the flight at once, not only when those who were told have gone: it could leave."""
+        if self._waiters and all(waiter.done.done() for waiter in self._waiters):
+            self._abandon()
 
     def _abandon(self) -> None:
         self.abandoned = True
@@ -122,7 +153,8 @@ class Flight:
         elif too_long:
             waiter.settle(_over_budget(wait, f"max_wait is {most:g} s"))
         elif options.max_waiting is not None and ahead >= options.max_waiting:
-            waiter.settle(_over_budget(wait, f"{ahead} are waiting already (max_waiting)"))
+            why = f"{ahead} wait already, and max_waiting is {options.max_waiting}"
+            waiter.settle(_over_budget(wait, why))
 
     def lose_patience(self, waiter: Waiter) -> None:
         """Tell a caller that its `max_wait` is over, if nothing has left yet."""
@@ -130,21 +162,34 @@ class Flight:
             most = waiter.options.max_wait or 0.0
             wait = max(self.expected - waiter.since, most)
             waiter.settle(_over_budget(wait, f"max_wait is {most:g} s"))
+            self._abandon_if_done()
 
     def cancel_unless_out(self) -> None:
         """End the flight where that costs nothing: not while an attempt is with the network."""
         if self.task is not None and not self.out:
             self.task.cancel()
 
-    def departs(self) -> None:
-        """Note that an attempt leaves now."""
-        self.departures += 1
-        self.out = True
+    def cut_off(self) -> None:
+        """End the flight now: an attempt that is out in its own way, if it has one."""
+        if self.stop is not None:
+            self.stop()
+        elif self.task is not None:
+            self.task.cancel()
 
-    @property
-    def left(self) -> bool:
-        """Whether any attempt has left. What comes back now was asked for before."""
-        return self.departures > 0
+    def departs(self, *, aside: bool) -> None:
+        """Note that an attempt leaves now, or, *aside*, a question about the clock."""
+        self.left = self.out = True
+        if not aside:
+            self.fate = "unknown"
+
+    def failed(self, error: HTXError) -> None:
+        """Note how an attempt has failed."""
+        self.failures.append(error)
+        self.fate = error.fate
+
+    def is_over(self, now: float) -> bool:
+        """Tell whether nobody waits any more, or will when the answer comes."""
+        return self.abandoned or now >= self.until
 
     def returned(self) -> None:
         """Note that the attempt is over. If nobody waits any more, so is the flight."""

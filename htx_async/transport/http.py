@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from importlib.metadata import version
 from urllib.request import getproxies, proxy_bypass
 
+import anyio
 import httpx
 
 from htx_async.clock import Clock
@@ -128,11 +129,24 @@ class HTTP:
     async def _exchange(self, request: Request) -> Response | HTXError:
         left = request.flight.until - self._clock.monotonic()
         seconds = left if left < math.inf else None
-        try:
-            async with self._clock.timeout(seconds):
+        # A scope of anyio, which httpcore is built on: it holds its cleaning up against one of
+        # these, but not against asyncio's own timeouts, and would lose the connection for good.
+        with anyio.CancelScope() as scope:
+            request.flight.stop = scope.cancel
+            timer = None if seconds is None else self._clock.call_later(seconds, scope.cancel)
+            try:
                 return await self._read(request, seconds)
-        except Exception as error:  # noqa: BLE001 - whatever a transport raises is told
-            return _told(error, request, self._origin)
+            except asyncio.CancelledError:
+                if scope.cancel_called or _is_cancelled():
+                    raise
+                return _told(RuntimeError("the transport was cancelled"), request, self._origin)
+            except Exception as error:  # noqa: BLE001 - whatever a transport raises is told
+                return _told(error, request, self._origin)
+            finally:
+                request.flight.stop = None
+                if timer is not None:
+                    timer.cancel()
+        return _told(TimeoutError(), request, self._origin)
 
     async def _read(self, request: Request, seconds: float | None) -> Response | HTXError:
         transport = self._transport or await self._open()
@@ -145,6 +159,8 @@ class HTTP:
         if isinstance(body, NoAnswerError):
             return body
         headers = dict(answer.headers)
+        if isinstance(body, DecodeError) and answer.status_code >= 400:  # noqa: PLR2004
+            body = b""  # the status tells more
         if isinstance(body, DecodeError):
             return Response(answer.status_code, headers, b"", began, request.query, error=body)
         return Response(answer.status_code, headers, body, began, request.query)
@@ -185,6 +201,12 @@ class HTTP:
             await self._transport.aclose()
 
 
+def _is_cancelled() -> bool:
+    """Tell whether it is this task that somebody has cancelled, and not something below."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def _signed(url: httpx.URL, query: str) -> httpx.URL:
     return httpx.URL(f"{url}?{query}") if query else url
 
@@ -199,6 +221,8 @@ async def _body(answer: httpx.Response, max_body: int) -> bytes | DecodeError | 
     room = max_body
     try:
         async for chunk in _chunks(answer):
+            if unzip is not None and unzip.eof:
+                return DecodeError("the body goes on after its gzip stream has ended")
             part = chunk if unzip is None else unzip.decompress(chunk, room + 1)
             room -= len(part)
             if room < 0:

@@ -8,13 +8,14 @@ grow old there.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping
 
 import attrs
 
 from htx_async.clock import Clock
-from htx_async.errors import HTXError, NotSentError, RateLimitedError
+from htx_async.errors import DeadlineExceededError, HTXError, NotSentError, RateLimitedError
 from htx_async.events import Event, Kind, Listener
 from htx_async.transport.bucket import Grant
 from htx_async.transport.budget import Budget
@@ -75,7 +76,13 @@ class Limiting:
         except BaseException:
             queue.give_back()
             raise
-        self._tell("granted", request, wait=self.clock.monotonic() - asked)
+        try:
+            self._check_time(request)
+            self._tell("granted", request, wait=self.clock.monotonic() - asked)
+        except BaseException:
+            queue.give_back()
+            self.slots.give_back()
+            raise
         response = await self._attempt(request, queue, grant)
         if response.error is not None:
             self._tell_failure(request, response.error, response.status)
@@ -83,14 +90,22 @@ class Limiting:
         self._tell("answered", request, http_status=response.status)
         return response
 
+    def _check_time(self, request: Request) -> None:
+        """Let nothing leave that nobody waits for any more, however late the loop woke us."""
+        if request.flight.abandoned:
+            raise asyncio.CancelledError
+        if request.flight.is_over(self.clock.monotonic()):
+            text = "the time was over before it could leave"
+            raise DeadlineExceededError(text, fate=request.flight.fate)
+
     def _waits(self, request: Request, ahead: int, wait: float) -> None:
         self._tell("waiting", request, wait=wait)
         request.flight.queued(ahead, wait, self.clock.monotonic())
 
     async def _attempt(self, request: Request, queue: TokenQueue, grant: Grant) -> Response:
-        request.flight.departs()
-        self._tell("sent", request)
+        request.flight.departs(aside=request.aside)
         try:
+            self._tell("sent", request)
             response = await self.send(request)
         except NotSentError as error:
             queue.give_back()

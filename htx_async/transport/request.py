@@ -63,6 +63,7 @@ class Request:
         params: What the query says besides the authentication, not yet encoded.
         flight: Who waits for it.
         query: What is sent after the `?`. Signed it is a secret.
+        aside: Whether it only serves another read: the question what o'clock it is.
     """
 
     endpoint: Endpoint[Any]
@@ -71,6 +72,7 @@ class Request:
     options: Options = Options()
     flight: Flight = attrs.field(factory=Flight, eq=False, repr=False)
     query: str = attrs.field(default="", repr=False)
+    aside: bool = False
 
     @property
     def key(self) -> Hashable:

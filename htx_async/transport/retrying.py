@@ -16,10 +16,16 @@ import attrs
 
 from htx_async.clock import Clock
 from htx_async.convert import reader
-from htx_async.credentials import Credentials
-from htx_async.errors import AuthenticationError, ClockError, DecodeError, HTXError, told
+from htx_async.errors import (
+    AuthenticationError,
+    ClockError,
+    DecodeError,
+    HTXError,
+    SignatureError,
+    told,
+)
 from htx_async.keys import Keys
-from htx_async.servertime import TOLERATED, ServerTime
+from htx_async.servertime import MILLISECONDS, TOLERATED, ServerTime
 from htx_async.transport.request import Endpoint, RateLimit, Request, Response, Send
 
 TIMESTAMP = Endpoint[int](
@@ -49,15 +55,14 @@ class Retrying:
         attempt, mended = 0, False
         while True:
             attempt += 1
-            state = self._state()
             outcome = await self._attempt(request)
             if isinstance(outcome, Response):
                 return attrs.evolve(outcome, attempts=attempt)
-            flight.failures.append(outcome)
+            flight.failed(outcome)
             left = flight.until - self.clock.monotonic()
             delay = policy.delay(attempt, outcome, left, self.jitter())
-            if delay is None and not (mended or flight.is_last):
-                mended, delay = True, await self._mended(request, outcome, state)
+            if delay is None and not (mended or flight.is_last or flight.abandoned):
+                mended, delay = True, await self._mended(request, outcome)
             if delay is None or flight.is_last:
                 raise told(outcome, flight.failures[:-1])
             await self.clock.sleep(delay)
@@ -68,23 +73,28 @@ class Retrying:
         except HTXError as error:
             return error.with_traceback(None)
 
-    def _state(self) -> _State:
-        return _State(self.keys.credentials, self.time.correction(), self.clock.monotonic())
-
-    async def _mended(self, request: Request, error: HTXError, state: _State) -> float | None:
+    async def _mended(self, request: Request, error: HTXError) -> float | None:
         """Mend what HTX did not like, if that can be done; return 0.0 if it was."""
-        if not isinstance(error, AuthenticationError):
+        signed = request.flight.signed
+        if not isinstance(error, AuthenticationError) or signed is None:
             return None
         if isinstance(error, ClockError):
-            return await self._measured(request, state.began)
-        # v2 answers do not name the clock: but their date tells that it was off.
-        if abs(self.time.correction() - state.correction) > TOLERATED:
+            return await self._measured(request, signed.at)
+        # v2 answers do not name the clock: their date tells that it was off, or HTX if asked.
+        if isinstance(error, SignatureError) and self.time.offset() is None:
+            await self._measured(request, signed.at)
+        if abs(self.time.correction() - signed.correction) > TOLERATED:
             return 0.0
-        return 0.0 if await self.keys.renewed(state.credentials) else None
+        try:
+            return 0.0 if await self.keys.renewed(signed.credentials) else None
+        except HTXError as failure:
+            error.add_note(f"no other keys: {failure}")
+            return None
 
     async def _measured(self, request: Request, since: float) -> float | None:
         """Ask HTX what o'clock it is, unless another read has done that meanwhile."""
-        asked = attrs.evolve(request, endpoint=TIMESTAMP, path=TIMESTAMP.path, params=())
+        path = TIMESTAMP.path
+        asked = attrs.evolve(request, endpoint=TIMESTAMP, path=path, params=(), aside=True)
         async with self._measuring:
             if self.time.measured_at >= since:
                 return 0.0
@@ -95,14 +105,7 @@ class Retrying:
                 milliseconds = TIMESTAMP.read(answer.data)
             except DecodeError:
                 return None
+            if milliseconds not in MILLISECONDS:
+                return None
             self.time.measured(milliseconds / 1000, answer.began)
             return 0.0
-
-
-@attrs.frozen
-class _State:
-    """With what an attempt was made: the keys, the corrected clock, and when."""
-
-    credentials: Credentials
-    correction: float
-    began: float

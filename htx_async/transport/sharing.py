@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from htx_async.errors import ClientClosedError, DeadlineExceededError, Fate, HTXError, told
+from htx_async.errors import ClientClosedError, DeadlineExceededError, HTXError, NoAnswerError, told
 from htx_async.events import Event, Listener
 from htx_async.transport.flight import Flight, Waiter
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 GRACE = 5.0
 """Seconds that closing waits for what has left."""
+LAST_MOMENT = 1.0
+"""Seconds that it then takes to cut it off, and once more for what will not be cut off."""
+MOMENT = 0.001
+"""Seconds by which two timers of one deadline may go off apart."""
 
 _CLOSED = "this client is closed: make a new one"
 _OTHER_LOOP = "this client serves another event loop: make one client for each loop"
@@ -54,13 +58,14 @@ class Sharing:
         try:
             outcome = await self._wait(flight, waiter)
         except TimeoutError:
-            outcome = _deadline_exceeded(request, flight)
+            outcome = waiter.outcome() or _deadline_exceeded(request, flight)
         finally:
             flight.leave(waiter)
+        if isinstance(outcome, NoAnswerError) and self._is_late(waiter):
+            # The attempt was ended by the same deadline, a moment before its caller.
+            outcome = _deadline_exceeded(request, flight)
         if isinstance(outcome, HTXError):
-            error = copy.copy(outcome)
-            error.endpoint = error.endpoint or request.endpoint.name
-            raise error
+            raise _copy(outcome, request.endpoint.name)
         if isinstance(outcome, Exception):  # no error of ours: a fault in this package, say
             raise outcome
         return outcome
@@ -75,6 +80,9 @@ class Sharing:
         finally:
             if timer is not None:
                 timer.cancel()
+
+    def _is_late(self, waiter: Waiter) -> bool:
+        return self._clock.monotonic() >= waiter.since + waiter.options.timeout - MOMENT
 
     def _check_loop(self, endpoint: str) -> None:
         loop = asyncio.get_running_loop()
@@ -100,67 +108,89 @@ class Sharing:
             self._open[key] = flight
         # Last: a loop with eager tasks runs it at once.
         flight.task = asyncio.get_running_loop().create_task(
-            self._fly(attrs.evolve(request, flight=flight), key), name=f"htx_async {request.path}"
+            self._fly(attrs.evolve(request, flight=flight)), name=f"htx_async {request.path}"
         )
+        # Not in the task itself: one that is cancelled before its first step never runs.
+        flight.task.add_done_callback(partial(self._landed, flight, key))
         return flight, waiter
 
-    async def _fly(self, request: Request, key: Hashable) -> None:
-        flight = request.flight
-        outcome: Response | Exception | None = None
+    async def _fly(self, request: Request) -> Response | Exception:
         try:
-            outcome = await self._send(request)
+            return await self._send(request)
+        except HTXError as error:
+            return error.with_traceback(None)
         except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
-            outcome = error.with_traceback(None) if isinstance(error, HTXError) else error
-        finally:
-            self._flights.discard(flight)
-            if self._open.get(key) is flight:
-                del self._open[key]
-            flight.land(outcome)
+            return error
+
+    def _landed(
+        self, flight: Flight, key: Hashable, task: asyncio.Task[Response | Exception]
+    ) -> None:
+        self._flights.discard(flight)
+        if self._open.get(key) is flight:
+            del self._open[key]
+        flight.land(None if task.cancelled() or task.exception() else task.result())
 
     def _tell_joined(self, request: Request, flight: Flight) -> None:
         if self._listener is not None:
             at, endpoint = self._clock.now(), request.endpoint.name
             self._listener(Event(kind="joined", endpoint=endpoint, flight=flight.number, at=at))
 
-    async def aclose(self) -> None:
-        """Refuse new reads, end those that still wait, let what has left arrive for `GRACE`."""
+    def refuse(self) -> None:
+        """Refuse new reads from now on; raise if what is under way is another loop's."""
         self._closed = True
+        if self.loop not in (None, asyncio.get_running_loop()):
+            raise ClientClosedError(_OTHER_LOOP)
+
+    async def see_off(self) -> None:
+        """End the reads that still wait, and let what has left arrive, for `GRACE`."""
         flights = tuple(self._flights)
         tasks = [flight.task for flight in flights if flight.task is not None]
         for flight in flights:
             flight.is_last = True
             if not flight.out:
-                flight.land(ClientClosedError("the client was closed before this read could leave"))
+                flight.land(_closed(flight, "before this read could leave"))
                 flight.cancel_unless_out()
         try:
-            if tasks:
-                async with self._clock.timeout(GRACE):
-                    await asyncio.wait(tasks)
-        except TimeoutError:
-            pass
+            await self._wait_for(tasks, GRACE)
         finally:
-            await _end(flights, tasks)
+            for flight in flights:
+                flight.land(_closed(flight, "while this read was on its way"))
+                flight.cut_off()
+            await self._wait_for(tasks, LAST_MOMENT)
+            for task in tasks:
+                task.cancel()
+            await self._wait_for(tasks, LAST_MOMENT)
+
+    async def _wait_for(self, tasks: Collection[asyncio.Task[Any]], seconds: float) -> None:
+        """Wait until all *tasks* have ended, but no longer than *seconds*."""
+        if not all(task.done() for task in tasks):
+            try:
+                async with self._clock.timeout(seconds):
+                    await asyncio.wait(tasks)
+            except TimeoutError:
+                pass
 
 
-async def _end(flights: Iterable[Flight], tasks: Iterable[asyncio.Task[None]]) -> None:
-    text = "the client was closed while this read was on its way"
-    for flight in flights:
-        flight.land(ClientClosedError(text, fate="unknown"))
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+def _closed(flight: Flight, when: str) -> ClientClosedError:
+    error = ClientClosedError(f"the client was closed {when}", fate=flight.fate)
+    return told(error, flight.failures)
+
+
+def _copy(error: HTXError, endpoint: str) -> HTXError:
+    """Return a copy of *error* for one of those who wait: what it adds is not on the others'."""
+    copied = copy.copy(error)
+    copied.endpoint = error.endpoint or endpoint
+    if notes := getattr(error, "__notes__", None):
+        copied.__notes__ = list(notes)
+    return copied
 
 
 def _deadline_exceeded(request: Request, flight: Flight) -> DeadlineExceededError:
     seconds = request.options.timeout
     text = f"no answer within {seconds:g} s (timeout)"
-    fate: Fate = "not_sent"
-    if flight.departures > len(flight.failures):
-        fate = "unknown"
-    elif flight.failures:
-        last = flight.failures[-1]
-        text, fate = f"{text}: the last attempt failed with {type(last).__name__}", last.fate
-    else:
+    if flight.failures:
+        text = f"{text}: the last attempt failed with {type(flight.failures[-1]).__name__}"
+    elif not flight.left:
         text = f"{text}: it still waited for a token"
-    error = DeadlineExceededError(text, endpoint=request.endpoint.name, fate=fate)
+    error = DeadlineExceededError(text, endpoint=request.endpoint.name, fate=flight.fate)
     return told(error, flight.failures)

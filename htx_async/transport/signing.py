@@ -7,13 +7,16 @@ HTX, "Authentication": https://www.htx.com/en-us/opend/newApiPages/ (Signature m
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from urllib.parse import quote
 
 import attrs
 
+from htx_async.clock import Clock
 from htx_async.credentials import Credentials
 from htx_async.keys import Keys
+from htx_async.servertime import ServerTime
+from htx_async.transport.flight import Signed
 from htx_async.transport.request import Request, Response, Send
 
 
@@ -47,16 +50,20 @@ def sign(request: Request, credentials: Credentials, host: str, at: float) -> Re
 
 @attrs.frozen
 class Signing:
-    """The layer that signs. *now* tells HTX's time of day, in seconds since 1970."""
+    """The layer that signs: by the corrected clock, after all waiting."""
 
     send: Send
     keys: Keys
     host: str
-    now: Callable[[], float]
+    clock: Clock
+    time: ServerTime
 
     async def __call__(self, request: Request) -> Response:
         """Send a signed copy of *request*."""
         if not request.endpoint.signed:
             query = canonical(request.params)
             return await self.send(attrs.evolve(request, query=query))
-        return await self.send(sign(request, self.keys.credentials, self.host, self.now()))
+        keys, now = self.keys.credentials, self.clock.now()
+        correction = self.time.correction()
+        request.flight.signed = Signed(keys, correction, self.clock.monotonic())
+        return await self.send(sign(request, keys, self.host, now + correction))

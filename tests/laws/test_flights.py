@@ -324,7 +324,7 @@ def test_max_waiting_bounds_the_queue() -> None:
         await stack.spend()
         waiting = [asyncio.create_task(stack.ask(f"/w{number}")) for number in range(3)]
         await asyncio.sleep(0)
-        with pytest.raises(BudgetError, match="3 are waiting") as caught:
+        with pytest.raises(BudgetError, match="3 wait already, and max_waiting is 3") as caught:
             await stack.ask("/new", max_waiting=3)
         assert caught.value.wait == pytest.approx(2.0, abs=2 * TICK)
         joined = asyncio.create_task(stack.ask("/w0", max_waiting=0))

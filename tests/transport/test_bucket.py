@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_async.transport.bucket import Bucket, Grant
+from htx_async.transport.bucket import Bottomless, Bucket, Grant
 from htx_async.transport.request import RateLimit
 
 LIMIT = RateLimit(2, per=1.0)
@@ -135,11 +135,45 @@ def test_a_bucket_is_full_once_all_is_back() -> None:
     assert bucket.is_full(0.0)
     taken(bucket, 0.0)
     assert not bucket.is_full(0.0)
-    bucket.abandon(0.5)
+    assert not bucket.is_full(9.0)  # one is out
+    bucket.settle(0.5)
     assert not bucket.is_full(1.25)
     assert bucket.is_full(1.5)
     bucket.close(9.0)
     assert not bucket.is_full(2.0)
+
+
+def test_a_successor_goes_on_where_its_loop_was_closed() -> None:
+    """What was out is over; and what its owner says of it later does not count twice."""
+    bucket = Bucket(RateLimit(4, per=1.0))
+    for _ in range(3):
+        taken(bucket, 0.0)
+    bucket.settle(0.25)
+    bucket.close(0.5)
+    successor = bucket.successor(0.75)
+    bucket.settle(2.0)
+    bucket.settle(2.0)
+    assert (successor.free, successor.out) == (1, 0)
+    taken(successor, 0.75)
+    assert successor.next_at() == 1.25
+    taken(successor, 1.25)
+    assert successor.next_at() == 1.75
+
+
+def test_a_bucket_without_a_bottom_does_not_listen() -> None:
+    """Whatever a server that does not count may say."""
+    bucket = Bottomless()
+    for _ in range(3):
+        bucket.hear(taken(bucket, 0.0), remain=0, until=9.0)
+    bucket.close(9.0)
+    assert bucket.wait(0.0, ahead=10**6) == 0.0
+    assert bucket.out == 3
+    bucket.give_back()
+    bucket.settle(0.0)
+    assert not bucket.is_full(0.0)
+    bucket.settle(0.0)
+    assert bucket.is_full(0.0)
+    assert bucket.successor(0.0).take(0.0) is not None
 
 
 def test_its_repr_tells_the_level() -> None:

@@ -324,9 +324,38 @@ async def test_what_a_lower_layer_says_is_cleaned(text: str, kind: type[Exceptio
 
 
 async def test_cancelling_is_no_fault() -> None:
-    """Who cancels gets the cancellation, not an error of ours."""
+    """Who cancels gets the cancellation; a transport that does so by itself is told as broken."""
+
+    class Hanging(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await asyncio.Event().wait()
+            raise AssertionError(request)
+
+    read = asyncio.ensure_future(http_by(Hanging())(SIGNED))
+    await asyncio.sleep(0)
+    read.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await outcome_of(asyncio.CancelledError())
+        await read
+    assert isinstance(await outcome_of(asyncio.CancelledError()), NoAnswerError)
+
+
+async def test_a_status_of_failure_tells_more_than_a_body_that_cannot_be_read() -> None:
+    """A proxy that compresses its error page in its own way is unavailable, not broken."""
+    answer = httpx.Response(503, headers={"content-encoding": "br"}, stream=Chunks(b"x"))
+    response = await outcome_of(answer)
+    assert isinstance(response, Response)
+    assert (response.status, response.body, response.error) == (503, b"", None)
+
+
+async def test_what_follows_a_gzip_stream_is_not_read() -> None:
+    """It would be held, beyond any limit."""
+    stream = Chunks(gzip.compress(b"{}"), b"x" * 10, b"x" * 10)
+    response = await outcome_of(
+        httpx.Response(200, headers={"content-encoding": "gzip"}, stream=stream)
+    )
+    assert isinstance(response, Response)
+    assert isinstance(response.error, DecodeError)
+    assert stream.closed
 
 
 async def test_the_answer_is_closed_whatever_happens() -> None:

@@ -13,6 +13,7 @@ import pytest
 from htx_async import (
     NO_RETRY,
     AccessKeyError,
+    ClientClosedError,
     ClockError,
     Credentials,
     DeadlineExceededError,
@@ -363,5 +364,24 @@ def test_keys_of_a_user_with_an_expired_key_stay_refused() -> None:
             with pytest.raises(HTXError):
                 await htx.accounts.list()
         assert len(sandbox.arrivals) == 2
+
+    run(main())
+
+
+def test_closing_between_attempts_tells_how_the_last_one_failed() -> None:
+    """It has left, and was answered: that is what its caller learns."""
+
+    async def main() -> None:
+        clock = VirtualClock()
+        transport = Scripted([answer(BUSY)] * 9, clock)
+        policy = RetryPolicy(base=60.0, cap=60.0)
+        htx = HTXClient(KEYS, transport=transport, clock=clock, retry=policy, timeout=900.0)
+        read = asyncio.create_task(htx.accounts.list())
+        await asyncio.sleep(0.02)
+        await htx.aclose()
+        with pytest.raises(ClientClosedError) as caught:
+            await read
+        assert caught.value.fate == "answered"
+        assert "attempt 1: UnavailableError" in caught.value.__notes__[0]
 
     run(main())

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from htx_async.clock import Clock
 from htx_async.credentials import Credentials
 from htx_async.keys import Keys
+from htx_async.servertime import ServerTime
 from htx_async.transport.request import Endpoint, RateLimit, Request, Response
 from htx_async.transport.signing import Signing, canonical, sign, timestamp
 
@@ -175,18 +176,29 @@ def test_the_signature_is_of_what_stands_before_it(
     assert signature == base64.b64encode(digest).decode()
 
 
+class At(Clock):
+    """A clock that stands until it is set."""
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+
+    def now(self) -> float:
+        return self.at
+
+
 async def test_the_layer_signs_a_copy_by_the_given_clock() -> None:
     """Each attempt is signed anew; what came down stays as it was."""
     sent: list[Request] = []
-    times = iter([AT, AT + 61])
+    clock = At(AT)
 
     async def send(request: Request) -> Response:
         sent.append(request)
         return Response(200, {}, b"")
 
-    layer = Signing(send, Keys(CREDENTIALS, Clock()), HOST, lambda: next(times))
+    layer = Signing(send, Keys(CREDENTIALS, clock), HOST, clock, ServerTime(clock))
     request = request_to(params=(("subUid", "7"),))
     await layer(request)
+    clock.at += 61
     await layer(request)
 
     said = [dict(parse_qsl(each.query)) for each in sent]
@@ -206,7 +218,8 @@ async def test_what_htx_tells_everybody_is_asked_unsigned() -> None:
         sent.append(request)
         return Response(200, {}, b"")
 
-    layer = Signing(send, Keys(CREDENTIALS, Clock()), HOST, lambda: AT)
+    clock = At(AT)
+    layer = Signing(send, Keys(CREDENTIALS, clock), HOST, clock, ServerTime(clock))
     await layer(request_to(signed=False))
     await layer(request_to(signed=False, params=(("b", "x y"), ("a", "1"))))
     assert [each.query for each in sent] == ["", "a=1&b=x%20y"]
