@@ -25,14 +25,16 @@ from htx_async import (
     RetryPolicy,
 )
 from htx_async.events import Event
+from htx_async.options import Options
 from htx_async.sandbox import Sandbox
 from htx_async.transport.flight import Flight
-from htx_async.transport.request import Response
+from htx_async.transport.request import Request, Response
+from htx_async.transport.sharing import GRACE, LAST_MOMENT, Sharing
 from tests.laws.test_flights import Stack
 from tests.test_client import Hanging
 from tests.transport.test_retrying import GOOD, Scripted, answer
 from tests.virtual import VirtualClock, run
-from tests.world import Trip
+from tests.world import Trip, endpoint
 
 KEYS = Credentials("access-key", "secret-key")
 WRONG_TIME = (
@@ -194,30 +196,30 @@ def test_an_answer_that_comes_with_the_deadline_is_taken() -> None:
     run(main())
 
 
-def test_closing_ends_even_if_a_transport_does_not_want_to() -> None:
-    """It swallows its cancellation: after the grace and two more seconds it is left alone."""
-
-    class Stubborn(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            while True:
-                try:
-                    await asyncio.sleep(1000.0)
-                except asyncio.CancelledError:
-                    if asyncio.get_running_loop().time() > 500.0:
-                        raise
-                    continue
-                return httpx.Response(200, request=request)
+def test_closing_ends_even_if_something_below_does_not_want_to() -> None:
+    """It swallows its cancellation: after the grace and a moment or two it is left alone."""
 
     async def main() -> None:
-        clock = VirtualClock()
-        htx = HTXClient(KEYS, transport=Stubborn(), clock=clock, timeout=2000.0)
-        read = asyncio.create_task(htx.accounts.list())
+        clock, done = VirtualClock(), asyncio.Event()
+
+        async def stubborn(request: Request) -> Response:
+            request.flight.departs(aside=False)
+            while not done.is_set():
+                try:
+                    await done.wait()
+                except asyncio.CancelledError:
+                    continue
+            return Response(200, {}, b"")
+
+        sharing = Sharing(stubborn, clock)
+        read = asyncio.create_task(sharing(Request(endpoint(), "/x", options=Options())))
         await asyncio.sleep(1.0)
-        await htx.aclose()
-        assert clock.monotonic() <= 1.0 + 5.0 + 2.0 + 0.01
+        sharing.refuse()
+        await sharing.see_off()
+        assert clock.monotonic() <= 1.0 + GRACE + 2 * LAST_MOMENT + 0.01
         with pytest.raises(ClientClosedError):
             await read
-        await asyncio.sleep(600.0)
+        done.set()
 
     run(main())
 
