@@ -68,6 +68,13 @@ def beside_ccxt(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Faults and cancellations for a minute: `nox -s soak -- --minutes 20` for longer."""
+    session.install("-e", ".[sandbox]")
+    session.run("python", "-m", "soak", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The pages, in docs/_build/html; a warning is an error."""
     session.install("-e", ".[docs]")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import random
 import sys
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,6 +29,8 @@ from htx_async import (
 from htx_async.sandbox import Sandbox
 
 KEYS = Credentials("access-key", "secret-key")
+CANCELLED = int(os.environ.get("HTX_CANCELLED", "1000"))
+"""Calls that the longest test cancels: more of them, if you have the time."""
 
 
 def sockets() -> int:
@@ -250,3 +254,54 @@ async def test_a_transport_that_cancels_is_told() -> None:
     async with HTXClient(KEYS, transport=Cancelling()) as htx, asyncio.timeout(2.0):
         with pytest.raises((NoAnswerError, asyncio.CancelledError)):
             await htx.accounts.list()
+
+
+class Turnstile:
+    """A server that answers at once, until it is told to answer only twenty at a time."""
+
+    def __init__(self) -> None:
+        self.wide = False
+        self.waiting: list[asyncio.Event] = []
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = b'{"status":"ok","data":[]}'
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                await (self.turn() if self.wide else asyncio.sleep(0))
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+                await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async def turn(self) -> None:
+        """Wait until twenty are here."""
+        mine = asyncio.Event()
+        self.waiting.append(mine)
+        if len(self.waiting) == 20:
+            for event in self.waiting:
+                event.set()
+            self.waiting.clear()
+        await mine.wait()
+
+
+@pytest.mark.slow
+async def test_after_many_cancellations_all_connections_are_there() -> None:
+    """Cancelled at random moments; then a hundred at once are served, twenty by twenty."""
+    rng, turnstile = random.Random(3), Turnstile()  # noqa: S311 - no secret is made of it
+    listening = await asyncio.start_server(turnstile, "127.0.0.1", 0)
+    base_url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    async with (
+        listening,
+        HTXClient(KEYS, base_url=base_url, budget=UNLIMITED, share=False, timeout=20.0) as htx,
+    ):
+        for _ in range(CANCELLED // 50):
+            reads = [asyncio.create_task(htx.accounts.list()) for _ in range(50)]
+            for read in reads:
+                asyncio.get_running_loop().call_later(rng.random() ** 2 * 0.03, read.cancel)
+            await asyncio.wait(reads)
+        await until(lambda: not htx._sharing._flights)
+        turnstile.wide = True
+        await asyncio.gather(*(htx.accounts.list() for _ in range(100)))
+        assert not htx._sharing._flights

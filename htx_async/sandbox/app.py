@@ -75,6 +75,7 @@ class Sandbox:
         self._clock = clock or Clock()
         self._arrivals: deque[Arrival] = deque(maxlen=ARRIVALS_KEPT)
         self._rate_limited = 0
+        self._requests = 0
         self._faults = Orders()
 
     @property
@@ -98,6 +99,11 @@ class Sandbox:
         return self._arrivals
 
     @property
+    def requests(self) -> int:
+        """How many requests there were in all."""
+        return self._requests
+
+    @property
     def rate_limited(self) -> int:
         """Return how many requests were refused as too many."""
         return self._rate_limited
@@ -107,6 +113,7 @@ class Sandbox:
         self._windows.clear()
         self._arrivals.clear()
         self._rate_limited = 0
+        self._requests = 0
 
     @contextlib.asynccontextmanager
     async def serve(self, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[str, None]:
@@ -185,6 +192,7 @@ class Sandbox:
             raise RefusedError(refusals.TOO_MANY)
 
     def _note(self, visit: Visit, answer: Answer) -> None:
+        self._requests += 1
         self._rate_limited += visit.rate_limited
         self._arrivals.append(visit.arrival(answer))
 

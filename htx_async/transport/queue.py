@@ -67,7 +67,7 @@ class TokenQueue:
     One timer runs while somebody waits for a token that is on its way back, and none otherwise.
     """
 
-    __slots__ = ("_clock", "_due", "_timer", "_waiting", "bucket", "heard", "refusals")
+    __slots__ = ("_clock", "_due", "_timer", "_waiting", "_waking", "bucket", "heard", "refusals")
 
     def __init__(self, bucket: Bucket, clock: Clock) -> None:
         self.bucket: Bucket = bucket
@@ -75,6 +75,8 @@ class TokenQueue:
         self.heard: Heard | None = None
         self._clock = clock
         self._waiting: OrderedDict[asyncio.Future[Grant], None] = OrderedDict()
+        # Who has a token, and has not run since: nobody goes before them.
+        self._waking: int = 0
         self._timer: asyncio.TimerHandle | None = None
         self._due = math.inf
 
@@ -86,17 +88,22 @@ class TokenQueue:
         seconds that means at least.
         """
         now = self._clock.monotonic()
-        if not self._waiting and (grant := self.bucket.take(now)):
+        if not (self._waiting or self._waking) and (grant := self.bucket.take(now)):
             return grant
-        told(len(self._waiting), self.bucket.wait(now, len(self._waiting)))
+        if self._waiting or self.bucket.next_at() > now:
+            told(len(self._waiting), self.bucket.wait(now, len(self._waiting)))
         waiter: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
         self._waiting[waiter] = None
         self._serve()
         try:
-            return await waiter
+            if waiter.done():  # it has a token already: those who had theirs before go first
+                await asyncio.sleep(0)
+            grant = await waiter
         except asyncio.CancelledError:
             self._forget(waiter)
             raise
+        self._waking -= 1
+        return grant
 
     def give_back(self) -> None:
         """Return a token that no request has used."""
@@ -143,6 +150,7 @@ class TokenQueue:
             self._waiting.pop(waiter, None)
             self._serve()
         else:  # granted, and cancelled before it could run
+            self._waking -= 1
             self.give_back()
 
     def _serve(self) -> None:
@@ -152,6 +160,7 @@ class TokenQueue:
             if waiter.done():  # cancelled, and not yet run since
                 self.bucket.give_back()
             else:
+                self._waking += 1
                 waiter.set_result(grant)
         self._wake_at(self.bucket.next_at() if self._waiting else math.inf)
 

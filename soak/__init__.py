@@ -1,0 +1,1 @@
+"""A client driven through faults and cancellations, and what is left behind afterwards."""
