@@ -122,7 +122,7 @@ def test_every_row_says_how_we_know() -> None:
         assert cause.text == cause.text.lower()
         assert cause.codes or cause.text
         assert cause.hint
-        assert cause.source.startswith(("[doc]", "[sdk]", "[rec]"))
+        assert cause.source.startswith(("[doc]", "[sdk]", "[rec]", "[inf]"))
         assert issubclass(cause.error, RefusedError)
 
 

@@ -12,8 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_async import Account, AccountBalance, BalanceEntry, DecodeError, PointBalance, PointGroup
-from htx_async.convert import plain
+from htx_async import (
+    Account,
+    AccountBalance,
+    BalanceEntry,
+    DecodeError,
+    PointBalance,
+    PointGroup,
+    convert,
+)
+from htx_async.convert import plain, reader
 from htx_async.resources import accounts, points
 from tests import strategies
 
@@ -22,7 +30,16 @@ READERS = {
     "balance": accounts.BALANCE.read,
     "points": points.BALANCE.read,
 }
+MODELS = {"accounts": tuple[Account, ...], "balance": AccountBalance, "points": PointBalance}
 every_reader = pytest.mark.parametrize("name", READERS)
+
+
+@pytest.fixture(autouse=True)
+def _made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every test make the converter and the readers: none lives off another one's."""
+    monkeypatch.setattr(convert, "_converter", convert._make())
+    for name, model in MODELS.items():
+        monkeypatch.setitem(READERS, name, reader(model))
 
 
 def digits_of(amount: Decimal) -> tuple[Any, ...]:

@@ -97,3 +97,33 @@ def test_a_provider_must_return_credentials(found: object) -> None:
             await Keys(Vault(found), VirtualClock()).ready()
 
     run(main())
+
+
+def test_a_provider_that_cancels_itself_has_failed() -> None:
+    """Who asks is not cancelled by it."""
+
+    async def main() -> None:
+        async def vault() -> Credentials:
+            raise asyncio.CancelledError
+
+        with pytest.raises(AuthenticationError, match="failed with CancelledError"):
+            await Keys(vault, VirtualClock()).ready()
+
+    run(main())
+
+
+def test_who_is_cancelled_while_a_provider_is_asked_leaves() -> None:
+    """And the next one asks it again."""
+
+    async def main() -> None:
+        vault = Vault(OLD)
+        keys = Keys(vault, VirtualClock())
+        first = asyncio.create_task(keys.ready())
+        await asyncio.sleep(0.05)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        await keys.ready()
+        assert keys.credentials is OLD
+
+    run(main())

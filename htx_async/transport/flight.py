@@ -169,13 +169,6 @@ class Flight:
         if self.task is not None and not self.out:
             self.task.cancel()
 
-    def cut_off(self) -> None:
-        """End the flight now: an attempt that is out in its own way, if it has one."""
-        if self.stop is not None:
-            self.stop()
-        elif self.task is not None:
-            self.task.cancel()
-
     def departs(self, *, aside: bool) -> None:
         """Note that an attempt leaves now, or, *aside*, a question about the clock."""
         self.left = self.out = True

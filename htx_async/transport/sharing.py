@@ -143,9 +143,9 @@ class Sharing:
 
     async def see_off(self) -> None:
         """End the reads that still wait, and let what has left arrive, for `GRACE`."""
-        flights = tuple(self._flights)
-        tasks = [flight.task for flight in flights if flight.task is not None]
-        for flight in flights:
+        pairs = [(flight, flight.task) for flight in self._flights if flight.task is not None]
+        tasks = [task for _, task in pairs]
+        for flight, _ in pairs:
             flight.is_last = True
             if not flight.out:
                 flight.land(_closed(flight, "before this read could leave"))
@@ -153,9 +153,9 @@ class Sharing:
         try:
             await self._wait_for(tasks, GRACE)
         finally:
-            for flight in flights:
+            for flight, task in pairs:
                 flight.land(_closed(flight, "while this read was on its way"))
-                flight.cut_off()
+                (flight.stop or task.cancel)()
             await self._wait_for(tasks, LAST_MOMENT)
             for task in tasks:
                 task.cancel()

@@ -27,8 +27,11 @@ from htx_async import (
 from htx_async.events import Event
 from htx_async.options import Options
 from htx_async.sandbox import Sandbox
+from htx_async.transport.bucket import Bucket
 from htx_async.transport.flight import Flight
-from htx_async.transport.request import Request, Response
+from htx_async.transport.limiting import Limiting
+from htx_async.transport.queue import TokenQueue
+from htx_async.transport.request import RateLimit, Request, Response
 from htx_async.transport.sharing import GRACE, LAST_MOMENT, Sharing
 from tests.laws.test_flights import Stack
 from tests.test_client import Hanging
@@ -398,3 +401,32 @@ def test_a_flight_is_over_when_nobody_will_be_there() -> None:
     assert flight.is_over(5.0)
     flight.abandoned = True
     assert flight.is_over(0.0)
+
+
+def test_an_attempt_that_ends_with_the_deadline_is_told_as_the_deadline() -> None:
+    """Both timers mean the same: who catches `TimeoutError` catches this."""
+
+    async def main() -> None:
+        stack = Stack([Trip(down=2.0, fault="cut")])
+        with pytest.raises(DeadlineExceededError) as caught:
+            await stack.ask(timeout=2.0005, retry=NO_RETRY)
+        assert caught.value.fate == "unknown"
+
+    run(main())
+
+
+def test_what_nobody_waits_for_does_not_leave() -> None:
+    """However it came to have a token."""
+
+    async def main() -> None:
+        stack = Stack()
+        flight = Flight()
+        flight.abandoned = True
+        slots = TokenQueue(Bucket(RateLimit(1, per=0.0)), stack.clock)
+        layer = Limiting(stack.world, stack.budget, slots, stack.clock, stack.clock.now)
+        with pytest.raises(asyncio.CancelledError):
+            await layer(Request(stack.asked, "/x", flight=flight))
+        assert not stack.world.arrivals
+        assert (stack.bucket.out, slots.bucket.out) == (0, 0)
+
+    run(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+import attrs
 import pytest
 
 from htx_async.errors import NotSentError, RateLimitedError
@@ -14,7 +15,7 @@ from htx_async.transport.budget import Budget
 from htx_async.transport.limiting import EXPIRE, REMAIN, Limiting, ends_in, heard
 from htx_async.transport.queue import Heard, TokenQueue
 from htx_async.transport.request import RateLimit, Request, Response, Send
-from tests.virtual import DAY, VirtualClock, run
+from tests.virtual import DAY, VirtualClock, VirtualLoop, run
 from tests.world import endpoint
 
 
@@ -215,5 +216,43 @@ def test_who_waits_for_a_connection_holds_no_token_when_cancelled() -> None:
         assert (bucket.out, bucket.free) == (1, 1)
         gate.set()
         await first
+
+    run(main())
+
+
+def test_who_has_a_token_is_not_overtaken_before_a_connection() -> None:
+    """A loop that was blocked wakes who waited and who comes now at once: the first goes first."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        sent: list[str] = []
+
+        async def send(request: Request) -> Response:
+            sent.append(request.path)
+            await asyncio.sleep(9.0 if request.path == "/slow" else 0.5)
+            return Response(200, {}, b"", loop.time())
+
+        setting = Setting(send, limit=2, slots=2)
+        tasks: list[asyncio.Task[Response]] = []
+
+        def ask(path: str) -> None:
+            request = Request(setting.asked, path)
+            tasks.append(asyncio.create_task(setting.send(request)))
+
+        def block() -> None:
+            loop._jumping.time += 1.0
+            loop.call_soon(ask, "/late")
+
+        ask("/first")
+        ask("/second")
+        await asyncio.sleep(1.0)
+        elsewhere = attrs.evolve(setting.asked, path="/v1/other")
+        tasks.append(asyncio.create_task(setting.send(Request(elsewhere, "/slow"))))
+        ask("/early")
+        loop.call_later(0.25, block)
+        await asyncio.gather(*tasks)
+        await asyncio.gather(*tasks)
+        assert sent == ["/first", "/second", "/slow", "/early", "/late"]
 
     run(main())

@@ -1,0 +1,81 @@
+"""What must be true of every answer, whatever the bytes: shared by all that fuzzes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Final
+
+import attrs
+
+from htx_async.errors import DecodeError, HTXError
+from htx_async.resources import accounts, points
+from htx_async.transport.envelope import open_envelope
+from htx_async.transport.request import Endpoint, Response
+
+READS: Final[tuple[Endpoint[Any], ...]] = (accounts.LIST, accounts.BALANCE, points.BALANCE)
+STATUSES: Final = (200, 201, 302, 400, 401, 403, 404, 429, 500, 502)
+SECRET: Final = "4F65x5A2bLyMWVQj3Aqp"
+ASKED: Final = f"AccessKeyId=vf25treb80-1a2b3c4d&Signature={SECRET}"
+
+
+def check_envelope(body: bytes, status: int, headers: dict[str, str]) -> Response:
+    """Open an envelope: there is `data`, or an error of ours; the secret is in neither."""
+    response = open_envelope("GET /fuzz", Response(status, headers, body, asked=ASKED))
+    error = response.error
+    if error is None:
+        assert response.data, "neither data nor an error"
+    else:
+        assert isinstance(error, HTXError)
+        assert not response.data, "data and an error"
+        assert SECRET not in repr(vars(error)) + str(error), "the error shows the signature"
+    return response
+
+
+def check_reader(endpoint: Endpoint[Any], data: bytes) -> object | None:
+    """Read `data`: it is a model without floats, or a `DecodeError` (then `None`)."""
+    try:
+        model = endpoint.read(data)
+    except DecodeError:
+        return None
+    check_exact(model)
+    return model
+
+
+def check_exact(value: object) -> None:
+    """See that no float is in a model, and that every amount is a number."""
+    assert not isinstance(value, float), "a float in a model"
+    if isinstance(value, Decimal):
+        assert value.is_finite(), "an amount that is no number"
+    if isinstance(value, tuple):
+        for each in value:
+            check_exact(each)
+    kind: Any = type(value)
+    if attrs.has(kind):
+        for field in attrs.fields(kind):
+            check_exact(getattr(value, field.name))
+    if isinstance(value, accounts.AccountBalance):
+        check_exact(value.entries)
+        check_exact(tuple(value[currency].total for currency in value))
+
+
+CHECKS: Final[tuple[Callable[[bytes, int], object], ...]] = (
+    lambda data, pick: check_envelope(data, STATUSES[pick % len(STATUSES)], {}),
+    lambda data, pick: check_envelope(data[40:], 200, {"date": data[:40].decode("latin-1")}),
+    lambda data, pick: check_envelope(data[9:], 429, {"retry-after": data[:9].decode("latin-1")}),
+    lambda data, pick: check_reader(READS[pick % len(READS)], data),
+    lambda data, pick: _check_both(READS[pick % len(READS)], data),
+)
+
+
+def _check_both(endpoint: Endpoint[Any], body: bytes) -> None:
+    """Open the envelope, and read what is in it, as the client does."""
+    response = check_envelope(body, 200, {})
+    if response.error is None:
+        check_reader(endpoint, response.data)
+
+
+def check(fuzzed: bytes) -> None:
+    """Let the first two bytes choose the check, and the others be the answer."""
+    if len(fuzzed) > 1:
+        CHECKS[fuzzed[0] % len(CHECKS)](fuzzed[2:], fuzzed[1])
