@@ -161,14 +161,17 @@ def _lenient(field: attrs.Attribute[Any]) -> Callable[[Any, Any], Any]:
     kind: Any = field.type
     if NoneType in get_args(kind):
         kind = next(each for each in get_args(kind) if each is not NoneType)
+    structure, absent = _converter.get_structure_hook(kind), field.metadata[_ABSENT]
 
     def hook(value: Any, _: Any) -> Any:
+        if value is None:
+            return absent
         try:
-            return _converter.structure(value, kind)
+            return structure(value, kind)
         except (cattrs.BaseValidationError, _WrongError):
             if isinstance(value, list) and _is_tuple(kind):
                 raise
-            return field.metadata[_ABSENT]
+            return absent
 
     return hook
 

@@ -1,0 +1,1 @@
+"""Fuzzes what opens and reads HTX's answers: `nox -s fuzz -- --seconds 60`."""
