@@ -125,6 +125,7 @@ class HTXClient:
         signing = Signing(self._http, keys, origin.host, clock, self._time)
         slots = TokenQueue(Bucket(RateLimit(max_connections, per=0.0)), clock)
         opening = Opening(signing, self._time.heard)
+        self._slots = slots
         limiting = Limiting(opening, budget, slots, clock, self._time.now, listener)
         retrying = Retrying(limiting, clock, self._time, keys)
         self._sharing = Sharing(Converting(retrying), clock, listener)

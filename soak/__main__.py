@@ -20,6 +20,7 @@ import attrs
 
 from htx_async import Budget, Credentials, HTXClient, HTXError, RateLimit, RetryPolicy
 from htx_async.transport.bucket import Bucket
+from htx_async.transport.queue import TokenQueue
 from htx_async.transport.request import Endpoint
 from soak.exchange import ACCOUNTS, LIMITS, Told, exchange
 
@@ -72,17 +73,20 @@ class Soak:
         self.budget = Raised()
         self.tally = Tally()
         self.right: dict[str, object] = {}
+        self.slots: list[TokenQueue] = []
         self.clients = [self.client() for _ in range(CLIENTS)]
 
     def client(self) -> HTXClient:
         """Return one more client of the same user."""
-        return HTXClient(
+        htx = HTXClient(
             Credentials(ACCESS, SECRET),
             base_url=self.base_url,
             budget=self.budget,
             timeout=2.0,
             retry=RetryPolicy(attempts=3, base=0.01, cap=0.05),
         )
+        self.slots.append(htx._slots)  # noqa: SLF001 - to see what is left of them
+        return htx
 
     def reads(self) -> dict[str, Read]:
         """Return all that can be asked, by name."""
@@ -153,7 +157,8 @@ def left_behind(soak: Soak) -> dict[str, int]:
     queues = [queue for of in soak.budget._queues.values() for queue in of.values()]  # noqa: SLF001
     return {
         "tokens out": sum(queue.bucket.out for queue in queues),
-        "waiters": sum(queue.status().waiting for queue in queues),
+        "slots taken": sum(queue.bucket.out for queue in soak.slots),
+        "waiters": sum(queue.status().waiting for queue in [*queues, *soak.slots]),
         "tasks": len(asyncio.all_tasks()) - 1,
         "sockets": sockets(),
     }
