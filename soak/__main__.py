@@ -25,7 +25,7 @@ from htx_async.transport.request import Endpoint
 from soak.exchange import ACCOUNTS, LIMITS, Told, exchange
 
 ACCESS, SECRET = "access-key", "secret-key"
-WORKERS = 64
+WORKERS = 192
 CLIENTS = 3
 FIRST_ID = 1_000_001
 LOGGED = 5.0
