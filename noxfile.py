@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -87,3 +89,49 @@ def bench(session: nox.Session) -> None:
     peers = ["aiolimiter", "ccxt", "limits", "pyrate-limiter"]
     session.install("-e", ".[test]", *peers)
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Answers that nobody would send, for a while: `nox -s fuzz -- --seconds 60`."""
+    session.install("-e", ".[test]")
+    # Where atheris has no wheel, hypothesis does it alone.
+    session.install("--only-binary", ":all:", "atheris", success_codes=[0, 1])
+    session.run("python", "-m", "fuzz", *session.posargs)
+
+
+MUTATED = ["transport/bucket.py", "transport/envelope.py", "transport/signing.py", "convert.py"]
+KILLERS = [
+    "tests/transport/test_bucket.py",
+    "tests/transport/test_envelope.py",
+    "tests/transport/test_limiting.py",
+    "tests/transport/test_queue.py",
+    "tests/transport/test_retrying.py",
+    "tests/transport/test_signing.py",
+    "tests/test_convert.py",
+    "tests/laws/test_limit.py",
+]
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Faults put into the pure rules, one at a time: those that no test notices are listed."""
+    session.install("-e", ".[test]", "mutmut>=3.8")
+    copy = Path(session.create_tmp()).resolve() / "mutation"
+    shutil.rmtree(copy, ignore_errors=True)
+    for folder in ("htx_async", "tests"):
+        shutil.copytree(folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    settings = {
+        "source_paths": ["htx_async"],
+        "only_mutate": [f"htx_async/{name}" for name in MUTATED],
+        "pytest_add_cli_args_test_selection": KILLERS,
+        "pytest_add_cli_args": ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow"],
+        "also_copy": ["conftest.py"],
+    }
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings.items()]
+    config = Path("pyproject.toml").read_text(encoding="utf-8") + "\n[tool.mutmut]\n"
+    (copy / "pyproject.toml").write_text(config + "".join(lines), encoding="utf-8")
+    shutil.copy("conftest.py", copy)
+    with session.chdir(copy):
+        session.run("mutmut", "run", "--max-children", "2", env={"CI": "1"})
+        session.run("mutmut", "results")

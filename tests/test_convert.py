@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -21,7 +22,7 @@ from htx_async import (
     PointGroup,
     convert,
 )
-from htx_async.convert import plain, reader
+from htx_async.convert import plain, reader, wire
 from htx_async.resources import accounts, points
 from tests import strategies
 
@@ -411,3 +412,52 @@ def test_a_moment_becomes_iso_8601() -> None:
         "remain_amt": "100",
     }
     assert plain(PointGroup(0, None, Decimal(0)))["expiry_date"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "text"),
+    [
+        ("balance", balance_with("true"), "data.list[0].balance must be a decimal number"),
+        ("points", b'{"accountId":-1}', "data.accountId must be a whole number"),
+        ("balance", balance_with(type="7.5"), "data.list[0].type must be text"),
+        ("balance", b"[]", "data must be an object"),
+        ("accounts", b"{}", "data must be a list"),
+        ("accounts", b'[{"type":"spot","state":"working"}]', "data[0].id is missing"),
+        ("points", b"{", "data is no JSON"),
+    ],
+)
+def test_the_sentence_of_a_fault(name: str, data: bytes, text: str) -> None:
+    """Where it is, and what is wanted there."""
+    assert str(fault(name, data)) == f"the answer cannot be read: {text}"
+
+
+def test_a_moment_after_the_year_9999_says_what_it_should_be() -> None:
+    """So would a field that matters; those that HTX has may be absent."""
+    with pytest.raises(ValueError, match=r"^milliseconds since 1970$"):
+        convert.moment(253_402_300_800_000)
+
+
+def test_a_field_is_named_as_on_the_wire_and_keeps_its_options() -> None:
+    """The name and what it is when absent are ours; all else goes to attrs."""
+
+    @attrs.frozen
+    class Thing:
+        number: int = wire("theNumber", repr=False)
+        note: int = wire("aNote", absent=7, default=8)
+
+    read: Callable[[bytes], Thing] = reader(Thing)
+    assert read(b'{"theNumber":"1","aNote":2}') == Thing(1, 2)
+    assert read(b'{"theNumber":1,"aNote":"two"}') == Thing(1, 7)
+    assert read(b'{"theNumber":1}') == Thing(1, 7)
+    assert Thing(1).note == 8
+    assert "number" not in repr(Thing(1))
+    with pytest.raises(DecodeError, match=r"data\.theNumber must be a whole number"):
+        read(b'{"theNumber":"x"}')
+
+
+def test_a_word_becomes_plain_text() -> None:
+    """Whoever gets it need not know our kinds of words."""
+    account = accounts.LIST.read(b'[{"id":1,"type":"spot","state":"working"}]')[0]
+    said = plain(account)
+    assert said == {"id": 1, "type": "spot", "subtype": "", "state": "working"}
+    assert {type(said["type"]), type(said["state"])} == {str}

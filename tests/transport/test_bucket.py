@@ -129,6 +129,36 @@ def test_the_wait_of_those_behind(ahead: int, wait: float) -> None:
     assert bucket.wait(0.0, ahead) == wait
 
 
+def test_the_wait_behind_those_who_get_the_free_ones() -> None:
+    """Two are free and two on their way: the third waits for the first of these."""
+    bucket = Bucket(RateLimit(4, per=1.0))
+    for _ in range(2):
+        taken(bucket, -1.0)
+    bucket.settle(-0.75)
+    bucket.settle(-0.5)
+    assert [bucket.wait(0.0, ahead) for ahead in range(4)] == [0.0, 0.0, 0.25, 0.5]
+
+
+def test_the_wait_of_one_who_is_alone() -> None:
+    """Without others it is the next token that counts, not the one after it."""
+    bucket = Bucket(LIMIT)
+    taken(bucket, 0.0)
+    taken(bucket, 0.0)
+    bucket.settle(0.0)
+    bucket.settle(0.5)
+    assert bucket.wait(0.5) == 0.5
+
+
+def test_all_that_are_back_are_free() -> None:
+    """Each counts, not only the last."""
+    bucket = Bucket(RateLimit(3, per=1.0))
+    for _ in range(3):
+        taken(bucket, 0.0)
+    for _ in range(3):
+        bucket.settle(0.0)
+    assert [taken(bucket, 1.0).free for _ in range(3)] == [2, 1, 0]
+
+
 def test_a_bucket_is_full_once_all_is_back() -> None:
     """Until then forgetting it would forget requests."""
     bucket = Bucket(LIMIT)
@@ -163,6 +193,9 @@ def test_a_successor_goes_on_where_its_loop_was_closed() -> None:
 def test_a_bucket_without_a_bottom_does_not_listen() -> None:
     """Whatever a server that does not count may say."""
     bucket = Bottomless()
+    assert bucket.limit == RateLimit(10**9, per=0.0)  # what `limits()` shows
+    assert bucket.take(0.0) == Grant(free=0, number=0)
+    bucket.give_back()
     for _ in range(3):
         bucket.hear(taken(bucket, 0.0), remain=0, until=9.0)
     bucket.close(9.0)

@@ -223,6 +223,57 @@ def test_where_an_envelope_is_malformed(body: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "status", "text"),
+    [
+        ('{"status":"error"}', 200, "HTX refused: without a reason."),
+        ('{"status":"error","err-code":"x"}', 200, "HTX refused: x."),
+        ('{"status":"error","err-code":"x","err-msg":"No.."}', 200, "HTX refused: x: No."),
+        ('{"code":7,"message":"No"}', 200, "HTX refused: 7: No."),
+        ('{"code":7,"message":"No. "}', 400, "HTX refused: HTTP 400: 7: No."),
+        ('{"code":7,"message":"No"}', 418, "HTX refused: HTTP 418: 7: No."),
+        ('{"code":7,"message":"No"}', 401, "HTX refused: HTTP 401: 7: No. Check both keys."),
+        ('{"code":7,"message":"MAX."}', 200, "HTX refused: 7: MAX."),
+        ("Oh.", 503, "HTX refused: HTTP 503: Oh. Try again a little later."),
+        ("Oh.", 499, "HTX refused: HTTP 499: Oh."),
+        ("", 499, "HTX refused: HTTP 499."),
+    ],
+)
+def test_the_sentence_of_a_refusal(body: str, status: int, text: str) -> None:
+    """Status, code and words of HTX in this order, one full stop, and what to do."""
+    assert str(error_of(body, status)) == f"{ENDPOINT}: {text}"
+
+
+@pytest.mark.parametrize(
+    ("body", "what", "head"),
+    [
+        ("{}", "`status` is missing or malformed", "{}"),
+        ('{"code":200}', "`data` is missing or malformed", '{"code":200}'),
+        ("[1]", "it is not a JSON object", "[1]"),
+        ("", "it is not a JSON object", "(it is empty)"),
+        (" ", "it is not a JSON object", "(it is empty)"),
+    ],
+)
+def test_the_sentence_of_an_answer_that_cannot_be_read(body: str, what: str, head: str) -> None:
+    """What is wrong, and how it begins."""
+    text = f"{ENDPOINT}: the answer cannot be read: {what}. It begins: {head}"
+    assert str(error_of(body)) == text
+
+
+def test_the_head_of_an_answer_may_end_inside_a_character() -> None:
+    """Text is cut by bytes: what is half a character then is no fault."""
+    body = '{"x":"' + " " * 1993 + 'é"}'
+    assert body.encode()[:2000].endswith(b"\xc3")
+    assert 'It begins: {"x":"' in str(error_of(body))
+
+
+def test_a_code_is_cut_earlier_than_a_text() -> None:
+    """HTX's codes are short words; what is longer is none."""
+    error = error_of(json.dumps({"status": "error", "err-code": "c" * 99, "err-msg": "m" * 199}))
+    assert error.code == "c" * 79 + "…"
+    assert error.message == "m" * 199
+
+
+@pytest.mark.parametrize(
     ("text", "kind", "hint"),
     [
         ("Incorrect Access key [Access key错误]", AccessKeyError, "Check the access key"),
@@ -409,6 +460,7 @@ HALF_PAST = 1_445_412_480.5
         ("Mon, 99 Foo 2015 07:28:00 GMT", '{"code":1006}', None),
         ("Wed, 21 Oct 99999999999 07:28:00 GMT", '{"code":1006}', None),
         ("", '{"code":1006,"ts":1629715504}', None),
+        ("", '{"code":1006,"ts":1629715504949.0}', None),
         ("", '{"code":1006,"ts":"1629715504949"}', None),
         ("", '{"code":1006,"ts":1' + "0" * 400 + "}", None),
         ("", '{"code":1006,"ts":null}', None),

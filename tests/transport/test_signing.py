@@ -164,6 +164,16 @@ def test_host_and_method_are_normalised_in_the_signed_text() -> None:
     assert sign(request_to(), CREDENTIALS, "api-aws.huobi.pro", AT).query != plain.query
 
 
+def test_the_signature_is_encoded_too() -> None:
+    """Base64 has `+`, `/` and `=`: none of them stands bare in the query."""
+    signatures = [
+        sign(request_to(), CREDENTIALS, HOST, AT + second).query.partition("&Signature=")[2]
+        for second in range(60)
+    ]
+    assert all(re.fullmatch("(?:[A-Za-z0-9]|%2B|%2F|%3D)*", each) for each in signatures)
+    assert {"%2B", "%2F", "%3D"} <= set(re.findall("%..", "".join(signatures)))
+
+
 @given(params, st.floats(0, 4e9))
 def test_the_signature_is_of_what_stands_before_it(
     given_params: list[tuple[str, str]], at: float
@@ -208,6 +218,32 @@ async def test_the_layer_signs_a_copy_by_the_given_clock() -> None:
     assert request.query == ""
     assert [attrs.evolve(each, query="") for each in sent] == [request, request]
     assert all(each.flight is request.flight for each in sent)
+
+
+async def test_the_layer_signs_by_htx_s_clock_and_says_so() -> None:
+    """The correction is added, and noted with the keys and the moment."""
+    sent: list[Request] = []
+
+    async def send(request: Request) -> Response:
+        sent.append(request)
+        return Response(200, {}, b"")
+
+    clock = At(AT)
+    time_of_htx = ServerTime(clock)
+    time_of_htx.measured(AT + 30, began=clock.monotonic())
+    layer = Signing(send, Keys(CREDENTIALS, clock), HOST, clock, time_of_htx)
+    before = clock.monotonic()
+    await layer(request_to())
+
+    said = calendar.timegm(
+        time.strptime(dict(parse_qsl(sent[0].query))["Timestamp"], "%Y-%m-%dT%H:%M:%S")
+    )
+    assert said == pytest.approx(AT + 30, abs=1.5)
+    signed = sent[0].flight.signed
+    assert signed is not None
+    assert signed.credentials == CREDENTIALS
+    assert signed.correction == pytest.approx(30, abs=0.5)
+    assert before <= signed.at <= clock.monotonic()
 
 
 async def test_what_htx_tells_everybody_is_asked_unsigned() -> None:
