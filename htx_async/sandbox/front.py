@@ -31,8 +31,8 @@ class Gate(abc.ABC):
     """The port of a served sandbox, which can be closed for a while."""
 
     def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self.over = asyncio.Event()
+        self.clock: Clock = clock
+        self.over: asyncio.Event = asyncio.Event()
         self._shutters = 0
 
     @abc.abstractmethod
@@ -66,8 +66,8 @@ class Front:
         self._held: bytearray | None = None
         self._hung_up = False
         self._turn = asyncio.Lock()
-        self.over = asyncio.Event()
-        self.extensions = {_EXTENSION: self}
+        self.over: asyncio.Event = asyncio.Event()
+        self.extensions: dict[str, Front] = {_EXTENSION: self}
 
     # What HTTP calls.
 

@@ -155,6 +155,8 @@ class Bottomless(Bucket):
 
     __slots__ = ()
 
+    out: int
+
     def __init__(self) -> None:
         super().__init__(RateLimit(10**9, per=0.0))
 
