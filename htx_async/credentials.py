@@ -110,10 +110,6 @@ class Credentials:
         """Return a name for the access key from which it cannot be read back."""
         return hashlib.sha256(b"htx_async:" + self._access_key.encode()).hexdigest()
 
-    def secrets(self) -> tuple[str, ...]:
-        """Return every text that must not be shown."""
-        return (self._access_key, self._secret.decode())
-
     def parameters(self, timestamp: str) -> tuple[tuple[str, str], ...]:
         """Return the parameters that tell HTX who asks, and when."""
         return (

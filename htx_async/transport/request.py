@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -109,4 +108,3 @@ class Response:
 
 
 Send = Callable[[Request], Awaitable[Response]]
-NO_HEADERS: Mapping[str, str] = MappingProxyType({})
