@@ -15,7 +15,7 @@ from htx_async.transport.bucket import Bucket
 from htx_async.transport.budget import Budget
 from htx_async.transport.limiting import Limiting
 from htx_async.transport.queue import TokenQueue
-from htx_async.transport.request import NO_HEADERS, Endpoint, RateLimit, Request, Response
+from htx_async.transport.request import Endpoint, RateLimit, Request, Response
 
 SendOne: TypeAlias = Callable[[], Awaitable[float]]
 """Sends a request, and returns when its answer began to arrive, in seconds of the loop."""
@@ -80,7 +80,7 @@ class Ours(Limiter):
 
         async def carry(request: Request) -> Response:
             del request
-            return Response(200, NO_HEADERS, b"", began=await send())
+            return Response(200, {}, b"", began=await send())
 
         clock = self._clock
         limiting = Limiting(carry, self._budget, self._slots, clock, clock.now)
