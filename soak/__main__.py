@@ -20,7 +20,6 @@ import attrs
 
 from htx_async import Budget, Credentials, HTXClient, HTXError, RateLimit, RetryPolicy
 from htx_async.transport.bucket import Bucket
-from htx_async.transport.queue import TokenQueue
 from htx_async.transport.request import Endpoint
 from soak.exchange import ACCOUNTS, LIMITS, Told, exchange
 
@@ -73,20 +72,18 @@ class Soak:
         self.budget = Raised()
         self.tally = Tally()
         self.right: dict[str, object] = {}
-        self.slots: list[TokenQueue] = []
+        self.left: Counter[str] = Counter()
         self.clients = [self.client() for _ in range(CLIENTS)]
 
     def client(self) -> HTXClient:
         """Return one more client of the same user."""
-        htx = HTXClient(
+        return HTXClient(
             Credentials(ACCESS, SECRET),
             base_url=self.base_url,
             budget=self.budget,
             timeout=2.0,
             retry=RetryPolicy(attempts=3, base=0.01, cap=0.05),
         )
-        self.slots.append(htx._slots)  # noqa: SLF001 - to see what is left of them
-        return htx
 
     def reads(self) -> dict[str, Read]:
         """Return all that can be asked, by name."""
@@ -145,11 +142,22 @@ class Soak:
             await asyncio.sleep(min(3.0, max(until - time.monotonic(), 0.0)))
             old, self.clients[0] = self.clients[0], self.client()
             self.clients.reverse()
-            await old.aclose()
+            await self.close(old)
 
-    async def close(self) -> None:
-        """Close all clients."""
-        await asyncio.gather(*(htx.aclose() for htx in self.clients))
+    async def close(self, htx: HTXClient) -> None:
+        """Close a client, and count what it leaves behind."""
+        await htx.aclose()
+        slots = htx._slots  # noqa: SLF001 - to see what is left of them
+        self.left["slots"] += slots.bucket.out
+        self.left["waiters"] += slots.status().waiting
+
+    async def watch(self, until: float) -> list[tuple[float, int]]:
+        """Return what is held now, and after each quarter of the time: MiB, and objects."""
+        seen, quarter = [held()], (until - time.monotonic()) / 4
+        for _ in range(4):
+            await asyncio.sleep(quarter)
+            seen.append(held())
+        return seen
 
 
 def left_behind(soak: Soak) -> dict[str, int]:
@@ -157,8 +165,8 @@ def left_behind(soak: Soak) -> dict[str, int]:
     queues = [queue for of in soak.budget._queues.values() for queue in of.values()]  # noqa: SLF001
     return {
         "tokens out": sum(queue.bucket.out for queue in queues),
-        "slots taken": sum(queue.bucket.out for queue in soak.slots),
-        "waiters": sum(queue.status().waiting for queue in [*queues, *soak.slots]),
+        "slots taken": soak.left["slots"],
+        "waiters": soak.left["waiters"] + sum(queue.status().waiting for queue in queues),
         "tasks": len(asyncio.all_tasks()) - 1,
         "sockets": sockets(),
     }
@@ -170,10 +178,11 @@ def sockets() -> int:
     return sum(str(link).startswith("socket:") for link in links)
 
 
-def memory() -> float:
-    """Return the memory that this process holds now, in MiB."""
+def held() -> tuple[float, int]:
+    """Return the MiB that this process holds now, and how many blocks of it Python's objects."""
+    gc.collect()
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize() / 2**20
+    return pages * resource.getpagesize() / 2**20, sys.getallocatedblocks()
 
 
 async def drive(base_url: str, line: Any, seconds: float, seed: int) -> dict[str, object]:
@@ -184,18 +193,17 @@ async def drive(base_url: str, line: Any, seconds: float, seed: int) -> dict[str
     line.send("go")
     log = await _logged(soak, min(LOGGED, seconds / 3))
     gc.collect()
-    start = memory()
     until = time.monotonic() + seconds
     async with asyncio.TaskGroup() as group:
+        watch = group.create_task(soak.watch(until))
         group.create_task(soak.replace_clients(until))
         for _ in range(WORKERS):
             group.create_task(soak.work(until))
-    await soak.close()
+    await asyncio.gather(*(soak.close(htx) for htx in soak.clients))
     await asyncio.sleep(0.1)
     line.send("how many?")
     told: Told = await asyncio.to_thread(line.recv)
     await asyncio.get_running_loop().shutdown_default_executor()
-    gc.collect()
     left = left_behind(soak)
     left["sockets"] -= before
     return {
@@ -207,7 +215,8 @@ async def drive(base_url: str, line: Any, seconds: float, seed: int) -> dict[str
         "secrets in errors": soak.tally.secrets,
         "secrets in logs": log.count(ACCESS) + log.count(SECRET) + log.count("Signature="),
         "left behind": ", ".join(f"{count} {name}" for name, count in left.items()),
-        "memory, MiB": f"{start:.0f} at the start, {memory():.0f} at the end",
+        "MiB held, each quarter": " ".join(f"{size:.1f}" for size, _ in watch.result()),
+        "objects, each quarter": " ".join(f"{count:,}" for _, count in watch.result()),
     }
 
 
