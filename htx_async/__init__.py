@@ -32,11 +32,11 @@ from htx_async.resources.balance import (
     Account,
     AccountBalance,
     AccountPicture,
-    BalanceEntry,
     CurrencyBalance,
     Snapshot,
 )
 from htx_async.resources.points import PointBalance, PointGroup, Points
+from htx_async.resources.rows import BalanceEntry
 from htx_async.retry import NO_RETRY, RetryPolicy
 from htx_async.transport.budget import UNLIMITED, Budget
 from htx_async.transport.queue import LimitStatus

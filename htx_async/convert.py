@@ -8,7 +8,7 @@ A field matters unless it says what it is when `absent`: where it is missing or 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import NoneType
@@ -25,7 +25,9 @@ from htx_async.vocabulary import Word
 
 T = TypeVar("T")
 
-_AMOUNT = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+_WRITTEN = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
+_AMOUNT = re.compile(_WRITTEN)
+_AMOUNTS = re.compile(rf"(?:{_WRITTEN}\n)*+")
 _ID = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
 _MAX_AMOUNT = 100
 _WIRE, _ABSENT = "wire", "absent"
@@ -44,7 +46,12 @@ class _WrongError(ValueError):
     """A value is not what its field wants. Its text ends the sentence "... wants"."""
 
 
-_decoder = msgspec.json.Decoder(float_hook=_Number)
+def json_decoder(kind: Any = Any) -> msgspec.json.Decoder[Any]:
+    """Return what reads JSON, with numbers as the digits that they are."""
+    return msgspec.json.Decoder(kind, float_hook=_Number)
+
+
+_decoder = json_decoder()
 
 
 def amount(value: object) -> Decimal:
@@ -54,6 +61,16 @@ def amount(value: object) -> Decimal:
         return Decimal(text)
     msg = "a decimal number"
     raise _WrongError(msg)
+
+
+def are_amounts(texts: Collection[str]) -> bool:
+    """Tell whether each of them is an amount, in one go."""
+    lines = "\n".join([*texts, ""])
+    return (
+        _AMOUNTS.fullmatch(lines) is not None
+        and lines.count("\n") == len(texts)
+        and max(map(len, texts), default=0) <= _MAX_AMOUNT
+    )
 
 
 def whole(value: object) -> int:
@@ -80,6 +97,18 @@ def text(value: object) -> str:
         return value
     msg = "text"
     raise _WrongError(msg)
+
+
+def or_none(rule: Callable[[object], T]) -> Callable[[object], T | None]:
+    """Return *rule* for what does not matter: `None` for what it does not like."""
+
+    def lenient(value: object) -> T | None:
+        try:
+            return rule(value)
+        except _WrongError:
+            return None
+
+    return lenient
 
 
 def _is_int(value: object) -> bool:

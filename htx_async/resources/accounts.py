@@ -15,7 +15,13 @@ from typing import Final
 from htx_async import inputs
 from htx_async.convert import reader
 from htx_async.errors import AccountNotFoundError, HTXError, InvalidInputError
-from htx_async.resources.balance import Account, AccountBalance, AccountPicture, Snapshot
+from htx_async.resources.balance import (
+    Account,
+    AccountBalance,
+    AccountPicture,
+    Snapshot,
+    read_balance,
+)
 from htx_async.resources.reading import Ask
 from htx_async.transport.request import Endpoint, RateLimit
 
@@ -27,7 +33,7 @@ LIST: Final = Endpoint[tuple[Account, ...]](
 BALANCE: Final = Endpoint[AccountBalance](
     "/v1/account/accounts/{account-id}/balance",
     RateLimit(100, per=2.0),  # "100times/2s", HTX's page of it; for all ids together
-    reader(AccountBalance),
+    read_balance,
 )
 
 

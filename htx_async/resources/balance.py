@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import decimal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any, Final
 
 import attrs
+import msgspec
 
-from htx_async.convert import wire
+from htx_async.convert import reader, text, whole, wire
 from htx_async.errors import HTXError
+from htx_async.resources.rows import BalanceEntry, Maker, Unmade, unmade, written
 from htx_async.vocabulary import AccountState, AccountType, BalanceType
 
 _EXACT = decimal.Context(
@@ -36,29 +39,7 @@ class Account:
 
 
 @attrs.frozen
-class BalanceEntry:
-    """
-    One row of a balance: an amount of one kind in one currency.
-
-    Attributes:
-        currency: As HTX writes it, such as `usdt`.
-        type: What the amount is: `trade` (free), `frozen` (in orders), `loan` and more.
-        balance: The amount, in *currency*.
-        debt: HTX calls it an invalid field; `None` where it is no number.
-        available: HTX calls it an invalid field; `None` where it is no number.
-        seq_num: Serial number of the last change, `None` where it is missing.
-    """
-
-    currency: str = wire("currency")
-    type: BalanceType = wire("type")
-    balance: Decimal = wire("balance")
-    debt: Decimal | None = wire("debt", absent=None, default=None)
-    available: Decimal | None = wire("available", absent=None, default=None)
-    seq_num: int | None = wire("seq-num", absent=None, default=None)
-
-
-@attrs.frozen
-class CurrencyBalance:
+class CurrencyBalance(Unmade):
     """
     All rows of one currency. Amounts are in that currency, and exact in any decimal context.
 
@@ -71,7 +52,8 @@ class CurrencyBalance:
 
     def of(self, type: str) -> Decimal:  # noqa: A002 - HTX's word
         """Return the amount of one row type, such as `"loan"`; 0 where there is no such row."""
-        return _sum(entry.balance for entry in self.entries if entry.type == type)
+        amount = self._maker.amount
+        return _sum(amount(row) for row in self._rows if row.type == type)
 
     @property
     def trade(self) -> Decimal:
@@ -90,14 +72,14 @@ class CurrencyBalance:
 
 
 @attrs.frozen
-class AccountBalance(Mapping[str, CurrencyBalance]):
+class AccountBalance(Unmade, Mapping[str, CurrencyBalance]):
     """
     The balance of one account: a mapping of its currencies, in HTX's order.
 
     Currencies without any amount are listed too: HTX names all that it trades.
 
     Attributes:
-        entries: Every row, in HTX's order.
+        entries: Every row, in HTX's order; made when first touched.
     """
 
     id: int = wire("id")
@@ -106,14 +88,19 @@ class AccountBalance(Mapping[str, CurrencyBalance]):
     entries: tuple[BalanceEntry, ...] = wire("list")
 
     @cached_property
-    def _by_currency(self) -> Mapping[str, tuple[BalanceEntry, ...]]:
-        rows: dict[str, list[BalanceEntry]] = {}
-        for entry in self.entries:
-            rows.setdefault(entry.currency, []).append(entry)
-        return MappingProxyType({currency: tuple(found) for currency, found in rows.items()})
+    def _by_currency(self) -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = {}
+        for row in self._rows:
+            currency = row.currency
+            if currency in found:
+                found[currency].append(row)
+            else:
+                found[currency] = [row]
+        return found
 
     def __getitem__(self, currency: str) -> CurrencyBalance:
-        return CurrencyBalance(currency, self._by_currency[currency])
+        rows = self._by_currency[currency]
+        return unmade(CurrencyBalance, self._maker, rows, currency=currency)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._by_currency)
@@ -128,16 +115,37 @@ class AccountBalance(Mapping[str, CurrencyBalance]):
 
     def nonzero(self) -> tuple[CurrencyBalance, ...]:
         """Return the currencies of which any row is not zero."""
-        return tuple(
-            self[currency]
-            for currency, entries in self._by_currency.items()
-            if any(entry.balance for entry in entries)
-        )
+        amount = self._maker.amount
+        nonzero = {row.currency for row in self._rows if amount(row)}
+        return tuple([self[currency] for currency in self._by_currency if currency in nonzero])
 
     def __repr__(self) -> str:
-        currencies, rows = len(self), len(self.entries)
+        currencies, rows = len(self), len(self._rows)
         head = f"id={self.id}, type={str(self.type)!r}, state={str(self.state)!r}"
         return f"AccountBalance({head}, {currencies} currencies in {rows} entries)"
+
+
+def read_balance(data: bytes) -> AccountBalance:
+    """
+    Return the balance that the JSON of `data` is.
+
+    Raises:
+        DecodeError: Something that matters is missing or malformed.
+    """
+    try:
+        found = written(data)
+        fields = {
+            "id": whole(found.id),
+            "type": AccountType(text(found.type)),
+            "state": AccountState(text(found.state)),
+        }
+    except (ValueError, msgspec.MsgspecError, RecursionError):
+        # Written in another way, or wrong: the converter knows.
+        return _by_the_rules(data)
+    return unmade(AccountBalance, Maker(), found.rows, **fields)
+
+
+_by_the_rules: Final[Callable[[bytes], AccountBalance]] = reader(AccountBalance)
 
 
 @attrs.frozen
