@@ -39,6 +39,7 @@ from htx_async.resources.points import PointBalance, PointGroup, Points
 from htx_async.resources.rows import BalanceEntry
 from htx_async.retry import NO_RETRY, RetryPolicy
 from htx_async.transport.budget import UNLIMITED, Budget
+from htx_async.transport.http import AiohttpTransport
 from htx_async.transport.queue import LimitStatus
 from htx_async.transport.request import RateLimit
 from htx_async.vocabulary import AccountState, AccountType, BalanceType, PointAccountStatus
@@ -54,6 +55,7 @@ __all__ = [
     "AccountState",
     "AccountType",
     "Accounts",
+    "AiohttpTransport",
     "AuthenticationError",
     "BalanceEntry",
     "BalanceType",

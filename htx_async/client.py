@@ -26,7 +26,7 @@ from htx_async.transport.bucket import Bucket
 from htx_async.transport.budget import Budget, process_budget
 from htx_async.transport.converting import Converting
 from htx_async.transport.envelope import Opening
-from htx_async.transport.http import HTTP
+from htx_async.transport.http import HTTP, AiohttpTransport
 from htx_async.transport.limiting import Limiting
 from htx_async.transport.queue import LimitStatus, TokenQueue
 from htx_async.transport.request import Endpoint, RateLimit, Request
@@ -73,8 +73,9 @@ class HTXClient:
             once or not at all; `None`: as long as its `timeout`.
         max_waiting: Reads that may wait for a token at a time, else `BudgetError`; `None`: any
             number.
-        transport: What sends the requests, an `httpx.AsyncBaseTransport`; `None`: our own. One
-            that is passed in sees signed URLs, and is not closed with the client.
+        transport: What sends the requests: an `httpx.AsyncBaseTransport`, which sees signed URLs
+            and is not closed with the client; `AiohttpTransport()`; `None`: httpx's own, made and
+            closed by the client.
         max_connections: Connections at a time, of our own transport or of *transport*.
         max_body: Bytes of an answer, unzipped, beyond which it is not read on.
         on_event: Called with an `Event` whenever something happens to a read. It must be quick.
@@ -95,7 +96,7 @@ class HTXClient:
         share: bool = True,
         max_wait: float | None = None,
         max_waiting: int | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: httpx.AsyncBaseTransport | AiohttpTransport | None = None,
         max_connections: int = 20,
         max_body: int = 16 * 2**20,
         on_event: Listener | None = None,

@@ -8,6 +8,7 @@ import hmac
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self, final
+from urllib.parse import quote
 
 from htx_async.errors import InvalidInputError
 from htx_async.inputs import fault_in_key
@@ -33,11 +34,12 @@ class Credentials:
     """
 
     # No attrs class: `attrs.asdict` and `vars` would hand the secret out.
-    __slots__ = ("_access_key", "_private", "_secret", "method")
+    __slots__ = ("_access_key", "_private", "_query", "_secret", "method")
 
     _access_key: str
     _secret: bytes
     _private: Ed25519PrivateKey | None
+    _query: str
     method: str
     """What HTX calls `SignatureMethod`."""
 
@@ -76,6 +78,8 @@ class Credentials:
         _set(self, "_secret", secret)
         _set(self, "_private", private)
         _set(self, "method", "HmacSHA256" if private is None else "Ed25519")
+        told = (f"{name}={quote(value, safe='')}" for name, value in self.parameters())
+        _set(self, "_query", "&".join(told))
 
     @classmethod
     def from_env(cls) -> Self:
@@ -110,14 +114,17 @@ class Credentials:
         """Return a name for the access key from which it cannot be read back."""
         return hashlib.sha256(b"htx_async:" + self._access_key.encode()).hexdigest()
 
-    def parameters(self, timestamp: str) -> tuple[tuple[str, str], ...]:
-        """Return the parameters that tell HTX who asks, and when."""
+    def parameters(self) -> tuple[tuple[str, str], ...]:
+        """What tells HTX who asks, besides the time."""
         return (
             ("AccessKeyId", self._access_key),
             ("SignatureMethod", self.method),
             ("SignatureVersion", "2"),
-            ("Timestamp", timestamp),
         )
+
+    def query(self) -> str:
+        """Return the same, as it is sent."""
+        return self._query
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Credentials):

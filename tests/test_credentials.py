@@ -91,12 +91,13 @@ def test_the_fingerprint_names_the_access_key() -> None:
 def test_what_they_are_for() -> None:
     """The parameters of HTX's pages, and the signature, in base64."""
     credentials = Credentials("access", "secret")
-    assert credentials.parameters("2019-11-21T10:00:00") == (
+    assert credentials.parameters() == (
         ("AccessKeyId", "access"),
         ("SignatureMethod", "HmacSHA256"),
         ("SignatureVersion", "2"),
-        ("Timestamp", "2019-11-21T10:00:00"),
     )
+    told = "AccessKeyId=access&SignatureMethod=HmacSHA256&SignatureVersion=2"
+    assert credentials.query() == told
     # RFC 4231, test case 2
     assert Credentials("access", "Jefe").signature("what do ya want for nothing?") == (
         "W9zBRr9gdU5qBCQmCJV1x1oAPwidJzmDnexYuWTsOEM="

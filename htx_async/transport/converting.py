@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from htx_async.errors import DecodeError
-from htx_async.transport.request import Request, Response, Send
+from htx_async.transport.request import Request, Response, Send, evolve
 
 
 @attrs.frozen
@@ -22,4 +22,4 @@ class Converting:
         except DecodeError as error:
             error.endpoint, error.http_status = request.endpoint.name, response.status
             raise
-        return attrs.evolve(response, value=value)
+        return evolve(response, value=value)

@@ -20,7 +20,7 @@ from htx_async.causes import STATUSES, Code, cause_of
 from htx_async.errors import DecodeError, HTXError, RateLimitedError, RefusedError, UnavailableError
 from htx_async.redaction import HEAD, printable, redacted, secrets_in
 from htx_async.servertime import MILLISECONDS
-from htx_async.transport.request import Request, Response, Send
+from htx_async.transport.request import Request, Response, Send, evolve
 
 _ABSENT = msgspec.UNSET
 _SUCCESS = 200
@@ -80,17 +80,24 @@ def open_envelope(endpoint: str, response: Response) -> Response:
     try:
         envelope = _decoder.decode(response.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return attrs.evolve(response, error=_unreadable(endpoint, response))
+        return evolve(response, error=_unreadable(endpoint, response))
     # Only now: the date of a page that is not HTX's says nothing of HTX's clock.
-    response = attrs.evolve(response, at=_time_of(response, envelope))
+    at, error = _time_of(response, envelope), _error_in(envelope, endpoint, response)
+    if error is not None or isinstance(envelope.data, msgspec.UnsetType):
+        return evolve(response, at=at, error=error)
+    return evolve(response, at=at, data=bytes(envelope.data))
+
+
+def _error_in(envelope: _Envelope, endpoint: str, response: Response) -> HTXError | None:
+    """Return what is wrong with an answer; `None`: it has its `data`."""
     verdict = _verdict(envelope)
     if isinstance(verdict, _Refusal):
-        return attrs.evolve(response, error=_refused(endpoint, response, verdict))
+        return _refused(endpoint, response, verdict)
     if response.status not in _SUCCESSFUL:
-        return attrs.evolve(response, error=_refused(endpoint, response, _Refusal(None, "")))
-    if verdict or isinstance(envelope.data, msgspec.UnsetType):
-        return attrs.evolve(response, error=_malformed(endpoint, response, verdict or "data"))
-    return attrs.evolve(response, data=bytes(envelope.data))
+        return _refused(endpoint, response, _Refusal(None, ""))
+    if verdict or envelope.data is _ABSENT:
+        return _malformed(endpoint, response, verdict or "data")
+    return None
 
 
 def _time_of(response: Response, said: _Envelope) -> float | None:

@@ -91,7 +91,7 @@ class Flight:
 
     def __init__(self) -> None:
         self._waiters: set[Waiter] = set()
-        self.task: asyncio.Task[Response | Exception] | None = None
+        self.task: asyncio.Task[None] | None = None
         self.number: int = next(_numbers)
         self.until: float = math.inf
         self.expected: float = -math.inf

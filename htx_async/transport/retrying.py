@@ -26,7 +26,7 @@ from htx_async.errors import (
 )
 from htx_async.keys import Keys
 from htx_async.servertime import MILLISECONDS, TOLERATED, ServerTime
-from htx_async.transport.request import Endpoint, RateLimit, Request, Response, Send
+from htx_async.transport.request import Endpoint, RateLimit, Request, Response, Send, evolve
 
 TIMESTAMP = Endpoint[int](
     "/v1/common/timestamp",
@@ -57,7 +57,7 @@ class Retrying:
             attempt += 1
             outcome = await self._attempt(request)
             if isinstance(outcome, Response):
-                return attrs.evolve(outcome, attempts=attempt)
+                return outcome if attempt == 1 else evolve(outcome, attempts=attempt)
             flight.failed(outcome)
             left = flight.until - self.clock.monotonic()
             delay = policy.delay(attempt, outcome, left, self.jitter())
@@ -94,7 +94,7 @@ class Retrying:
     async def _measured(self, request: Request, since: float) -> float | None:
         """Ask HTX what o'clock it is, unless another read has done that meanwhile."""
         path = TIMESTAMP.path
-        asked = attrs.evolve(request, endpoint=TIMESTAMP, path=path, params=(), aside=True)
+        asked = evolve(request, endpoint=TIMESTAMP, path=path, params=(), aside=True)
         async with self._measuring:
             if self.time.measured_at >= since:
                 return 0.0

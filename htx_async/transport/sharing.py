@@ -17,11 +17,10 @@ from collections.abc import Collection, Hashable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from htx_async.errors import ClientClosedError, DeadlineExceededError, HTXError, NoAnswerError, told
 from htx_async.events import Event, Listener
 from htx_async.transport.flight import Flight, Waiter
+from htx_async.transport.request import evolve
 
 if TYPE_CHECKING:
     from htx_async.clock import Clock
@@ -108,27 +107,28 @@ class Sharing:
             self._open[key] = flight
         # Last: a loop with eager tasks runs it at once.
         flight.task = asyncio.get_running_loop().create_task(
-            self._fly(attrs.evolve(request, flight=flight)), name=f"htx_async {request.path}"
+            self._fly(evolve(request, flight=flight), key), name=f"htx_async {request.path}"
         )
-        # Not in the task itself: one that is cancelled before its first step never runs.
-        flight.task.add_done_callback(partial(self._landed, flight, key))
+        # Once more, from outside: a task that is cancelled before its first step never runs.
+        flight.task.add_done_callback(lambda _: self._land(flight, key, None))
         return flight, waiter
 
-    async def _fly(self, request: Request) -> Response | Exception:
+    async def _fly(self, request: Request, key: Hashable) -> None:
+        outcome: Response | Exception
         try:
-            return await self._send(request)
+            outcome = await self._send(request)
         except HTXError as error:
-            return error.with_traceback(None)
+            outcome = error.with_traceback(None)
         except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
-            return error
+            outcome = error
+        # Here, not when the task is done: those who wait go on a turn of the loop sooner.
+        self._land(request.flight, key, outcome)
 
-    def _landed(
-        self, flight: Flight, key: Hashable, task: asyncio.Task[Response | Exception]
-    ) -> None:
+    def _land(self, flight: Flight, key: Hashable, outcome: Response | Exception | None) -> None:
         self._flights.discard(flight)
         if self._open.get(key) is flight:
             del self._open[key]
-        flight.land(None if task.cancelled() or task.exception() else task.result())
+        flight.land(outcome)
 
     def _tell_joined(self, request: Request, flight: Flight) -> None:
         if self._listener is not None:

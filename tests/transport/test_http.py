@@ -242,7 +242,9 @@ def test_what_is_signed_is_what_is_sent(ours: bool, params: list[tuple[str, str]
     assert unquote(signature) not in ("", signature[:-3])
     parsed = parse_qsl(unsigned, keep_blank_values=True, strict_parsing=True)
     assert canonical(parsed) == unsigned
-    assert sorted(parsed) == sorted([*CREDENTIALS.parameters("2023-11-14T22:13:20"), *params])
+    assert sorted(parsed) == sorted(
+        [*CREDENTIALS.parameters(), ("Timestamp", "2023-11-14T22:13:20"), *params]
+    )
 
 
 NOT_SENT = [

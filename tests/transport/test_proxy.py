@@ -9,7 +9,7 @@ import pytest
 
 from htx_async import NO_RETRY, Credentials, HTXClient, HTXError, InvalidInputError, NotSentError
 from htx_async.inputs import origin
-from htx_async.transport.http import proxy_for
+from htx_async.transport.httpx_wire import proxy_for
 
 HTX = origin("https://api.huobi.pro")
 
