@@ -9,13 +9,16 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from sybil import Example, Sybil
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
+from htx_async import AiohttpTransport, client
 from htx_async.sandbox import Sandbox
 from htx_async.transport import budget
+from htx_async.transport.http import HTTP
 
 
 class ShellBlockParser(CodeBlockParser):
@@ -66,6 +69,26 @@ pytest_collect_file = Sybil(
     patterns=["README.md", "docs/*.md"],
     fixtures=["keys_of_the_sandbox"],
 ).pytest()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let all tests that can go over the other wire, too."""
+    parser.addoption("--wire", choices=["httpx", "aiohttp"], default="httpx", help="(httpx)")
+
+
+@pytest.fixture(autouse=True)
+def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let clients that are given no transport have the one that was asked for."""
+    name = str(request.config.getoption("--wire"))
+    if name == "aiohttp":
+        if request.node.get_closest_marker("httpx"):
+            pytest.skip("about httpx")
+        monkeypatch.setattr(client, "HTTP", _by_aiohttp)
+    return name
+
+
+def _by_aiohttp(transport: Any, *args: Any, **options: Any) -> HTTP:
+    return HTTP(transport or AiohttpTransport(), *args, **options)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,16 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "typing", "tests", "coverage", "docs", "lowest", "beside_ccxt"]
+nox.options.sessions = [
+    "lint",
+    "typing",
+    "tests",
+    "aiohttp",
+    "coverage",
+    "docs",
+    "lowest",
+    "beside_ccxt",
+]
 nox.options.error_on_missing_interpreters = False
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -41,6 +50,13 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+@nox.session
+def aiohttp(session: nox.Session) -> None:
+    """All tests, over the other wire."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "-q", "--wire", "aiohttp", *session.posargs)
+
+
 @nox.session(python=PYTHONS[-1])  # 3.11 loses track in coroutines, and misses lines
 def coverage(session: nox.Session) -> None:
     """All tests, with every branch of the package taken."""
@@ -55,7 +71,13 @@ def coverage(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """All tests, with the oldest versions that we say are enough."""
     extras = PROJECT["optional-dependencies"]
-    wanted = PROJECT["dependencies"] + extras["sandbox"] + extras["cli"] + extras["ed25519"]
+    wanted = (
+        PROJECT["dependencies"]
+        + extras["sandbox"]
+        + extras["cli"]
+        + extras["ed25519"]
+        + extras["aiohttp"]
+    )
     floors = [spec.replace(">=", "==") for spec in wanted if ">=" in spec]
     session.install("-e", ".[test]", *floors)
     session.run("pytest", "-q", *session.posargs)

@@ -14,6 +14,7 @@ _AUTH_PARAMETER = re.compile(
     r"(?i)(AccessKeyId|Signature)(\"?\s*(?:[=:]|%(?:25)*3D)\s*\"?)[^\s&\"'<>]+"
 )
 _SHOWN, _LONG_ENOUGH = 4, 16
+_PASSWORD = re.compile(r"//[^/@\s]*@")
 
 
 def masked(key: str) -> str:
@@ -29,9 +30,10 @@ def printable(text: str, limit: int = HEAD) -> str:
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return *text* without the *secrets*, however they are encoded, and auth parameters."""
+    """Return *text* without *secrets*, however encoded, auth parameters and passwords of URLs."""
     for secret in filter(None, secrets):
         text = re.sub("".join(map(_in_any_form, secret)), HIDDEN, text)
+    text = _PASSWORD.sub(f"//{HIDDEN}@", text)
     return _AUTH_PARAMETER.sub(rf"\1\2{HIDDEN}", text)
 
 

@@ -13,6 +13,8 @@ import htx_async
 ROOT = Path(htx_async.__file__).parent
 PLAIN_VALUES = {"request", "flight", "bucket", "queue", "budget"}
 """Modules of `transport` that are no layer: what goes through the layers, and the pure rules."""
+WIRES = {"http", "wire", "body", "httpx_wire", "aiohttp_wire"}
+"""The bottom layer, and the two ways to go on from there."""
 
 
 def module_name(path: Path) -> str:
@@ -97,7 +99,8 @@ def test_layers_do_not_know_each_other(name: str) -> None:
     """Every one holds the next `send`, and knows what goes through it."""
     plain = {f"htx_async.transport.{each}" for each in PLAIN_VALUES}
     beside = {each for each in ours(name) if each.startswith("htx_async.transport")}
-    assert beside <= plain
+    wires = {f"htx_async.transport.{each}" for each in WIRES}
+    assert beside <= (plain | wires if name in wires else plain)
     above = ("htx_async.client", "htx_async.resources", "htx_async.sandbox", "htx_async.cli")
     assert not [each for each in ours(name) if each.startswith(above)]
     assert "htx_async" not in ours(name)
@@ -118,9 +121,12 @@ def test_one_module_knows_a_library(library: str) -> None:
         if any(module.split(".")[0] == library for module in modules)
     ]
     assert len(users) <= 1
-    assert users == {"httpx": ["htx_async.transport.http"], "cattrs": ["htx_async.convert"]}.get(
-        library, users
-    )
+    known = {
+        "httpx": ["htx_async.transport.httpx_wire"],
+        "aiohttp": ["htx_async.transport.aiohttp_wire"],
+        "cattrs": ["htx_async.convert"],
+    }
+    assert users == known.get(library, users)
 
 
 @pytest.mark.parametrize("name", ["htx_async.sandbox", *inside("htx_async.sandbox")])
@@ -134,5 +140,6 @@ def test_nobody_but_the_command_needs_an_extra() -> None:
     """`pip install htx-async` alone is enough for the client."""
     extras = {"cyclopts", "rich", "uvicorn", "respx", "pytest", "hypothesis", "aiohttp", "redis"}
     allowed = {"htx_async.cli", "htx_async.__main__", "htx_async.tables"}
+    allowed |= {"htx_async.transport.aiohttp_wire"}  # imported only where one is wanted
     for name in SOURCES.keys() - allowed - set(inside("htx_async.sandbox")):
         assert not {module.split(".")[0] for module in IMPORTS[name]} & extras, name

@@ -54,6 +54,8 @@ def test_what_is_shown_is_short_and_printable(text: str, limit: int) -> None:
     [
         ("?AccessKeyId=abc&Signature=d%2Be&x=1", "?AccessKeyId=[hidden]&Signature=[hidden]&x=1"),
         ("signature: abc", "signature: [hidden]"),
+        ("407, url='http://user:p4ss@proxy:1'", "407, url='http://[hidden]@proxy:1'"),
+        ("https://proxy:1/a@b", "https://proxy:1/a@b"),
         ('{"AccessKeyId":"abc","a":1}', '{"AccessKeyId":"[hidden]","a":1}'),
         ('{"Signature": "abc"}', '{"Signature": "[hidden]"}'),
         ("<a href='?Signature=abc'>", "<a href='?Signature=[hidden]'>"),

@@ -133,6 +133,7 @@ class AiohttpWire:
         """Close the session."""
         if self._session is not None:
             await self._session.close()
+            await asyncio.sleep(0)  # its sockets are closed a turn of the loop later
 
 
 def _environment(origin: Origin) -> tuple[ssl.SSLContext | Literal[True], URL | None]:

@@ -10,7 +10,7 @@ import logging
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote
 
 import httpcore
@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from htx_async import Clock, DecodeError, HTXError, NoAnswerError, NotSentError
 from htx_async.credentials import Credentials
-from htx_async.inputs import origin
+from htx_async.inputs import Origin, origin
+from htx_async.transport import httpx_wire
 from htx_async.transport.http import HTTP
 from htx_async.transport.request import Endpoint, RateLimit, Request, Response
 from htx_async.transport.signing import canonical, sign
@@ -510,21 +511,90 @@ async def test_closing_what_was_never_used_opens_nothing() -> None:
 
 
 @respx.mock
-async def test_the_first_requests_share_one_transport(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many want it at once, it is made once."""
+async def test_the_first_requests_share_what_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many want it at once, certificates and proxies are read once."""
     respx.get(host=HOST).respond(200)
-    made: list[httpx.AsyncHTTPTransport] = []
-
-    class Noted(httpx.AsyncHTTPTransport):
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**options)
-            made.append(self)
-
-    monkeypatch.setattr(httpx, "AsyncHTTPTransport", Noted)
+    read: list[Origin] = []
+    monkeypatch.setattr(httpx_wire, "proxy_for", read.append)
     http = http_by(None)
     await asyncio.gather(*(http(SIGNED) for _ in range(3)))
     await http.aclose()
-    assert len(made) == 1
+    assert len(read) == 1
+
+
+class Noted(httpx.AsyncHTTPTransport):
+    """A transport of ours, that is noted when it is made and when it is closed."""
+
+    made: ClassVar[list[Noted]] = []
+    answers: ClassVar[list[httpx.Response | Exception]] = []
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.is_open = True
+        self.made.append(self)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        del request
+        await asyncio.sleep(0)
+        outcome = self.answers.pop(0) if self.answers else answer(b"{}")
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def aclose(self) -> None:
+        self.is_open = False
+        await super().aclose()
+
+
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[Noted]:
+    """All transports that are made."""
+    monkeypatch.setattr(httpx, "AsyncHTTPTransport", Noted)
+    Noted.made.clear()
+    Noted.answers.clear()
+    return Noted.made
+
+
+async def test_each_that_is_out_has_a_transport_of_its_own(noted: list[Noted]) -> None:
+    """Those that are back are used again, the latest first, and all are closed at the end."""
+    http = http_by(None)
+    await asyncio.gather(*(http(SIGNED) for _ in range(3)))
+    await asyncio.gather(*(http(SIGNED) for _ in range(3)))
+    await http(SIGNED)
+    assert len(noted) == 3
+    assert all(transport.is_open for transport in noted)
+    await http.aclose()
+    assert not any(transport.is_open for transport in noted)
+
+
+async def test_a_transport_on_which_an_attempt_failed_is_not_used_again(noted: list[Noted]) -> None:
+    """Whatever its connection went through: the next attempt has another one."""
+    Noted.answers[:] = [httpx.ReadError("cut")]
+    http = http_by(None)
+    with pytest.raises(NoAnswerError):
+        await http(SIGNED)
+    assert [transport.is_open for transport in noted] == [False]
+    await http(SIGNED)
+    assert [transport.is_open for transport in noted] == [False, True]
+    await http.aclose()
+
+
+def test_a_transport_that_has_nothing_to_do_is_closed(noted: list[Noted]) -> None:
+    """After a minute, when another one is back."""
+
+    async def story() -> None:
+        clock = VirtualClock()
+        http = http_by(None, clock=clock)
+        await asyncio.gather(*(http(SIGNED) for _ in range(3)))
+        await clock.sleep(59)
+        await http(SIGNED)
+        assert sum(transport.is_open for transport in noted) == 3
+        await clock.sleep(2)
+        await http(SIGNED)
+        assert sum(transport.is_open for transport in noted) == 1
+        await http.aclose()
+
+    run(story())
 
 
 @respx.mock

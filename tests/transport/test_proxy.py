@@ -70,6 +70,7 @@ async def test_a_client_with_such_a_proxy_sends_nothing(monkeypatch: pytest.Monk
             await htx.accounts.list()
 
 
+@pytest.mark.httpx
 async def test_socks_without_its_package_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing was sent."""
     monkeypatch.setenv("ALL_PROXY", "socks5://proxy:1080")
