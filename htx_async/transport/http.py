@@ -13,12 +13,12 @@ from htx_async.clock import Clock
 from htx_async.errors import HTXError, InvalidInputError, NoAnswerError, NotSentError
 from htx_async.inputs import Origin
 from htx_async.redaction import printable, redacted, secrets_in
-from htx_async.transport.httpx_wire import HttpxWire
 from htx_async.transport.request import Request, Response
-from htx_async.transport.wire import Wire
 
 if TYPE_CHECKING:
     import httpx
+
+    from htx_async.transport.wire import Wire
 
 
 @attrs.frozen
@@ -58,13 +58,16 @@ class HTTP:
         self._origin = origin
         self._clock = clock
         self._wire: Wire
+        # Imported here: each takes as long as all the rest, and one is enough.
         if isinstance(transport, AiohttpTransport):
-            from htx_async.transport.aiohttp_wire import AiohttpWire  # noqa: PLC0415 - an extra
+            from htx_async.transport.aiohttp_wire import AiohttpWire  # noqa: PLC0415
 
             self._wire = AiohttpWire(
                 origin, clock, max_connections=max_connections, max_body=max_body
             )
         else:
+            from htx_async.transport.httpx_wire import HttpxWire  # noqa: PLC0415
+
             self._wire = HttpxWire(transport, origin, clock, max_body=max_body)
 
     async def __call__(self, request: Request) -> Response:
