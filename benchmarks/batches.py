@@ -15,7 +15,7 @@ from benchmarks import answers, plain
 from benchmarks.answers import FEW, MANY
 from benchmarks.clients import BALANCE, POINTS, Call, Client, Contender, call_of
 from benchmarks.plain import Found
-from benchmarks.timing import Sample, Spread, Stopwatch, collected, ratio, spread
+from benchmarks.timing import Sample, Spread, Stopwatch, measuring, put_away, ratio, spread
 
 Work: TypeAlias = int | str
 """How many rows, or the points."""
@@ -144,25 +144,35 @@ async def measure(
     plan: Sequence[tuple[Work, int]] = PLAN,
 ) -> Batches:
     """Measure all, each in its turn in each round; the first round is dropped."""
-    async with opened(contenders, url, wanted) as (clients, absent):
-        samples: dict[Key, list[Sample]] = {}
-        present = [contender for contender in contenders if contender.name in clients]
-        for number in range(rounds + 1):
-            sys.stderr.write(f"calls: round {number} of {rounds}\n")
-            # Another one begins in each round: who comes after whom is no advantage.
-            turn = present[number % len(present) :] + present[: number % len(present)]
-            for work, many in plan:
-                for contender in turn:
-                    if can(contender, work) and (contender.is_async or many == 1):
-                        sample = await _batch(call_of(clients[contender.name], work), work, many)
-                        samples.setdefault((contender.name, work, many), []).append(sample)
-    ordered = {
-        key: samples[key][1:]
-        for contender in contenders
-        for key in samples
-        if key[0] == contender.name
+    samples: dict[Key, list[Sample]] = {
+        (one.name, work, many): []
+        for one in contenders
+        for work, many in plan
+        if can(one, work) and (one.is_async or many == 1)
     }
-    return Batches(ordered, absent)
+    async with opened(contenders, url, wanted) as (clients, absent):
+        samples = {key: [] for key in samples if key[0] in clients}
+        with measuring():
+            for number in range(rounds + 1):
+                sys.stderr.write(f"calls: round {number} of {rounds}\n")
+                await _round(clients, samples, plan, number)
+    return Batches({key: rounds[1:] for key, rounds in samples.items()}, absent)
+
+
+async def _round(
+    clients: Mapping[str, Client],
+    samples: Mapping[Key, list[Sample]],
+    plan: Sequence[tuple[Work, int]],
+    number: int,
+) -> None:
+    # Another one begins in each round: who comes after whom is no advantage.
+    names = list(clients)
+    turn = names[number % len(names) :] + names[: number % len(names)]
+    for work, many in plan:
+        for name in turn:
+            if (name, work, many) in samples:
+                sample = await _batch(call_of(clients[name], work), work, many)
+                samples[name, work, many].append(sample)
 
 
 async def _batch(call: Call, work: Work, in_flight: int) -> Sample:
@@ -173,10 +183,10 @@ async def _batch(call: Call, work: Work, in_flight: int) -> Sample:
         for _ in range(each):
             await call()
 
-    with collected():
-        watch = Stopwatch()
-        if in_flight == 1:
-            await worker()
-        else:
-            await asyncio.gather(*(worker() for _ in range(in_flight)))
-        return watch.sample(each * in_flight)
+    put_away()
+    watch = Stopwatch()
+    if in_flight == 1:
+        await worker()
+    else:
+        await asyncio.gather(*(worker() for _ in range(in_flight)))
+    return watch.sample(each * in_flight)

@@ -25,7 +25,8 @@ def measure(url: str, *, rounds: int, dense: bool = False, quick: bool = False) 
     """Measure all clients; *quick*: only what most goals need."""
     plan = batches.SHORT if quick else batches.PLAN
     wanted = batches.expected(dense=dense)
-    return asyncio.run(batches.measure(CONTENDERS, url, rounds=rounds, wanted=wanted, plan=plan))
+    contenders = [one for one in CONTENDERS if not quick or one.name in report.COMPARED]
+    return asyncio.run(batches.measure(contenders, url, rounds=rounds, wanted=wanted, plan=plan))
 
 
 def cold(url: str, measured: Batches, rounds: int) -> Colds:

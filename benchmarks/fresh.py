@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 
 from benchmarks.clients import Contender, call_of
-from benchmarks.timing import Sample, Stopwatch, collected
+from benchmarks.timing import Sample, Stopwatch, put_away
 
 
 @attrs.frozen
@@ -46,12 +46,12 @@ async def _measured(name: str, work: int | str, url: str) -> list[float]:
 
     contender = named(name)
     await contender.make(url).aclose()  # imports what it needs
-    with collected():
-        watch = Stopwatch()
-        client = contender.make(url)
-        call = call_of(client, work)
-        await call()
-        cold = watch.sample(1)
+    put_away()
+    watch = Stopwatch()
+    client = contender.make(url)
+    call = call_of(client, work)
+    await call()
+    cold = watch.sample(1)
     await call()
     resident = _resident()
     tracemalloc.start()

@@ -23,6 +23,11 @@ TITLES: Final[dict[Work, str]] = {
     POINTS: "Points",
 }
 _PACKAGES: Final = ("htx-async", "httpx", "httpcore", "anyio", "msgspec", "aiohttp", "cattrs")
+COMPARED: Final = {OURS.name, OURS_AIOHTTP.name, "aiohttp + msgspec", "bare aiohttp"} | {
+    "ccxt, raw",
+    "ccxt, fetch_balance",
+}
+"""Who the goals speak of."""
 _LEGEND: Final = """\
 CPU: microseconds a call, the median of {rounds} rounds and where the middle half of them lies, by
 how many are in flight; the server's CPU is not in it. x: the CPU as a multiple of htx_async's over

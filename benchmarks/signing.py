@@ -143,8 +143,8 @@ def report(costs: Costs, starts: Costs, rounds: int) -> str:
 
 _LEGEND: Final = f"""\
 CPU: the median of {{rounds}} rounds and where the middle half of them lies. `{_SIGN}` makes a
-signed copy of a request for the points; the layer asks the clock and the keys, too, and hands it on;
-*{_PLAIN}* is what the peers of the whole calls sign with; {_CCXT}: its `sign()`.
+signed copy of a request for the points; the layer asks the clock and the keys, too, and hands it
+on; *{_PLAIN}* is what the peers of the whole calls sign with; {_CCXT}: its `sign()`.
 *{_QUEUE}*: a token is taken and returned while nobody waits; *{_BARE}*: what must
 happen to them meanwhile, the clock read twice in both. Below, fresh processes, by the wall.
 """

@@ -54,8 +54,7 @@ class Sample:
     wall: float
 
 
-@contextmanager
-def collected() -> Iterator[None]:
+def put_away() -> None:
     """
     Put away what is there, so that nobody pays for the garbage of others.
 
@@ -63,6 +62,11 @@ def collected() -> Iterator[None]:
     """
     gc.collect()
     gc.freeze()
+
+
+@contextmanager
+def measuring() -> Iterator[None]:
+    """Give back at the end what was put away."""
     try:
         yield
     finally:
@@ -88,9 +92,10 @@ Costs: TypeAlias = dict[str, list[float]]
 def interleaved(functions: Mapping[str, Callable[[], object]], rounds: int, each: int) -> Costs:
     """Run each function *each* times in every round, all in turn, after a round that is dropped."""
     spent: Costs = {name: [] for name in functions}
-    for _ in range(rounds + 1):
-        for name, function in functions.items():
-            with collected():
+    with measuring():
+        for _ in range(rounds + 1):
+            for name, function in functions.items():
+                put_away()
                 watch = Stopwatch()
                 for _ in range(each):
                     function()
