@@ -6,16 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from importlib import import_module
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 import attrs
 
-import htx_async
 from benchmarks import plain
 from benchmarks.answers import LOOKED_UP
 from benchmarks.plain import Found
-from htx_async import UNLIMITED, Credentials, HTXClient
+from htx_async import UNLIMITED, AiohttpTransport, Credentials, HTXClient
 
 POINTS: Final = "points"
 BALANCE: Final = "balance"
@@ -70,20 +69,16 @@ class Contender:
 
 
 class Ours(Client):
-    """htx_async; *transport* names the one of its transports to use, "" the default."""
+    """htx_async, over httpx or over *transport*."""
 
-    def __init__(self, url: str, transport: str = "") -> None:
+    def __init__(self, url: str, transport: AiohttpTransport | None = None) -> None:
         super().__init__(url)
-        options: dict[str, Any] = {}
-        if transport:
-            options["transport"] = _transport(transport)
-        self._transport = options.get("transport")
         self._htx = HTXClient(
             Credentials(plain.ACCESS_KEY, plain.SECRET_KEY),
             base_url=url,
             budget=UNLIMITED,
             share=False,
-            **options,
+            transport=transport,
         )
 
     async def balance(self, rows: int) -> Found:
@@ -97,23 +92,13 @@ class Ours(Client):
         return (await self._htx.points.balance()).acct_balance
 
     async def aclose(self) -> None:
-        """Close both."""
+        """Close it."""
         await self._htx.aclose()
-        if self._transport is not None:
-            await self._transport.aclose()
-
-
-def _transport(name: str) -> Any:
-    made: Any = getattr(htx_async, name, None)
-    if made is None:
-        msg = f"htx_async has no {name}"
-        raise ImportError(msg)
-    import_module("aiohttp")
-    return made()
 
 
 def _over_aiohttp(url: str) -> Client:
-    return Ours(url, "AiohttpTransport")
+    import_module("aiohttp")
+    return Ours(url, AiohttpTransport())
 
 
 OURS: Final = Contender("htx_async", Ours, "signs, checks, converts; over httpx")

@@ -22,6 +22,7 @@ TITLES: Final[dict[Work, str]] = {
     FEW: "200 rows, the same",
     POINTS: "Points",
 }
+_WHAT: Final[dict[Work, str]] = {MANY: f"{MANY:,} rows", FEW: f"{FEW} rows", POINTS: POINTS}
 _PACKAGES: Final = ("htx-async", "httpx", "httpcore", "anyio", "msgspec", "aiohttp", "cattrs")
 COMPARED: Final = {OURS.name, OURS_AIOHTTP.name, "aiohttp + msgspec", "bare aiohttp"} | {
     "ccxt, raw",
@@ -53,8 +54,26 @@ def calls(measured: Batches, colds: Colds) -> str:
             parts += [f"### {title}\n", _times(measured, work)]
     if colds:
         parts += ["### Cold, and memory\n", tables.wrapped(_COLD), _colds(colds)]
+    for ours in (OURS.name, OURS_AIOHTTP.name):
+        if ours not in measured.absent:
+            title = f"### Who takes less CPU than *{ours}*, as a multiple of it\n"
+            parts += [title, _quicker(measured, ours)]
     parts += ["### The goals of whole calls\n", goals.shown(aims(measured))]
     return "\n".join(parts)
+
+
+def _quicker(measured: Batches, ours: str) -> str:
+    """Return who takes less CPU than *ours*, work by work."""
+    lines = []
+    for work, many in dict.fromkeys((work, many) for _, work, many in measured.samples):
+        times = {
+            name: measured.ratio((name, work, many), (ours, work, many))
+            for name in measured.names(work)
+            if name not in (OURS.name, OURS_AIOHTTP.name)
+        }
+        less = [f"{name} ({took:.2f})" for name, took in times.items() if took and took < 1]
+        lines.append(f"- {_WHAT[work]}, {many} in flight: {', '.join(less) or 'nobody'}.")
+    return "\n".join(lines) + "\n"
 
 
 def _taking_part(measured: Batches) -> str:
@@ -91,25 +110,23 @@ def _colds(colds: Colds) -> str:
         cpu = spread([one.cold.cpu / 1000 for one in told])
         wall = spread([one.cold.wall / 1000 for one in told])
         peak, resident = median(one.peak for one in told), median(one.resident for one in told)
-        what = "points" if work == POINTS else f"{work:,} rows"
-        rows.append((name, what, str(cpu), str(wall), short(peak), short(resident)))
+        rows.append((name, _WHAT[work], str(cpu), str(wall), short(peak), short(resident)))
     head = ("client", "work", "cold, CPU", "cold, wall", "peak", "resident")
     return tables.table(head, rows)
 
 
 def aims(measured: Batches) -> list[Goal]:
     """Return the goals of issue and page, with what was reached."""
-    rows, points = f"{MANY:,} rows", "points"
     over_aiohttp, over_httpx = OURS_AIOHTTP.name, OURS.name
 
     def goal(name: str, work: Work, many: int, against: str, most: float) -> Goal:
-        what = f"{rows if work == MANY else points}, {many} in flight, {name}"
+        what = f"{_WHAT[work]}, {many} in flight, {name}"
         reached = measured.ratio((name, work, many), (against, work, many))
         return Goal(what, against, most, reached)
 
     def crowd(work: Work) -> Goal:
         reached = measured.ratio((over_httpx, work, 64), (over_httpx, work, 1))
-        what = f"{rows if work == MANY else points}, 64 in flight, {over_httpx}"
+        what = f"{_WHAT[work]}, 64 in flight, {over_httpx}"
         return Goal(what, "1 in flight", 1.5, reached)
 
     return [

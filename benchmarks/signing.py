@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import heapq
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any, Final
 
 from benchmarks import goals, plain, rivals, tables
@@ -91,14 +91,19 @@ def _tokens() -> dict[str, Callable[[], object]]:
 
 
 def imports(rounds: int) -> Costs:
-    """Return the microseconds that fresh processes take, by the wall, all in turn."""
+    """Return the microseconds of CPU that fresh processes take, all in turn."""
     spent: Costs = {statement: [] for statement in _IMPORTS}
     for _ in range(rounds + 1):
         for statement in _IMPORTS:
-            start = perf_counter()
+            before = _cpu_of_children()
             subprocess.run([sys.executable, "-c", statement], check=True)  # noqa: S603 - our own
-            spent[statement].append((perf_counter() - start) * MICRO)
+            spent[statement].append((_cpu_of_children() - before) * MICRO)
     return {statement: times[1:] for statement, times in spent.items()}
+
+
+def _cpu_of_children() -> float:
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime
 
 
 def measure(rounds: int, *, short: bool) -> Costs:
@@ -146,7 +151,7 @@ CPU: the median of {{rounds}} rounds and where the middle half of them lies. `{_
 signed copy of a request for the points; the layer asks the clock and the keys, too, and hands it
 on; *{_PLAIN}* is what the peers of the whole calls sign with; {_CCXT}: its `sign()`.
 *{_QUEUE}*: a token is taken and returned while nobody waits; *{_BARE}*: what must
-happen to them meanwhile, the clock read twice in both. Below, fresh processes, by the wall.
+happen to them meanwhile, the clock read twice in both. Below, the CPU of fresh processes.
 """
 
 
