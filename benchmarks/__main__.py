@@ -1,14 +1,13 @@
-"""Runs one benchmark: `python -m benchmarks limits`."""
+"""Runs one benchmark: `python -m benchmarks calls|decode|signing|limits`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final
+from importlib import import_module
+from typing import Final, cast
 
-from benchmarks import limits
-
-COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {"limits": limits.main}
+COMMANDS: Final = ("calls", "decode", "signing", "limits")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -16,7 +15,8 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] not in COMMANDS:
         sys.stderr.write(f"usage: python -m benchmarks {{{','.join(COMMANDS)}}} [options]\n")
         return 2
-    return COMMANDS[arguments[0]](arguments[1:])
+    module = import_module(f"benchmarks.{arguments[0]}")
+    return cast("Callable[[Sequence[str]], int]", module.main)(arguments[1:])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,91 @@
+"""What the canned server answers: bodies of the size and the kind that HTX sends."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from string import ascii_lowercase
+from typing import Final
+
+LOOKED_UP: Final = ("usdt", "btc", "eth", "trx", "htx", "xrp", "sol", "doge", "ltc", "ada")
+"""Ten currencies that every client looks up."""
+
+MANY, FEW = 3000, 200
+_HELD_ONE_IN: Final = 10
+_SEED: Final = 6
+
+
+def balance(rows: int, *, dense: bool = False) -> bytes:
+    """
+    Return the v1 answer with a balance of *rows* rows, each currency twice.
+
+    The ten currencies, and of the others every tenth, have amounts with 18 decimals, the rest
+    have none; *dense*: all have some.
+    """
+    listed = [row for number, currency in _currencies(rows // 2) for row in _rows(number, currency)]
+    if dense:
+        listed = [_filled(row, number) for number, row in enumerate(listed)]
+    data = {"id": rows, "type": "spot", "state": "working", "list": listed}
+    return _json({"status": "ok", "data": data})
+
+
+def points() -> bytes:
+    """Return the v2 answer with points in two groups, one of them termless."""
+    groups = [
+        {"groupId": 0, "expiryDate": None, "remainAmt": "80000.25"},
+        {"groupId": 26, "expiryDate": 1594838400000, "remainAmt": "20000.75"},
+    ]
+    data = {
+        "accountId": "14403739",
+        "accountStatus": "working",
+        "acctBalance": "100001.0",
+        "groupIds": groups,
+    }
+    return _json({"code": 200, "data": data, "success": True})
+
+
+def accounts() -> bytes:
+    """Return the v1 answer with the list of accounts."""
+    account = {"id": MANY, "type": "spot", "subtype": "", "state": "working"}
+    return _json({"status": "ok", "data": [account]})
+
+
+def data(body: bytes) -> bytes:
+    """Return the bytes of `data` in an answer."""
+    return _json(json.loads(body)["data"])
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _currencies(count: int) -> Iterator[tuple[int, str]]:
+    """Yield numbered currencies in no order; those below ten are the ones looked up."""
+    draw = random.Random(_SEED)  # noqa: S311 - no secret
+    names = dict.fromkeys(LOOKED_UP)
+    while len(names) < count:
+        names["".join(draw.choices(ascii_lowercase, k=draw.randint(3, 7)))] = None
+    numbered = list(enumerate(names))
+    draw.shuffle(numbered)
+    yield from numbered
+
+
+def _rows(number: int, currency: str) -> Iterator[dict[str, str]]:
+    is_held = number < len(LOOKED_UP) or number % _HELD_ONE_IN == 0
+    amount = _amount(number) if is_held else "0"
+    seq = str(477 + number) if is_held else "0"
+    trade = {"currency": currency, "type": "trade", "balance": amount, "debt": "0"}
+    yield {**trade, "available": amount, "seq-num": seq}
+    frozen = _amount(number + 1) if number % (2 * _HELD_ONE_IN) == 0 else "0"
+    yield {**trade, "type": "frozen", "balance": frozen, "seq-num": seq}
+
+
+def _filled(row: dict[str, str], number: int) -> dict[str, str]:
+    amount = _amount(number)
+    names = [name for name in ("balance", "available") if name in row]
+    return {**row, **dict.fromkeys(names, amount), "seq-num": str(477 + number)}
+
+
+def _amount(number: int) -> str:
+    return f"{91 + number}.{850043797676510303 + number:018d}"
