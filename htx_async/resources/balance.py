@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import decimal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property
 from types import MappingProxyType
@@ -14,7 +14,15 @@ import msgspec
 
 from htx_async.convert import reader, text, whole, wire
 from htx_async.errors import HTXError
-from htx_async.resources.rows import BalanceEntry, Maker, Unmade, unmade, written
+from htx_async.resources.rows import (
+    BalanceEntry,
+    Maker,
+    Unmade,
+    by_currency,
+    run_at,
+    unmade,
+    written,
+)
 from htx_async.vocabulary import AccountState, AccountType, BalanceType
 
 _EXACT = decimal.Context(
@@ -71,6 +79,15 @@ class CurrencyBalance(Unmade):
         return _sum((self.trade, self.frozen))
 
 
+_new, _set = object.__new__, object.__setattr__
+
+
+def _in_currency(currency: str, maker: Any, rows: Sequence[Any]) -> CurrencyBalance:
+    self = unmade(_new(CurrencyBalance), maker, rows)
+    _set(self, "currency", currency)
+    return self
+
+
 @attrs.frozen
 class AccountBalance(Unmade, Mapping[str, CurrencyBalance]):
     """
@@ -88,36 +105,28 @@ class AccountBalance(Unmade, Mapping[str, CurrencyBalance]):
     entries: tuple[BalanceEntry, ...] = wire("list")
 
     @cached_property
-    def _by_currency(self) -> dict[str, list[Any]]:
-        found: dict[str, list[Any]] = {}
-        for row in self._rows:
-            currency = row.currency
-            if currency in found:
-                found[currency].append(row)
-            else:
-                found[currency] = [row]
-        return found
+    def _by_currency(self) -> tuple[Sequence[Any], dict[str, int]]:
+        return by_currency(self._rows)
 
     def __getitem__(self, currency: str) -> CurrencyBalance:
-        rows = self._by_currency[currency]
-        return unmade(CurrencyBalance, self._maker, rows, currency=currency)
+        rows, begins = self._by_currency
+        return _in_currency(currency, self._maker, run_at(rows, begins[currency]))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._by_currency)
+        return iter(self._by_currency[1])
 
     def __len__(self) -> int:
-        return len(self._by_currency)
+        return len(self._by_currency[1])
 
     @property
     def currencies(self) -> tuple[str, ...]:
         """All currencies, in order of first appearance."""
-        return tuple(self._by_currency)
+        return tuple(self._by_currency[1])
 
     def nonzero(self) -> tuple[CurrencyBalance, ...]:
         """Return the currencies of which any row is not zero."""
-        amount = self._maker.amount
-        nonzero = {row.currency for row in self._rows if amount(row)}
-        return tuple([self[currency] for currency in self._by_currency if currency in nonzero])
+        nonzero = self._maker.nonzero(self._rows)
+        return tuple([self[currency] for currency in self if currency in nonzero])
 
     def __repr__(self) -> str:
         currencies, rows = len(self), len(self._rows)
@@ -134,15 +143,14 @@ def read_balance(data: bytes) -> AccountBalance:
     """
     try:
         found = written(data)
-        fields = {
-            "id": whole(found.id),
-            "type": AccountType(text(found.type)),
-            "state": AccountState(text(found.state)),
-        }
+        self = unmade(_new(AccountBalance), Maker(), found.rows)
+        _set(self, "id", whole(found.id))
+        _set(self, "type", AccountType(text(found.type)))
+        _set(self, "state", AccountState(text(found.state)))
     except (ValueError, msgspec.MsgspecError, RecursionError):
         # Written in another way, or wrong: the converter knows.
         return _by_the_rules(data)
-    return unmade(AccountBalance, Maker(), found.rows, **fields)
+    return self
 
 
 _by_the_rules: Final[Callable[[bytes], AccountBalance]] = reader(AccountBalance)

@@ -20,10 +20,26 @@ from htx_async.vocabulary import BalanceType
 K = TypeVar("K")
 U = TypeVar("U", bound="Unmade")
 V = TypeVar("V")
+R = TypeVar("R", "BalanceEntry", "Row")
+
+
+_get, _set = object.__getattribute__, object.__setattr__
+
+
+class _Unfilled:
+    """Room for the row of which a part was not needed yet."""
+
+    __slots__ = ("_maker", "_row")
+
+    def __getattr__(self, name: str) -> Any:
+        # Only a slot that is empty gets here.
+        if name in _OPTIONAL:
+            _get(self, "_maker").fill(self, _get(self, "_row"))
+        return _get(self, name)
 
 
 @attrs.frozen
-class BalanceEntry:
+class BalanceEntry(_Unfilled):
     """
     One row of a balance: an amount of one kind in one currency.
 
@@ -42,6 +58,9 @@ class BalanceEntry:
     debt: Decimal | None = wire("debt", absent=None, default=None)
     available: Decimal | None = wire("available", absent=None, default=None)
     seq_num: int | None = wire("seq-num", absent=None, default=None)
+
+
+_OPTIONAL = ("debt", "available", "seq_num")
 
 
 class Row(msgspec.Struct, gc=False):
@@ -81,6 +100,41 @@ def written(data: bytes) -> Written:
     return found
 
 
+def by_currency(rows: Sequence[R]) -> tuple[Sequence[R], dict[str, int]]:
+    """
+    Return the rows with those of a currency side by side, and where those of each begin.
+
+    That is how HTX writes them. A list for each currency would take twice as long, and give the
+    garbage collector thousands of objects to look through.
+    """
+    begins: dict[str, int] = {}
+    last = None
+    for place, row in enumerate(rows):
+        currency = row.currency
+        if currency != last:
+            if currency in begins:
+                return by_currency(_side_by_side(rows))
+            begins[currency] = place
+            last = currency
+    return rows, begins
+
+
+def _side_by_side(rows: Sequence[R]) -> Sequence[R]:
+    found: dict[str, list[R]] = {}
+    for row in rows:
+        found.setdefault(row.currency, []).append(row)
+    return [row for group in found.values() for row in group]
+
+
+def run_at(rows: Sequence[R], begin: int) -> Sequence[R]:
+    """Return the rows of one currency, which begin there."""
+    currency = rows[begin].currency
+    end = begin + 1
+    while end < len(rows) and rows[end].currency == currency:
+        end += 1
+    return rows[begin:end]
+
+
 class _Memo(dict[K, V]):
     """What was made of a text. Most rows say `0`, and all say one of a few types."""
 
@@ -102,6 +156,10 @@ class Made:
         """Return the amount of a row."""
         return row.balance
 
+    def nonzero(self, rows: Iterable[BalanceEntry]) -> set[str]:
+        """Return the currencies of the rows that are not zero."""
+        return {row.currency for row in rows if row.balance}
+
     def entries(self, rows: Iterable[BalanceEntry]) -> tuple[BalanceEntry, ...]:
         """Return the rows as entries."""
         return tuple(rows)
@@ -111,43 +169,58 @@ class Maker:
     """Makes entries of the rows of one balance, by the rules of the converter."""
 
     def __init__(self) -> None:
+        balances = _Memo(Decimal)  # checked when they came
+
+        def optional(text: str | None) -> Decimal | None:
+            # What is available is mostly the balance: then it is made already.
+            return balances.get(text) or _amount_or_none(text)  # type: ignore[arg-type]
+
         self._types = _Memo(BalanceType)
-        self._balances = _Memo(Decimal)  # checked when they came
-        self._amounts = _Memo(self._optional)
+        self._balances = balances
+        self._amounts = _Memo(optional)
         self._numbers = _Memo(_whole_or_none)
 
     def amount(self, row: Row) -> Decimal:
         """Return the amount of a row."""
         return self._balances[row.balance]
 
-    def _optional(self, text: str | None) -> Decimal | None:
-        # What is available is mostly the balance: then it is made already.
-        return self._balances.get(text) or _amount_or_none(text)  # type: ignore[arg-type]
+    def nonzero(self, rows: Iterable[Row]) -> set[str]:
+        """Return the currencies of the rows that are not zero."""
+        # What `0`, `-0.00` and `0E-18` leave is nothing, or an exponent. No Decimal is so quick.
+        return {
+            row.currency
+            for row in rows
+            if (left := row.balance.strip("-0.")) and left[0] not in "eE"
+        }
 
     def entries(self, rows: Iterable[Row]) -> tuple[BalanceEntry, ...]:
-        """Return the rows as entries."""
+        """Return the rows as entries, with what matters in them."""
         types, balances = self._types, self._balances
-        amounts, numbers = self._amounts, self._numbers
         made = []
         for row in rows:
             entry = _new(BalanceEntry)
             _set_currency(entry, row.currency)
             _set_type(entry, types[row.type])
             _set_balance(entry, balances[row.balance])
-            _set_debt(entry, amounts[row.debt])
-            _set_available(entry, amounts[row.available])
-            _set_seq_num(entry, numbers[row.seq_num])
+            _set_row(entry, row)
+            _set_maker(entry, self)
             made.append(entry)
         return tuple(made)
+
+    def fill(self, entry: BalanceEntry, row: Row) -> None:
+        """Fill in what few look at."""
+        _set(entry, "debt", self._amounts[row.debt])
+        _set(entry, "available", self._amounts[row.available])
+        _set(entry, "seq_num", self._numbers[row.seq_num])
 
 
 # Thousands at a time: a frozen class sets its fields by name, which takes half as long again.
 _new = object.__new__
-_set_currency, _set_type, _set_balance, _set_debt, _set_available, _set_seq_num = (
-    getattr(BalanceEntry, field.name).__set__ for field in attrs.fields(BalanceEntry)
+_set_currency, _set_type, _set_balance, _set_maker, _set_row = (
+    getattr(BalanceEntry, name).__set__
+    for name in ("currency", "type", "balance", *_Unfilled.__slots__)
 )
 _MADE: Final = Made()
-_get, _set = object.__getattribute__, object.__setattr__
 
 
 class Unmade:
@@ -171,11 +244,11 @@ class Unmade:
         return _get(self, name)
 
 
-def unmade(model: type[U], maker: Any, rows: Sequence[Any], **fields: Any) -> U:
-    """Return a *model* of *fields* whose entries are yet to be made of *rows*."""
-    self = object.__new__(model)
-    for name, value in fields.items():
-        _set(self, name, value)
-    _set(self, "_maker", maker)
-    _set(self, "_rows", rows)
+def unmade(self: U, maker: Any, rows: Sequence[Any]) -> U:
+    """Return *self*, a new and empty model, with entries that are yet to be made of *rows*."""
+    _set_unmade_maker(self, maker)
+    _set_unmade_rows(self, rows)
     return self
+
+
+_set_unmade_maker, _set_unmade_rows = (getattr(Unmade, name).__set__ for name in Unmade.__slots__)

@@ -138,7 +138,7 @@ def test_what_is_usual_does_not_go_through_the_converter(monkeypatch: pytest.Mon
 def test_no_model_is_made_before_it_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither by the call, nor by looking at other currencies."""
     balance = read_balance(USUAL)
-    monkeypatch.setattr("htx_async.resources.rows._new", None)
+    monkeypatch.setattr("htx_async.resources.rows._new", None)  # makes entries
     assert [each.currency for each in balance.nonzero()] == ["usdt", "btc", "doge"]
     assert balance["btc"].of("loan") == Decimal("-0.5")
     with pytest.raises(TypeError):
