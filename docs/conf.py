@@ -14,6 +14,7 @@ release = metadata.version("htx-async")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "llms"]
 exclude_patterns = ["_build", "recipes"]
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = "htx_async"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]

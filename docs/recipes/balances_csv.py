@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["htx-async"]
 # ///
-"""Print what is in all accounts of an HTX user, as CSV: python balances_csv.py > balances.csv."""
+"""Print what is in all accounts of an HTX user, as CSV."""
 
 import asyncio
 import csv

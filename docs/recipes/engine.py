@@ -27,12 +27,22 @@ class Change(NamedTuple):
 def changes(balance: AccountBalance, previous: AccountBalance) -> tuple[Change, ...]:
     now = {(row.currency, row.type): row.balance for row in balance.entries}
     then = {(row.currency, row.type): row.balance for row in previous.entries}
-    rows = ((*key, then.get(key, Decimal()), now.get(key, Decimal())) for key in then | now)
+    rows = (
+        (*key, then.get(key, Decimal()), now.get(key, Decimal())) for key in then | now
+    )
     return tuple(Change(*row) for row in rows if row[2] != row[3])
 
 
 def react(account: Account, change: Change) -> None:
-    print(account.id, change.currency, change.type, change.before, "->", change.after, flush=True)
+    print(
+        account.id,
+        change.currency,
+        change.type,
+        change.before,
+        "->",
+        change.after,
+        flush=True,
+    )
 
 
 async def patiently(read: Callable[[], Awaitable[T]]) -> T:

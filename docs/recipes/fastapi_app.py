@@ -77,7 +77,9 @@ STATUS: tuple[tuple[type[sdk.HTXError], int], ...] = (
 @app.exception_handler(sdk.HTXError)
 async def answer(_: Request, error: sdk.HTXError) -> JSONResponse:
     status = next(status for kind, status in STATUS if isinstance(error, kind))
-    seconds = error.wait if isinstance(error, sdk.BudgetError) else error.retry_after or 1
+    seconds = (
+        error.wait if isinstance(error, sdk.BudgetError) else error.retry_after or 1
+    )
     headers = {"Retry-After": str(math.ceil(seconds))} if error.transient else {}
     told = {"error": type(error).__name__, "detail": str(error)}
     return JSONResponse(told, status, headers)
