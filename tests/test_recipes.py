@@ -65,7 +65,7 @@ async def told(stream: asyncio.StreamReader | None, pattern: str) -> re.Match[st
 @asynccontextmanager
 async def application(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
     """Serve the FastAPI recipe, and give a client of it."""
-    server = ("-m", "uvicorn", "--port", "0", "--backlog", "4096", "fastapi_app:app")
+    server = ("-m", "uvicorn", "--port", "0", "--backlog", "4096", "--ws", "none", "fastapi_app:app")
     async with (
         sandbox.serve() as htx,
         process(htx, *server) as started,

@@ -58,6 +58,8 @@ async def patiently(read: Callable[[], Awaitable[T]]) -> T:
 
 async def watch(htx: HTXClient, account: Account, pause: float) -> None:
     previous = await patiently(lambda: htx.accounts.balance(account))
+    for row in previous.nonzero():
+        print(account.id, account.type, row.currency, row.total, flush=True)
     while True:
         await asyncio.sleep(pause)
         balance = await patiently(lambda: htx.accounts.balance(account))
