@@ -65,10 +65,10 @@ async def told(stream: asyncio.StreamReader | None, pattern: str) -> re.Match[st
 @asynccontextmanager
 async def application(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
     """Serve the FastAPI recipe, and give a client of it."""
-    server = ("-m", "uvicorn", "--port", "0", "--backlog", "4096", "--ws", "none", "fastapi_app:app")
+    options = ("--port", "0", "--backlog", "4096", "--ws", "none")
     async with (
         sandbox.serve() as htx,
-        process(htx, *server) as started,
+        process(htx, "-m", "uvicorn", *options, "fastapi_app:app") as started,
         httpx.AsyncClient(limits=NO_LIMITS, trust_env=False) as client,
     ):
         client.base_url = httpx.URL((await told(started.stderr, r"http://[\d.:]+"))[0])

@@ -3,6 +3,9 @@ Writes llms.txt and llms-full.txt beside the HTML, from the same sources.
 
 https://llmstxt.org. Pages are already Markdown, and go in as they are written, programs included.
 The reference is what Sphinx makes of the docstrings, as text.
+
+Not by sphinx-llms-txt, which leaves MyST's includes and autodoc's directives as they are, nor by
+sphinx-llm, which runs Sphinx a second time, with another builder.
 """
 
 import re
@@ -14,8 +17,11 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.builders.text import TextBuilder
 from sphinx.environment import BuildEnvironment
+from sphinx.errors import ExtensionError
 from sphinx.util.docutils import new_document
 from sphinx.writers.text import TextWriter
+
+import htx_async
 
 INCLUDED = re.compile(r"```\{literalinclude\} (\S+)\n:language: (\w+)\n```")
 DRAWING = re.compile(r"```\{raw\} html\n:file: (\S+)\n```")
@@ -36,7 +42,11 @@ def write(app: Sphinx, failed: Exception | None) -> None:
     env, folder = app.env, Path(app.outdir)
     names = in_order(env, app.config.root_doc)
     pages = {name: page(app, name) for name in names}
-    (folder / "llms-full.txt").write_text("\n\n".join(pages.values()), encoding="utf-8")
+    everything = "\n\n".join(pages.values())
+    if missing := [public for public in htx_async.__all__ if public not in everything]:
+        msg = f"llms-full.txt says nothing of {', '.join(missing)}"
+        raise ExtensionError(msg)
+    (folder / "llms-full.txt").write_text(everything, encoding="utf-8")
     (folder / "llms.txt").write_text(index(env, names), encoding="utf-8")
 
 

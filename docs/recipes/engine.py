@@ -24,25 +24,20 @@ class Change(NamedTuple):
     after: Decimal
 
 
+def amounts(balance: AccountBalance) -> dict[tuple[str, str], Decimal]:
+    return {(row.currency, row.type): row.balance for row in balance.entries}
+
+
 def changes(balance: AccountBalance, previous: AccountBalance) -> tuple[Change, ...]:
-    now = {(row.currency, row.type): row.balance for row in balance.entries}
-    then = {(row.currency, row.type): row.balance for row in previous.entries}
-    rows = (
-        (*key, then.get(key, Decimal()), now.get(key, Decimal())) for key in then | now
-    )
-    return tuple(Change(*row) for row in rows if row[2] != row[3])
+    then, now = amounts(previous), amounts(balance)
+    none = Decimal(0)
+    rows = (Change(*key, then.get(key, none), now.get(key, none)) for key in then | now)
+    return tuple(row for row in rows if row.before != row.after)
 
 
 def react(account: Account, change: Change) -> None:
-    print(
-        account.id,
-        change.currency,
-        change.type,
-        change.before,
-        "->",
-        change.after,
-        flush=True,
-    )
+    moved = f"{change.currency} {change.type} {change.before} -> {change.after}"
+    print(account.id, moved, flush=True)
 
 
 async def patiently(read: Callable[[], Awaitable[T]]) -> T:

@@ -18,8 +18,13 @@ from pydantic import BaseModel, PlainSerializer
 
 import htx_async as sdk
 
-# Exact, and a string in JSON and its schema: JavaScript would make a float of a number.
-Amount = Annotated[Decimal, PlainSerializer("{:f}".format, return_type=str)]
+
+def exactly(amount: Decimal) -> str:
+    return f"{amount:f}"
+
+
+# A string in JSON and its schema: JavaScript would make a float of a number.
+Amount = Annotated[Decimal, PlainSerializer(exactly, return_type=str)]
 
 
 class Account(BaseModel, from_attributes=True):
