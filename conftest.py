@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
+import re
 import shlex
+import shutil
+import socket
 import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 import pytest
 from sybil import Example, Sybil
@@ -20,18 +27,56 @@ from htx_async.sandbox import Sandbox
 from htx_async.transport import budget
 from htx_async.transport.http import HTTP
 
+ROOT = Path(__file__).parent
+PYTHON = shlex.quote(sys.executable)
+PROGRAMS = {"htx-async": "htx_async", "uvicorn": "uvicorn"}
+SET_UP = re.compile(r"^python3 -m venv|\bnox\b")
+END_WHAT_RUNS = "set -euo pipefail; trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n"
+
 
 class ShellBlockParser(CodeBlockParser):
-    """Runs the lines of a shell block that call the command; CI runs the README's set-up."""
+    """Runs a shell block with this Python; CI runs the set-up that the README begins with."""
 
     language = "sh"
 
     def evaluate(self, example: Example) -> None:
-        """Run the block."""
-        for line in example.parsed.splitlines():
-            if line.startswith("htx-async "):
-                command = [sys.executable, "-m", "htx_async", *shlex.split(line)[1:]]
-                subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - ours
+        """Run the block. What it leaves in the background ends with it."""
+        script = END_WHAT_RUNS + as_run_here(example.parsed)
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        environment = os.environ | {"PYTHONPATH": path}
+        if "curl" in script and not shutil.which("curl"):
+            reason = "there is no curl"
+            raise SkipTest(reason)
+        done = subprocess.run(  # noqa: S603 - ours
+            ["bash", "-c", script],  # noqa: S607 - wherever it is
+            cwd=ROOT,
+            env=environment,
+            timeout=50,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+
+
+def as_run_here(block: str) -> str:
+    """Return a block without its set-up, with this Python, and on ports that are free."""
+    lines = [line for line in block.splitlines() if not SET_UP.search(line)]
+    text = "\n".join(lines)
+    for name, module in PROGRAMS.items():
+        text = re.sub(rf"(?m)(^|[ =])(\.venv/bin/)?{name} ", rf"\1{PYTHON} -m {module} ", text)
+    text = re.sub(r"(\.venv/bin/)python\b", PYTHON, text)
+    return re.sub(r"\b80[08]0\b", lambda port: free_port(port[0]), text)
+
+
+@functools.cache
+def free_port(instead_of: str) -> str:
+    """Return a port that nobody listens on, always the same for one that the docs name."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+    del instead_of
+    return str(port)
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +107,7 @@ def keys_of_the_sandbox(served_sandbox: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("HTX_ACCESS_KEY", "access-key")
     monkeypatch.setenv("HTX_SECRET_KEY", "secret-key")
     monkeypatch.setenv("HTX_BASE_URL", served_sandbox)
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "recipes"))
 
 
 pytest_collect_file = Sybil(

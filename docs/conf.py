@@ -1,16 +1,23 @@
 """Sphinx."""
 
+import sys
 from importlib import metadata
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "htx_async"
 author = "The htx_async developers"
 copyright = "2026, the htx_async developers"  # noqa: A001 - Sphinx's name for it
 release = metadata.version("htx-async")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "conftest.py"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "llms"]
+exclude_patterns = ["_build", "recipes"]
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = "htx_async"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from htx_async import errors
+import htx_async
+from htx_async import cli, errors
 from htx_async.causes import CAUSES
 from htx_async.errors import HTXError
 
-PAGE = Path(__file__).parent.parent / "docs" / "errors.md"
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = DOCS / "errors.md"
 
 
 def test_every_error_has_a_row() -> None:
@@ -34,6 +36,22 @@ def test_the_table_of_causes_is_on_the_page() -> None:
     """Row by row, in its order; `python -m tests.test_docs` prints it."""
     page = PAGE.read_text(encoding="utf-8")
     assert page.rpartition("| --- |\n")[2].splitlines() == rows()
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    """By name; the errors by their module, which has no others."""
+    page = (DOCS / "reference.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"auto(?:class|data|function):: (\w+)", page))
+    assert ".. automodule:: htx_async.errors" in page
+    assert named == {name for name in htx_async.__all__ if not hasattr(errors, name)}
+
+
+def test_the_exit_codes_are_those_of_the_command() -> None:
+    """All of them, and no other."""
+    page = (DOCS / "promises.md").read_text(encoding="utf-8")
+    table = page.rpartition("## Exit codes")[2]
+    codes = [int(code) for code in re.findall(r"(?m)^\| (\d+) \|", table)]
+    assert codes == [cli.OK, cli.FAILED, cli.MISUSED, cli.INTERRUPTED]
 
 
 if __name__ == "__main__":

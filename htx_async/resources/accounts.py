@@ -52,6 +52,9 @@ class Accounts:
         """
         Return all accounts, in HTX's order. The first one is often the point account.
 
+        HTX allows 100 reads in 2 s: `Get all Accounts of the Current User
+        <https://www.htx.com/en-us/opend/newApiPages/?id=7ec4b291-7773-11ed-9966-0242ac110003>`__.
+
         Raises:
             HTXError: See `htx_async.errors`.
         """
@@ -89,6 +92,10 @@ class Accounts:
     async def balance(self, account: Account | int | str) -> AccountBalance:
         """
         Return the balance of an account. HTX does not tell that of OTC accounts.
+
+        HTX allows 100 reads in 2 s, of all accounts together: `Get Account Balance of a Specific
+        Account
+        <https://www.htx.com/en-us/opend/newApiPages/?id=7ec4b429-7773-11ed-9966-0242ac110003>`__.
 
         Args:
             account: An id, as a number or its digits, or an `Account`. A UID is none.

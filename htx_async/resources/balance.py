@@ -37,7 +37,10 @@ class Account:
     One account of a user.
 
     Attributes:
+        id: What balances are asked by. The UID is another number.
+        type: What it is for, such as `spot`.
         subtype: The symbol of an isolated margin account, the chain of a trust account, else "".
+        state: `working` or `lock`.
     """
 
     id: int = wire("id")
@@ -52,6 +55,7 @@ class CurrencyBalance(Unmade):
     All rows of one currency. Amounts are in that currency, and exact in any decimal context.
 
     Attributes:
+        currency: As HTX writes it, such as `usdt`.
         entries: The rows, in HTX's order.
     """
 
@@ -96,6 +100,9 @@ class AccountBalance(Unmade, Mapping[str, CurrencyBalance]):
     Currencies without any amount are listed too: HTX names all that it trades.
 
     Attributes:
+        id: The account's.
+        type: What the account is for.
+        state: Whether it can be used.
         entries: Every row, in HTX's order; made when first touched.
     """
 
@@ -162,7 +169,9 @@ class AccountPicture:
     One account in a snapshot: it has either a balance or an error.
 
     Attributes:
-        error: Why its balance could not be read.
+        account: As the list tells it.
+        balance: `None` where it could not be read.
+        error: Why it could not, else `None`.
     """
 
     account: Account

@@ -76,6 +76,9 @@ class Points:
         """
         Return the point balance.
 
+        HTX allows 2 reads in 1 s: `Get Point Balance
+        <https://www.htx.com/en-us/opend/newApiPages/?id=7ec514e2-7773-11ed-9966-0242ac110003>`__.
+
         Args:
             sub_uid: The UID of a sub user whose points its parent asks for; `None`: one's own.
 

@@ -23,7 +23,13 @@ T = TypeVar("T")
 
 @attrs.frozen
 class RateLimit:
-    """*limit* requests in any *per* seconds."""
+    """
+    What HTX allows one user at one endpoint.
+
+    Attributes:
+        limit: Requests.
+        per: Seconds: no window of so many may have more.
+    """
 
     limit: int
     per: float

@@ -1,0 +1,121 @@
+"""
+Writes llms.txt and llms-full.txt beside the HTML, from the same sources.
+
+https://llmstxt.org. Pages are already Markdown, and go in as they are written, programs included.
+The reference is what Sphinx makes of the docstrings, as text.
+
+Not by sphinx-llms-txt, which leaves MyST's includes and autodoc's directives as they are, nor by
+sphinx-llm, which runs Sphinx a second time, with another builder.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.builders.text import TextBuilder
+from sphinx.environment import BuildEnvironment
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import new_document
+from sphinx.writers.text import TextWriter
+
+import htx_async
+
+INCLUDED = re.compile(r"```\{literalinclude\} (\S+)\n:language: (\w+)\n```")
+DRAWING = re.compile(r"```\{raw\} html\n:file: (\S+)\n```")
+COMMENT = re.compile(r"(?m)^% .*\n")
+TARGETS = re.compile(r"```\{toctree\}\n.*?```\n*", re.DOTALL)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Let Sphinx call `write` when it is done."""
+    app.connect("build-finished", write)
+    return {"parallel_read_safe": True}
+
+
+def write(app: Sphinx, failed: Exception | None) -> None:
+    """Write both files, if there are pages."""
+    if failed or app.builder.format != "html":
+        return
+    env, folder = app.env, Path(app.outdir)
+    names = in_order(env, app.config.root_doc)
+    pages = {name: page(app, name) for name in names}
+    everything = "\n\n".join(pages.values())
+    if missing := [public for public in htx_async.__all__ if public not in everything]:
+        msg = f"llms-full.txt says nothing of {', '.join(missing)}"
+        raise ExtensionError(msg)
+    (folder / "llms-full.txt").write_text(everything, encoding="utf-8")
+    (folder / "llms.txt").write_text(index(env, names), encoding="utf-8")
+
+
+def in_order(env: BuildEnvironment, name: str) -> list[str]:
+    """Return all pages, as the contents list them."""
+    inner = [page for child in env.toctree_includes.get(name, ()) for page in in_order(env, child)]
+    return [name, *inner]
+
+
+def index(env: BuildEnvironment, names: list[str]) -> str:
+    """Return what there is to read: a title, a summary, and links with a sentence each."""
+    root, *others = names
+    lines = [f"# {title(env, root)}", "", f"> {summary(env, root)}"]
+    heading = ""
+    for name in others:
+        part = caption(env, root, name)
+        lines += ["", f"## {part}", ""] if part != heading else []
+        heading = part
+        lines.append(f"- [{title(env, name)}]({name}.html): {summary(env, name)}")
+    lines += ["", "## All in one", "", "- [All pages](llms-full.txt): as one text"]
+    return "\n".join(lines) + "\n"
+
+
+def caption(env: BuildEnvironment, root: str, name: str) -> str:
+    """Return the part of the contents that a page is in."""
+    trees = env.tocs[root].findall(addnodes.toctree)
+    return next((str(tree["caption"]) for tree in trees if name in tree["includefiles"]), "")
+
+
+def title(env: BuildEnvironment, name: str) -> str:
+    """Return the title of a page."""
+    return env.titles[name].astext()
+
+
+def summary(env: BuildEnvironment, name: str) -> str:
+    """Return the first sentence of a page."""
+    tree = env.get_doctree(name)
+    paragraph = next(tree.findall(nodes.paragraph)).astext().replace("\n", " ")
+    return re.split(r"(?<=[.?])\s", paragraph)[0]
+
+
+def page(app: Sphinx, name: str) -> str:
+    """Return a page as text."""
+    source = app.env.doc2path(name)
+    text = Path(source).read_text(encoding="utf-8")
+    if "{eval-rst}" in text:
+        return as_text(app, name)
+    folder = Path(source).parent
+
+    def program(found: re.Match[str]) -> str:
+        return f"```{found[2]}\n{(folder / found[1]).read_text(encoding='utf-8')}```"
+
+    def told(found: re.Match[str]) -> str:
+        drawing = (folder / found[1]).read_text(encoding="utf-8")
+        said = re.search(r"<desc[^>]*>(.*?)</desc>", drawing, re.DOTALL)
+        return f"Drawing: {said[1]}" if said else ""
+
+    text = DRAWING.sub(told, INCLUDED.sub(program, text))
+    return TARGETS.sub("", COMMENT.sub("", text)).strip() + "\n"
+
+
+def as_text(app: Sphinx, name: str) -> str:
+    """Return a page as Sphinx writes it for terminals."""
+    builder = TextBuilder(app, app.env)
+    builder.init()
+    tree = app.env.get_and_resolve_doctree(name, builder)
+    tree.settings = new_document("").settings
+    writer = TextWriter(builder)
+    writer.document = tree
+    writer.translate()
+    assert isinstance(writer.output, str)
+    return writer.output

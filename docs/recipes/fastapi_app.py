@@ -1,0 +1,110 @@
+"""
+Accounts, balances and points of one HTX user, over HTTP.
+
+    pip install htx-async fastapi uvicorn
+    uvicorn fastapi_app:app
+"""
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, PlainSerializer
+
+import htx_async as sdk
+
+
+def exactly(amount: Decimal) -> str:
+    return f"{amount:f}"
+
+
+# A string in JSON and its schema: JavaScript would make a float of a number.
+Amount = Annotated[Decimal, PlainSerializer(exactly, return_type=str)]
+
+
+class Account(BaseModel, from_attributes=True):
+    id: int
+    type: str
+    subtype: str
+    state: str
+
+
+class Currency(BaseModel, from_attributes=True):
+    currency: str
+    trade: Amount
+    frozen: Amount
+    total: Amount
+
+
+class PointGroup(BaseModel, from_attributes=True):
+    group_id: int
+    expiry_date: datetime | None
+    remain_amt: Amount
+
+
+class Points(BaseModel, from_attributes=True):
+    acct_balance: Amount
+    group_ids: list[PointGroup]
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with sdk.HTXClient.from_env(timeout=10.0, max_connections=2) as app.state.htx:
+        yield
+
+
+def client(request: Request) -> Any:
+    return request.app.state.htx
+
+
+HTX = Annotated[sdk.HTXClient, Depends(client)]
+app = FastAPI(title="Balances", lifespan=lifespan)
+
+# The first that fits. What HTX has against our keys is no fault of who asks us.
+STATUS: tuple[tuple[type[sdk.HTXError], int], ...] = (
+    (sdk.InvalidInputError, 422),
+    (sdk.AccountNotFoundError, 404),
+    (sdk.AuthenticationError, 500),
+    (sdk.BudgetError, 503),
+    (sdk.ClientClosedError, 503),
+    (sdk.RateLimitedError, 503),
+    (sdk.UnavailableError, 503),
+    (sdk.DeadlineExceededError, 504),
+    (sdk.HTXError, 502),
+)
+
+
+@app.exception_handler(sdk.HTXError)
+async def answer(_: Request, error: sdk.HTXError) -> JSONResponse:
+    status = next(status for kind, status in STATUS if isinstance(error, kind))
+    seconds = (
+        error.wait if isinstance(error, sdk.BudgetError) else error.retry_after or 1
+    )
+    headers = {"Retry-After": str(math.ceil(seconds))} if error.transient else {}
+    told = {"error": type(error).__name__, "detail": str(error)}
+    return JSONResponse(told, status, headers)
+
+
+@app.get("/accounts", response_model=list[Account])
+async def accounts(htx: HTX) -> Any:
+    return await htx.accounts.list()
+
+
+@app.get("/accounts/{account_id}/balance", response_model=list[Currency])
+async def balance(account_id: int, htx: HTX) -> Any:
+    return (await htx.accounts.balance(account_id)).nonzero()
+
+
+@app.get("/points", response_model=Points)
+async def points(htx: HTX) -> Any:
+    return await htx.points.balance()
+
+
+@app.get("/health")
+async def health(htx: HTX) -> dict[str, int]:
+    return {endpoint: status.free for endpoint, status in htx.limits().items()}
