@@ -36,6 +36,7 @@ from htx_async.resources.balance import (
     CurrencyBalance,
     Snapshot,
 )
+from htx_async.resources.other import Answer
 from htx_async.resources.points import PointBalance, PointGroup, Points
 from htx_async.retry import NO_RETRY, RetryPolicy
 from htx_async.transport.budget import UNLIMITED, Budget
@@ -54,6 +55,7 @@ __all__ = [
     "AccountState",
     "AccountType",
     "Accounts",
+    "Answer",
     "AuthenticationError",
     "BalanceEntry",
     "BalanceType",

@@ -71,11 +71,14 @@ class Flight:
         abandoned: Whether all who waited have gone: no further attempt is worth its token.
         is_last: Whether the attempt under way is to be the last one: the client closes.
         failures: How the attempts until now have failed.
+        asked: When the attempt that waits began to wait, in monotonic seconds; `None`: none does.
+        waits: When it waited for tokens and connections before: from, until.
     """
 
     __slots__ = (
         "_waiters",
         "abandoned",
+        "asked",
         "expected",
         "failures",
         "fate",
@@ -87,6 +90,7 @@ class Flight:
         "stop",
         "task",
         "until",
+        "waits",
     )
 
     def __init__(self) -> None:
@@ -103,6 +107,8 @@ class Flight:
         self.abandoned: bool = False
         self.is_last: bool = False
         self.failures: list[HTXError] = []
+        self.asked: float | None = None
+        self.waits: list[tuple[float, float]] = []
 
     def join(self, options: Options, now: float) -> Waiter:
         """Let a caller wait from *now* on; one with too little patience is told at once."""
@@ -168,6 +174,13 @@ class Flight:
         """End the flight where that costs nothing: not while an attempt is with the network."""
         if self.task is not None and not self.out:
             self.task.cancel()
+
+    def granted(self, now: float) -> float:
+        """Note that the waiting is over; return the seconds that it took."""
+        begun = now if self.asked is None else self.asked
+        self.waits.append((begun, now))
+        self.asked = None
+        return now - begun
 
     def departs(self, *, aside: bool) -> None:
         """Note that an attempt leaves now, or, *aside*, a question about the clock."""

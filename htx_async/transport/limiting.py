@@ -69,7 +69,7 @@ class Limiting:
     async def __call__(self, request: Request) -> Response:
         """Wait for a token and a slot, send, and return or raise what came."""
         queue = self.budget.queue(request.endpoint, self.clock)
-        asked = self.clock.monotonic()
+        request.flight.asked = self.clock.monotonic()
         grant = await queue.acquire(lambda ahead, wait: self._waits(request, ahead, wait))
         try:
             await self.slots.acquire(lambda ahead, wait: self._waits(request, ahead, wait))
@@ -78,7 +78,8 @@ class Limiting:
             raise
         try:
             self._check_time(request)
-            self._tell("granted", request, wait=self.clock.monotonic() - asked)
+            wait = request.flight.granted(self.clock.monotonic())
+            self._tell("granted", request, wait=wait)
         except BaseException:
             queue.give_back()
             self.slots.give_back()

@@ -8,7 +8,7 @@ the response. None of them knows its neighbours.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -76,7 +76,9 @@ class Request:
     @property
     def key(self) -> Hashable:
         """What makes two reads of one client equal."""
-        return (self.endpoint.name, self.path, self.params, self.options.retry)
+        endpoint = self.endpoint
+        how = (endpoint.name, endpoint.read, endpoint.signed)
+        return (*how, self.path, self.params, self.options.retry)
 
 
 @attrs.frozen
@@ -93,6 +95,7 @@ class Response:
         error: Why HTX refused, or why the answer makes no sense.
         value: The model, once it is made.
         attempts: The how-manieth attempt brought it.
+        waits: When the read waited for tokens and connections: from, until, in monotonic seconds.
     """
 
     status: int
@@ -105,6 +108,12 @@ class Response:
     error: HTXError | None = None
     value: Any = attrs.field(default=None, repr=False)
     attempts: int = 1
+    waits: tuple[tuple[float, float], ...] = ()
 
 
 Send = Callable[[Request], Awaitable[Response]]
+
+
+def waited(waits: Iterable[tuple[float, float]], since: float) -> float:
+    """Return for how many seconds of *waits* somebody waited who came at *since*."""
+    return sum(max(until - max(begun, since), 0.0) for begun, until in waits)
