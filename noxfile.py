@@ -44,7 +44,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[-1])  # 3.11 loses track in coroutines, and misses lines
 def coverage(session: nox.Session) -> None:
     """All tests, with every branch of the package taken."""
-    session.install("-e", ".[test]", "coverage[toml]")
+    session.install("-e", ".[test]", "coverage[toml]", "pandas", "polars")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "combine", "-q")

@@ -27,6 +27,7 @@ from htx_async.errors import (
     UnavailableError,
 )
 from htx_async.events import Event
+from htx_async.models import Model
 from htx_async.resources.accounts import Accounts
 from htx_async.resources.balance import (
     Account,
@@ -75,6 +76,7 @@ __all__ = [
     "InvalidInputError",
     "KeyExpiredError",
     "LimitStatus",
+    "Model",
     "NoAnswerError",
     "NotSentError",
     "PermissionDeniedError",

@@ -10,8 +10,10 @@ from types import MappingProxyType
 
 import attrs
 
+from htx_async import failures
 from htx_async.convert import wire
 from htx_async.errors import HTXError
+from htx_async.models import Model
 from htx_async.vocabulary import AccountState, AccountType, BalanceType
 
 _EXACT = decimal.Context(
@@ -21,7 +23,7 @@ _EXACT = decimal.Context(
 
 
 @attrs.frozen
-class Account:
+class Account(Model):
     """
     One account of a user.
 
@@ -36,7 +38,7 @@ class Account:
 
 
 @attrs.frozen
-class BalanceEntry:
+class BalanceEntry(Model):
     """
     One row of a balance: an amount of one kind in one currency.
 
@@ -58,7 +60,7 @@ class BalanceEntry:
 
 
 @attrs.frozen
-class CurrencyBalance:
+class CurrencyBalance(Model):
     """
     All rows of one currency. Amounts are in that currency, and exact in any decimal context.
 
@@ -90,7 +92,7 @@ class CurrencyBalance:
 
 
 @attrs.frozen
-class AccountBalance(Mapping[str, CurrencyBalance]):
+class AccountBalance(Model, Mapping[str, CurrencyBalance]):
     """
     The balance of one account: a mapping of its currencies, in HTX's order.
 
@@ -141,21 +143,21 @@ class AccountBalance(Mapping[str, CurrencyBalance]):
 
 
 @attrs.frozen
-class AccountPicture:
+class AccountPicture(Model):
     """
     One account in a snapshot: it has either a balance or an error.
 
     Attributes:
-        error: Why its balance could not be read.
+        error: Why its balance could not be read. For `==` it counts what it tells.
     """
 
     account: Account
     balance: AccountBalance | None
-    error: HTXError | None
+    error: HTXError | None = attrs.field(eq=failures.value)
 
 
 @attrs.frozen
-class Snapshot:
+class Snapshot(Model):
     """
     All accounts of a user, with what is in them: read at once, as far as the limit allows.
 

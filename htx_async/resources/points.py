@@ -15,13 +15,14 @@ import attrs
 
 from htx_async import inputs
 from htx_async.convert import reader, wire
+from htx_async.models import Model
 from htx_async.resources.reading import Ask
 from htx_async.transport.request import Endpoint, RateLimit
 from htx_async.vocabulary import PointAccountStatus
 
 
 @attrs.frozen
-class PointGroup:
+class PointGroup(Model):
     """
     Points that expire together.
 
@@ -42,7 +43,7 @@ class PointGroup:
 
 
 @attrs.frozen
-class PointBalance:
+class PointBalance(Model):
     """
     The points of a user.
 
