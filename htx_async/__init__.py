@@ -37,6 +37,7 @@ from htx_async.resources.balance import (
     CurrencyBalance,
     Snapshot,
 )
+from htx_async.resources.changes import Change
 from htx_async.resources.other import Answer
 from htx_async.resources.points import PointBalance, PointGroup, Points
 from htx_async.retry import NO_RETRY, RetryPolicy
@@ -62,6 +63,7 @@ __all__ = [
     "BalanceType",
     "Budget",
     "BudgetError",
+    "Change",
     "ClientClosedError",
     "Clock",
     "ClockError",

@@ -27,6 +27,7 @@ from htx_async import (
     BalanceEntry,
     BalanceType,
     BudgetError,
+    Change,
     CurrencyBalance,
     DecodeError,
     HTXError,
@@ -56,7 +57,8 @@ def refused() -> RateLimitedError:
 SNAPSHOT = Snapshot(
     (AccountPicture(ACCOUNT, BALANCE, None), AccountPicture(ACCOUNT, None, refused()))
 )
-ALL: list[Model] = [*MODELS, SNAPSHOT, *SNAPSHOT.pictures]
+CHANGE = Change("usdt", BalanceType.TRADE, Decimal("0.10"), Decimal(0))
+ALL: list[Model] = [*MODELS, SNAPSHOT, *SNAPSHOT.pictures, CHANGE]
 every_model = pytest.mark.parametrize("model", ALL, ids=lambda model: type(model).__name__)
 
 errors = st.builds(

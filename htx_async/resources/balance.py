@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import decimal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from functools import cached_property
 from types import MappingProxyType
@@ -11,15 +10,12 @@ from types import MappingProxyType
 import attrs
 
 from htx_async import failures
+from htx_async.amounts import total
 from htx_async.convert import wire
-from htx_async.errors import HTXError
+from htx_async.errors import HTXError, InvalidInputError
 from htx_async.models import Model
+from htx_async.resources.changes import Change, between
 from htx_async.vocabulary import AccountState, AccountType, BalanceType
-
-_EXACT = decimal.Context(
-    prec=10_000, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.Inexact]
-)
-"""Room for any sum of amounts that HTX can write. Were it too small, it would say so."""
 
 
 @attrs.frozen
@@ -73,7 +69,7 @@ class CurrencyBalance(Model):
 
     def of(self, type: str) -> Decimal:  # noqa: A002 - HTX's word
         """Return the amount of one row type, such as `"loan"`; 0 where there is no such row."""
-        return _sum(entry.balance for entry in self.entries if entry.type == type)
+        return total(entry.balance for entry in self.entries if entry.type == type)
 
     @property
     def trade(self) -> Decimal:
@@ -88,7 +84,7 @@ class CurrencyBalance(Model):
     @property
     def total(self) -> Decimal:
         """`trade` and `frozen` together; loans and the like are not in it."""
-        return _sum((self.trade, self.frozen))
+        return total((self.trade, self.frozen))
 
 
 @attrs.frozen
@@ -135,6 +131,28 @@ class AccountBalance(Model, Mapping[str, CurrencyBalance]):
             for currency, entries in self._by_currency.items()
             if any(entry.balance for entry in entries)
         )
+
+    def changes(self, since: AccountBalance) -> tuple[Change, ...]:
+        """
+        Return what has moved since an earlier balance of this account, and by how much.
+
+        In the order of this balance; what is gone comes last. A row that appears or disappears
+        has moved from or to 0. A row that HTX only moved, or wrote with more zeros, has not.
+
+        Args:
+            since: The balance before, as it was read.
+
+        Raises:
+            InvalidInputError: *since* is the balance of another account, or none.
+        """
+        given: object = since
+        if not isinstance(given, AccountBalance):
+            msg = f"since must be an AccountBalance, not {type(given).__name__}"
+            raise InvalidInputError(msg)
+        if since.id != self.id:
+            msg = f"since is the balance of account {since.id}, this one is of {self.id}"
+            raise InvalidInputError(msg)
+        return between(since.entries, self.entries)
 
     def __repr__(self) -> str:
         currencies, rows = len(self), len(self.entries)
@@ -185,11 +203,3 @@ class Snapshot(Model):
         """Why the others could not, by account id."""
         read = ((picture.account.id, picture.error) for picture in self.pictures)
         return MappingProxyType({key: error for key, error in read if error is not None})
-
-
-def _sum(amounts: Iterable[Decimal]) -> Decimal:
-    """Add amounts exactly; a single one stays as it came, digit for digit."""
-    total: Decimal | None = None
-    for amount in amounts:
-        total = amount if total is None else _EXACT.add(total, amount)
-    return Decimal(0) if total is None else total
