@@ -55,7 +55,8 @@ def coverage(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """All tests, with the oldest versions that we say are enough."""
     extras = PROJECT["optional-dependencies"]
-    wanted = PROJECT["dependencies"] + extras["sandbox"] + extras["cli"] + extras["ed25519"]
+    wanted = PROJECT["dependencies"]
+    wanted += [spec for name in ("sandbox", "cli", "ed25519", "otel") for spec in extras[name]]
     floors = [spec.replace(">=", "==") for spec in wanted if ">=" in spec]
     session.install("-e", ".[test]", *floors)
     session.run("pytest", "-q", *session.posargs)

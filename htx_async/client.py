@@ -127,9 +127,10 @@ class HTXClient:
         slots = TokenQueue(Bucket(RateLimit(max_connections, per=0.0)), clock)
         opening = Opening(signing, self._time.heard)
         self._slots = slots
-        limiting = Limiting(opening, budget, slots, clock, self._time.now, listener)
+        time = self._time
+        limiting = Limiting(opening, budget, slots, clock, time.now, listener, time.offset)
         retrying = Retrying(limiting, clock, self._time, keys)
-        self._sharing = Sharing(Converting(retrying), clock, listener)
+        self._sharing = Sharing(Converting(retrying), clock, listener, str(origin))
         self._shown = f"HTXClient({_shown(credentials)}, base_url={str(origin)!r})"
         self.accounts: Accounts = Accounts(self._ask)
         self.points: Points = Points(self._ask)

@@ -135,5 +135,6 @@ def test_nobody_but_the_command_needs_an_extra() -> None:
     extras = {"cyclopts", "rich", "uvicorn", "respx", "pytest", "hypothesis", "aiohttp", "redis"}
     extras |= {"opentelemetry", "pydantic", "pydantic_core", "pandas", "polars"}
     allowed = {"htx_async.cli", "htx_async.__main__", "htx_async.tables", "htx_async.schemas"}
+    allowed |= {"htx_async.otel"}
     for name in SOURCES.keys() - allowed - set(inside("htx_async.sandbox")):
         assert not {module.split(".")[0] for module in IMPORTS[name]} & extras, name

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from functools import cached_property
 from types import MappingProxyType
+from typing import cast
 
 import attrs
 
@@ -145,7 +146,7 @@ class AccountBalance(Model, Mapping[str, CurrencyBalance]):
         Raises:
             InvalidInputError: *since* is the balance of another account, or none.
         """
-        given: object = since
+        given = cast("object", since)
         if not isinstance(given, AccountBalance):
             msg = f"since must be an AccountBalance, not {type(given).__name__}"
             raise InvalidInputError(msg)

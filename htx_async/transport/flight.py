@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 
 
+def new_number() -> int:
+    """Return a number that no other call or flight of this process has."""
+    return next(_numbers)
+
+
 @attrs.frozen
 class Signed:
     """With what an attempt was signed: the keys, the correction of the clock, and when."""
@@ -60,7 +65,7 @@ class Flight:
     and when it is back.
 
     Attributes:
-        number: Tells flights of one process apart.
+        number: Tells flights of one process apart: that of the call which began it.
         until: The moment (monotonic seconds) at which the last of those who wait gives up.
         expected: The earliest moment at which it may leave, once that is known.
         out: Whether an attempt is with the network: then it must not be cancelled.
@@ -73,12 +78,14 @@ class Flight:
         failures: How the attempts until now have failed.
         asked: When the attempt that waits began to wait, in monotonic seconds; `None`: none does.
         waits: When it waited for tokens and connections before: from, until.
+        attempts: How many requests have left, questions about the clock not counted.
     """
 
     __slots__ = (
         "_waiters",
         "abandoned",
         "asked",
+        "attempts",
         "expected",
         "failures",
         "fate",
@@ -93,10 +100,10 @@ class Flight:
         "waits",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, number: int | None = None) -> None:
         self._waiters: set[Waiter] = set()
         self.task: asyncio.Task[Response | Exception] | None = None
-        self.number: int = next(_numbers)
+        self.number: int = new_number() if number is None else number
         self.until: float = math.inf
         self.expected: float = -math.inf
         self.left: bool = False
@@ -109,6 +116,7 @@ class Flight:
         self.failures: list[HTXError] = []
         self.asked: float | None = None
         self.waits: list[tuple[float, float]] = []
+        self.attempts: int = 0
 
     def join(self, options: Options, now: float) -> Waiter:
         """Let a caller wait from *now* on; one with too little patience is told at once."""
@@ -182,10 +190,16 @@ class Flight:
         self.asked = None
         return now - begun
 
+    def waited(self, since: float, now: float) -> float:
+        """Return for how many seconds a caller who came at *since* has waited until *now*."""
+        still = [] if self.asked is None else [(self.asked, now)]
+        return sum(max(until - max(begun, since), 0.0) for begun, until in (*self.waits, *still))
+
     def departs(self, *, aside: bool) -> None:
         """Note that an attempt leaves now, or, *aside*, a question about the clock."""
         self.left = self.out = True
         if not aside:
+            self.attempts += 1
             self.fate = "unknown"
 
     def failed(self, error: HTXError) -> None:
