@@ -29,6 +29,7 @@ from htx_async.transport.converting import Converting
 from htx_async.transport.envelope import Opening
 from htx_async.transport.http import HTTP
 from htx_async.transport.limiting import Limiting
+from htx_async.transport.noticing import Noticing
 from htx_async.transport.queue import LimitStatus, TokenQueue
 from htx_async.transport.request import Endpoint, RateLimit, Request
 from htx_async.transport.retrying import Retrying
@@ -130,7 +131,8 @@ class HTXClient:
         time = self._time
         limiting = Limiting(opening, budget, slots, clock, time.now, listener, time.offset)
         retrying = Retrying(limiting, clock, self._time, keys)
-        self._sharing = Sharing(Converting(retrying), clock, listener, str(origin))
+        converting = Converting(Noticing(retrying, clock, listener))
+        self._sharing = Sharing(converting, clock, listener, str(origin))
         self._shown = f"HTXClient({_shown(credentials)}, base_url={str(origin)!r})"
         self.accounts: Accounts = Accounts(self._ask)
         self.points: Points = Points(self._ask)

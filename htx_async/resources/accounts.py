@@ -17,17 +17,20 @@ from htx_async.convert import reader
 from htx_async.errors import AccountNotFoundError, HTXError, InvalidInputError
 from htx_async.resources.balance import Account, AccountBalance, AccountPicture, Snapshot
 from htx_async.resources.reading import Ask
+from htx_async.shapes import shape_of
 from htx_async.transport.request import Endpoint, RateLimit
 
 LIST: Final = Endpoint[tuple[Account, ...]](
     "/v1/account/accounts",
     RateLimit(100, per=2.0),  # "100times/2s", HTX's page of it
     reader(tuple[Account, ...]),
+    shape=shape_of(tuple[Account, ...]),
 )
 BALANCE: Final = Endpoint[AccountBalance](
     "/v1/account/accounts/{account-id}/balance",
     RateLimit(100, per=2.0),  # "100times/2s", HTX's page of it; for all ids together
     reader(AccountBalance),
+    shape=shape_of(AccountBalance),
 )
 
 

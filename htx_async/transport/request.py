@@ -15,6 +15,7 @@ import attrs
 
 from htx_async.errors import HTXError
 from htx_async.options import Options
+from htx_async.shapes import Shape
 from htx_async.transport.flight import Flight
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class Endpoint(Generic[T]):
         limit: What HTX allows one user at this endpoint, whatever the parameters.
         read: Makes the model from the JSON of `data`; raises `DecodeError`.
         signed: Whether HTX wants to know who asks.
+        shape: What its `data` looks like; `None`: anything.
     """
 
     path: str
@@ -45,6 +47,7 @@ class Endpoint(Generic[T]):
     read: Callable[[bytes], T] = attrs.field(repr=False, eq=False)
     method: str = "GET"
     signed: bool = True
+    shape: Shape | None = attrs.field(default=None, repr=False, eq=False)
 
     @property
     def name(self) -> str:
