@@ -9,15 +9,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
+import attrs
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_async import Credentials, DecodeError, Event, HTXClient
+from htx_async import Credentials, DecodeError, Event, HTXClient, PointGroup
+from htx_async.convert import wire
 from htx_async.resources import accounts, points
 from htx_async.sandbox import Sandbox
-from htx_async.shapes import unknown
+from htx_async.shapes import shape_of, unknown
 from htx_async.transport import noticing
 from tests import strategies
 from tests.virtual import VirtualClock, run
@@ -190,6 +192,28 @@ def test_what_is_new_is_told_also_where_the_model_cannot_be_made() -> None:
 
     run(main())
     assert [event.unknown for event in events if event.unknown] == ["data.status"]
+
+
+async def test_without_a_listener_the_log_tells(caplog: pytest.LogCaptureFixture) -> None:
+    """That is how most will hear of it."""
+    transport = Server(ok([{**ACCOUNT, "new": 1}]))
+    async with HTXClient(Credentials(ACCESS, "secret"), transport=transport) as htx:
+        await htx.accounts.list()
+    assert "data[].new at GET /v1/account/accounts" in caplog.text
+
+
+def test_lists_in_the_first_row_are_not_looked_at() -> None:
+    """One row of one list, no deeper."""
+
+    @attrs.frozen
+    class Outer:
+        inner: tuple[PointGroup, ...] = wire("inner")
+
+    shape = shape_of(tuple[Outer, ...])
+    assert unknown(b"{}", b'[{"inner":[{"new":1}],"new":1}]', shape) == (("data[]", "new", None),)
+    assert unknown(b"{}", b'{"inner":[{"new":1}]}', shape_of(Outer)) == (
+        ("data.inner[]", "new", None),
+    )
 
 
 async def test_the_sandbox_says_nothing_new(caplog: pytest.LogCaptureFixture) -> None:
