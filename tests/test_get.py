@@ -336,10 +336,12 @@ def test_a_resource_does_not_share_with_its_path() -> None:
     async def main() -> None:
         keys = Credentials("access-key", "secret-key")
         async with HTXClient(keys, transport=transport, clock=VirtualClock()) as htx:
-            listed, answer = await asyncio.gather(
-                htx.accounts.list(), htx.get("/v1/account/accounts")
+            answer, listed, again = await asyncio.gather(
+                htx.get("/v1/account/accounts"),
+                htx.accounts.list(),
+                htx.get("/v1/account/accounts"),
             )
-            assert listed[0].id == answer.data[0]["id"]
+            assert listed[0].id == answer.data[0]["id"] == again.data[0]["id"]
 
     run(main())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import decimal
 import inspect
 import json
+import re
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Annotated, Any
@@ -372,6 +373,8 @@ async def test_fastapi_answers_with_models() -> None:
     assert answer["schema"] == {"$ref": "#/components/schemas/AccountBalance"}
     entry = schemas["BalanceEntry"]["properties"]
     assert entry["balance"]["type"] == "string"
+    assert re.search(entry["balance"]["pattern"], "-0.10")
+    assert not re.search(entry["balance"]["pattern"], "ten")
     assert {each["type"] for each in entry["debt"]["anyOf"]} == {"string", "null"}
     assert schemas["PointGroup"]["properties"]["expiry_date"]["anyOf"][0]["format"] == "date-time"
     assert schemas["AccountBalance"]["required"] == ["id", "type", "state", "entries"]
