@@ -10,7 +10,7 @@ import attrs
 from htx_async import exact, inputs
 from htx_async.errors import DecodeError, InvalidInputError
 from htx_async.redaction import redacted, secrets_in
-from htx_async.transport.request import Endpoint, RateLimit, Response, waited
+from htx_async.transport.request import Endpoint, RateLimit, Response
 
 DEFAULT_LIMIT: Final = RateLimit(10, per=1.0)
 """HTX, "Rate Limiting Rule": 10 times a second where the page of an endpoint states nothing."""
@@ -113,7 +113,7 @@ def answered(endpoint: Endpoint[bytes], response: Response, since: float, now: f
         status=response.status,
         headers=_cleaned(response),
         attempts=response.attempts,
-        waited=waited(response.waits, since),
+        waited=response.waited(since),
         took=now - since,
         envelope=envelope,
     )

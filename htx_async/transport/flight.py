@@ -13,7 +13,7 @@ from htx_async.credentials import Credentials
 from htx_async.errors import BudgetError, Fate, HTXError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from htx_async.options import Options
     from htx_async.transport.request import Response
@@ -26,6 +26,11 @@ _numbers = itertools.count(1)
 def new_number() -> int:
     """Return a number that no other call or flight of this process has."""
     return next(_numbers)
+
+
+def waited(waits: Iterable[tuple[float, float]], since: float) -> float:
+    """Return for how many seconds of *waits* (from, until) somebody waited who came at *since*."""
+    return sum(max(until - max(begun, since), 0.0) for begun, until in waits)
 
 
 @attrs.frozen
@@ -193,7 +198,7 @@ class Flight:
     def waited(self, since: float, now: float) -> float:
         """Return for how many seconds a caller who came at *since* has waited until *now*."""
         still = [] if self.asked is None else [(self.asked, now)]
-        return sum(max(until - max(begun, since), 0.0) for begun, until in (*self.waits, *still))
+        return waited((*self.waits, *still), since)
 
     def departs(self, *, aside: bool) -> None:
         """Note that an attempt leaves now, or, *aside*, a question about the clock."""

@@ -8,7 +8,7 @@ the response. None of them knows its neighbours.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -16,7 +16,7 @@ import attrs
 from htx_async.errors import HTXError
 from htx_async.options import Options
 from htx_async.shapes import Shape
-from htx_async.transport.flight import Flight
+from htx_async.transport.flight import Flight, waited
 
 T = TypeVar("T")
 
@@ -113,10 +113,9 @@ class Response:
     attempts: int = 1
     waits: tuple[tuple[float, float], ...] = ()
 
+    def waited(self, since: float) -> float:
+        """Return for how many seconds a caller who came at *since* has waited."""
+        return waited(self.waits, since)
+
 
 Send = Callable[[Request], Awaitable[Response]]
-
-
-def waited(waits: Iterable[tuple[float, float]], since: float) -> float:
-    """Return for how many seconds of *waits* somebody waited who came at *since*."""
-    return sum(max(until - max(begun, since), 0.0) for begun, until in waits)
