@@ -60,7 +60,7 @@ def aiohttp(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[-1])  # 3.11 loses track in coroutines, and misses lines
 def coverage(session: nox.Session) -> None:
     """All tests, with every branch of the package taken."""
-    session.install("-e", ".[test]", "coverage[toml]")
+    session.install("-e", ".[test]", "coverage[toml]", "pandas", "polars")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "combine", "-q")
@@ -71,13 +71,9 @@ def coverage(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """All tests, with the oldest versions that we say are enough."""
     extras = PROJECT["optional-dependencies"]
-    wanted = (
-        PROJECT["dependencies"]
-        + extras["sandbox"]
-        + extras["cli"]
-        + extras["ed25519"]
-        + extras["aiohttp"]
-    )
+    wanted = PROJECT["dependencies"]
+    for name in ("sandbox", "cli", "ed25519", "aiohttp", "otel"):
+        wanted += extras[name]
     floors = [spec.replace(">=", "==") for spec in wanted if ">=" in spec]
     session.install("-e", ".[test]", *floors)
     session.run("pytest", "-q", *session.posargs)

@@ -32,5 +32,5 @@ nitpick_ignore_regex = [
     (r"py:.*", r"htx_async\.(options|transport|resources|convert|vocabulary|errors\.Fa)\.?.*"),
     (r"py:class", r"htx_async\.client\.Changes"),
     (r"py:class", r"(Decimal|Budget|Mapping|T|Ask|Fate|Unpack|Facts|RateLimit|Listener)"),
-    (r"py:class", r"(Provider|RetryPolicy)"),
+    (r"py:class", r"(Provider|RetryPolicy|queries\.Value|TracerProvider|MeterProvider)"),
 ]

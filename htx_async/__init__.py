@@ -27,6 +27,7 @@ from htx_async.errors import (
     UnavailableError,
 )
 from htx_async.events import Event
+from htx_async.models import Model
 from htx_async.resources.accounts import Accounts
 from htx_async.resources.balance import (
     Account,
@@ -35,6 +36,8 @@ from htx_async.resources.balance import (
     CurrencyBalance,
     Snapshot,
 )
+from htx_async.resources.changes import Change
+from htx_async.resources.other import Answer
 from htx_async.resources.points import PointBalance, PointGroup, Points
 from htx_async.resources.rows import BalanceEntry
 from htx_async.retry import NO_RETRY, RetryPolicy
@@ -56,11 +59,13 @@ __all__ = [
     "AccountType",
     "Accounts",
     "AiohttpTransport",
+    "Answer",
     "AuthenticationError",
     "BalanceEntry",
     "BalanceType",
     "Budget",
     "BudgetError",
+    "Change",
     "ClientClosedError",
     "Clock",
     "ClockError",
@@ -75,6 +80,7 @@ __all__ = [
     "InvalidInputError",
     "KeyExpiredError",
     "LimitStatus",
+    "Model",
     "NoAnswerError",
     "NotSentError",
     "PermissionDeniedError",

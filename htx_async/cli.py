@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import attrs
 from cyclopts import App, CycloptsError, Parameter, validators
@@ -16,9 +16,9 @@ from rich.console import Console
 
 from htx_async import tables
 from htx_async.client import HTXClient
-from htx_async.convert import plain
 from htx_async.credentials import Credentials
 from htx_async.errors import HTXError, InvalidInputError
+from htx_async.models import Model
 from htx_async.resources.balance import AccountBalance
 
 T = TypeVar("T")
@@ -155,9 +155,15 @@ def _show(
 
     found = asyncio.run(main())
     if common.json:
-        print(json.dumps(plain(kept(found)), indent=2, ensure_ascii=False))
+        print(json.dumps(_plain(kept(found)), indent=2, ensure_ascii=False))
     else:
         Console().print(table(found))
+
+
+def _plain(found: object) -> Any:
+    if isinstance(found, Model):
+        return found.to_dict()
+    return [_plain(each) for each in cast("tuple[object, ...]", found)]
 
 
 @asynccontextmanager

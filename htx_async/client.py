@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
 
 import attrs
 
-from htx_async import inputs
+from htx_async import inputs, queries
 from htx_async.clock import Clock, running_loop
 from htx_async.credentials import Credentials
 from htx_async.errors import InvalidInputError
 from htx_async.events import Guarded, Listener
 from htx_async.keys import Keys, Provider
 from htx_async.options import Options
-from htx_async.resources import accounts, points
+from htx_async.resources import accounts, other, points
 from htx_async.resources.accounts import Accounts
+from htx_async.resources.other import Answer, Others
 from htx_async.resources.points import Points
 from htx_async.retry import RetryPolicy
 from htx_async.servertime import ServerTime
@@ -28,6 +29,7 @@ from htx_async.transport.converting import Converting
 from htx_async.transport.envelope import Opening
 from htx_async.transport.http import HTTP, AiohttpTransport
 from htx_async.transport.limiting import Limiting
+from htx_async.transport.noticing import Noticing
 from htx_async.transport.queue import LimitStatus, TokenQueue
 from htx_async.transport.request import Endpoint, RateLimit, Request
 from htx_async.transport.retrying import Retrying
@@ -127,12 +129,15 @@ class HTXClient:
         slots = TokenQueue(Bucket(RateLimit(max_connections, per=0.0)), clock)
         opening = Opening(signing, self._time.heard)
         self._slots = slots
-        limiting = Limiting(opening, budget, slots, clock, self._time.now, listener)
+        time = self._time
+        limiting = Limiting(opening, budget, slots, clock, time.now, listener, time.offset)
         retrying = Retrying(limiting, clock, self._time, keys)
-        self._sharing = Sharing(Converting(retrying), clock, listener)
+        converting = Converting(Noticing(retrying, clock, listener))
+        self._sharing = Sharing(converting, clock, listener, str(origin))
         self._shown = f"HTXClient({_shown(credentials)}, base_url={str(origin)!r})"
         self.accounts: Accounts = Accounts(self._ask)
         self.points: Points = Points(self._ask)
+        self._others = Others(ENDPOINTS)
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
@@ -172,11 +177,49 @@ class HTXClient:
         self.points = Points(self._ask)
         return self
 
+    async def get(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, queries.Value] | None = None,
+        limit: RateLimit | None = None,
+        signed: bool = True,
+    ) -> Answer:
+        """
+        Read any path of HTX that answers a GET: the way for what has no resource here yet.
+
+        It goes through the same layers as every read: tokens, sharing, repeating, HTX's clock.
+
+        Args:
+            path: As it is sent, such as `/v2/user/uid`. All ids in a path count together.
+            params: What the query says besides the authentication, in any order: text, whole
+                numbers or `Decimal`. No float: write the amount that is meant as text.
+            limit: What the endpoint's page allows one user. `None`: what was told first here,
+                else 10 in 1 s, HTX's rule where a page states nothing. A path that has a
+                resource keeps its own.
+            signed: Whether to say who asks. Market data needs no signature.
+
+        Raises:
+            InvalidInputError: The path, a parameter or the limit cannot be right.
+            DecodeError: The answer is no JSON, or has a number of too many digits.
+            HTXError: What else can go wrong: see `htx_async.errors`.
+        """
+        path, said = queries.path(path), queries.params(params)
+        endpoint = self._others.endpoint(path, limit, signed=signed)
+        since = self._clock.monotonic()
+        response = await self._sharing(Request(endpoint, path, said, self._options))
+        return other.answered(endpoint, response, since, self._clock.monotonic())
+
     def limits(self) -> Mapping[str, LimitStatus]:
-        """Return how things stand at each endpoint, by its name: tokens, who waits, refusals."""
+        """
+        Return how things stand at each endpoint, by its name: tokens, who waits, refusals.
+
+        Paths that `get` was asked for are among them.
+        """
         loop = self._sharing.loop or running_loop()
         queues = {
-            endpoint.name: self._budget.known(endpoint, self._clock, loop) for endpoint in ENDPOINTS
+            endpoint.name: self._budget.known(endpoint, self._clock, loop)
+            for endpoint in self._others.all
         }
         return MappingProxyType({name: queue.status() for name, queue in queues.items()})
 

@@ -17,11 +17,10 @@ from typing import Any, TypeVar, get_args
 import attrs
 import cattrs
 import msgspec
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_structure_fn, override
 
 from htx_async.errors import DecodeError
 from htx_async.inputs import MAX_DIGITS
-from htx_async.vocabulary import Word
 
 T = TypeVar("T")
 
@@ -143,11 +142,6 @@ def reader(model: type[T] | Any) -> Callable[[bytes], T]:
     return read
 
 
-def plain(model: Any) -> Any:
-    """Return *model* as JSON knows it: amounts as text without exponent, moments as ISO 8601."""
-    return _converter.unstructure(model)
-
-
 def _first_fault(error: BaseException, path: str) -> tuple[str, str]:
     """Return the path to the first thing that is wrong, and what is wrong there."""
     if isinstance(error, cattrs.ClassValidationError):
@@ -226,16 +220,7 @@ def _make() -> cattrs.Converter:
     converter.register_structure_hook(str, lambda value, kind: kind(text(value)))
     converter.register_structure_hook_factory(attrs.has, _structure_attrs)
     converter.register_structure_hook_factory(_is_tuple, _structure_tuple)
-    # The balance is a mapping too, and would be taken for one.
-    converter.register_unstructure_hook_factory(attrs.has, _unstructure_attrs)
-    converter.register_unstructure_hook(Decimal, "{:f}".format)
-    converter.register_unstructure_hook(datetime, datetime.isoformat)
-    converter.register_unstructure_hook(Word, str.__str__)
     return converter
-
-
-def _unstructure_attrs(model: Any) -> Callable[[Any], dict[str, Any]]:
-    return make_dict_unstructure_fn(model, _converter)
 
 
 def _ruled(rule: Callable[[object], Any]) -> Callable[[Any, Any], Any]:

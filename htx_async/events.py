@@ -5,17 +5,43 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypedDict
 
 import attrs
 
-Kind = Literal["waiting", "granted", "joined", "sent", "answered", "refused", "failed"]
+from htx_async.transport.queue import LimitStatus
+
+Kind = Literal[
+    "called",
+    "joined",
+    "waiting",
+    "granted",
+    "sent",
+    "answered",
+    "refused",
+    "failed",
+    "returned",
+    "unknown",
+]
 """
-A read has to wait for a token; it has one; another caller joined a read that waits; an attempt
-left; it was answered; HTX refused it; it failed without a usable answer.
+A call begins; it joined a read that waits; a read has to wait for a token; it has one; an attempt
+left; it was answered; HTX refused it; it failed without a usable answer; a call is over; HTX said
+something that this version does not know.
 """
 
 _log = logging.getLogger("htx_async")
+
+
+class Facts(TypedDict, total=False):
+    """What an event may tell besides what all of them do."""
+
+    wait: float | None
+    http_status: int | None
+    error: str | None
+    attempts: int | None
+    base_url: str | None
+    limits: LimitStatus | None
+    clock_offset: float | None
 
 
 @attrs.frozen(kw_only=True)
@@ -26,11 +52,18 @@ class Event:
     Attributes:
         kind: What happened.
         endpoint: Method and path, as HTX's pages write it.
-        flight: The number of the read; who joins one has its number.
+        flight: The number of the read: that of the call which began it; `called`: 0, not known yet.
         at: When, in seconds since 1970-01-01 UTC.
-        wait: `waiting`: seconds that it will take at least; `granted`: seconds that it took.
-        http_status: `answered` and `refused`: the status of the answer.
-        error: `refused` and `failed`: the name of the error's class.
+        wait: `waiting`: seconds that it will take at least; `granted`: seconds that it took;
+            `returned`: seconds that the call waited in all.
+        http_status: `answered`, `refused` and `returned`: the status of the answer.
+        error: `refused`, `failed` and `returned`: the name of the error's class.
+        call: `called`, `joined` and `returned`: the number of the call.
+        attempts: `returned`: how many requests left for it.
+        base_url: `called`: where requests go.
+        limits: `granted`, and whenever an attempt is over: how things stand at the endpoint.
+        clock_offset: `answered` and `refused`: the seconds that HTX's clock is ahead.
+        unknown: `unknown`: what it is, such as `data.list[].new-field`. Never a value.
     """
 
     kind: Kind
@@ -40,6 +73,12 @@ class Event:
     wait: float | None = None
     http_status: int | None = None
     error: str | None = None
+    call: int | None = None
+    attempts: int | None = None
+    base_url: str | None = None
+    limits: LimitStatus | None = None
+    clock_offset: float | None = None
+    unknown: str | None = None
 
 
 Listener = Callable[[Event], object]

@@ -479,5 +479,10 @@ async def test_events_link_those_who_join_to_their_flight(
     events: list[Event] = []
     async with HTXClient(KEYS, transport=transport, on_event=events.append) as htx:
         await asyncio.gather(htx.accounts.list(), htx.accounts.list())
-    assert [event.kind for event in events] == ["joined", "granted", "sent", "answered"]
-    assert len({event.flight for event in events}) == 1
+    kinds = ["called", "called", "joined", "granted", "sent", "answered", "returned", "returned"]
+    assert [event.kind for event in events] == kinds
+    first, second = events[0].call, events[1].call
+    assert [event.flight for event in events] == [0, 0, *[first] * 6]
+    calls = [event.call for event in events if event.call]
+    assert calls[:3] == [first, second, second]
+    assert set(calls[3:]) == {first, second}

@@ -22,7 +22,7 @@ from htx_async import (
     PointGroup,
     convert,
 )
-from htx_async.convert import plain, reader, wire
+from htx_async.convert import reader, wire
 from htx_async.resources import accounts, points
 from tests import strategies
 
@@ -397,7 +397,7 @@ def test_the_error_shows_nothing_of_the_data() -> None:
 def test_a_model_becomes_json_with_plain_amounts(drawn: strategies.Drawn) -> None:
     """In JSON an amount is text without exponent, of the same value."""
     balance = accounts.BALANCE.read(drawn.text.encode())
-    said = json.loads(json.dumps(plain(balance)))
+    said = json.loads(json.dumps(balance.to_dict()))
     shown = [row["balance"] for row in said["entries"]]
     assert [Decimal(amount) for amount in shown] == [row.balance for row in balance.entries]
     assert not any("e" in amount.lower() for amount in shown)
@@ -406,12 +406,12 @@ def test_a_model_becomes_json_with_plain_amounts(drawn: strategies.Drawn) -> Non
 
 def test_a_moment_becomes_iso_8601() -> None:
     """With its zone; termless is null."""
-    assert plain(PointGroup(1, datetime(2020, 7, 10, 16, tzinfo=UTC), Decimal("1E+2"))) == {
+    assert PointGroup(1, datetime(2020, 7, 10, 16, tzinfo=UTC), Decimal("1E+2")).to_dict() == {
         "group_id": 1,
         "expiry_date": "2020-07-10T16:00:00+00:00",
         "remain_amt": "100",
     }
-    assert plain(PointGroup(0, None, Decimal(0)))["expiry_date"] is None
+    assert PointGroup(0, None, Decimal(0)).to_dict()["expiry_date"] is None
 
 
 @pytest.mark.parametrize(
@@ -458,6 +458,6 @@ def test_a_field_is_named_as_on_the_wire_and_keeps_its_options() -> None:
 def test_a_word_becomes_plain_text() -> None:
     """Whoever gets it need not know our kinds of words."""
     account = accounts.LIST.read(b'[{"id":1,"type":"spot","state":"working"}]')[0]
-    said = plain(account)
+    said = account.to_dict()
     assert said == {"id": 1, "type": "spot", "subtype": "", "state": "working"}
     assert {type(said["type"]), type(said["state"])} == {str}

@@ -139,7 +139,8 @@ def test_the_sandbox_is_another_house(name: str) -> None:
 def test_nobody_but_the_command_needs_an_extra() -> None:
     """`pip install htx-async` alone is enough for the client."""
     extras = {"cyclopts", "rich", "uvicorn", "respx", "pytest", "hypothesis", "aiohttp", "redis"}
-    allowed = {"htx_async.cli", "htx_async.__main__", "htx_async.tables"}
-    allowed |= {"htx_async.transport.aiohttp_wire"}  # imported only where one is wanted
+    extras |= {"opentelemetry", "pydantic", "pydantic_core", "pandas", "polars"}
+    allowed = {"htx_async.cli", "htx_async.__main__", "htx_async.tables", "htx_async.schemas"}
+    allowed |= {"htx_async.transport.aiohttp_wire", "htx_async.otel"}
     for name in SOURCES.keys() - allowed - set(inside("htx_async.sandbox")):
         assert not {module.split(".")[0] for module in IMPORTS[name]} & extras, name

@@ -23,17 +23,20 @@ from htx_async.resources.balance import (
     read_balance,
 )
 from htx_async.resources.reading import Ask
+from htx_async.shapes import shape_of
 from htx_async.transport.request import Endpoint, RateLimit
 
 LIST: Final = Endpoint[tuple[Account, ...]](
     "/v1/account/accounts",
     RateLimit(100, per=2.0),  # "100times/2s", HTX's page of it
     reader(tuple[Account, ...]),
+    shape=shape_of(tuple[Account, ...]),
 )
 BALANCE: Final = Endpoint[AccountBalance](
     "/v1/account/accounts/{account-id}/balance",
     RateLimit(100, per=2.0),  # "100times/2s", HTX's page of it; for all ids together
     read_balance,
+    shape=shape_of(AccountBalance),
 )
 
 

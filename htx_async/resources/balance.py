@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import decimal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property
+from itertools import zip_longest
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 import msgspec
 
+from htx_async import failures
+from htx_async.amounts import total
 from htx_async.convert import reader, text, whole, wire
-from htx_async.errors import HTXError
+from htx_async.errors import HTXError, InvalidInputError
+from htx_async.models import Model
+from htx_async.resources.changes import Change, between
 from htx_async.resources.rows import (
     BalanceEntry,
     Maker,
@@ -25,14 +29,9 @@ from htx_async.resources.rows import (
 )
 from htx_async.vocabulary import AccountState, AccountType, BalanceType
 
-_EXACT = decimal.Context(
-    prec=10_000, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.Inexact]
-)
-"""Room for any sum of amounts that HTX can write. Were it too small, it would say so."""
-
 
 @attrs.frozen
-class Account:
+class Account(Model):
     """
     One account of a user.
 
@@ -50,7 +49,7 @@ class Account:
 
 
 @attrs.frozen
-class CurrencyBalance(Unmade):
+class CurrencyBalance(Unmade, Model):
     """
     All rows of one currency. Amounts are in that currency, and exact in any decimal context.
 
@@ -65,7 +64,7 @@ class CurrencyBalance(Unmade):
     def of(self, type: str) -> Decimal:  # noqa: A002 - HTX's word
         """Return the amount of one row type, such as `"loan"`; 0 where there is no such row."""
         amount = self._maker.amount
-        return _sum(amount(row) for row in self._rows if row.type == type)
+        return total(amount(row) for row in self._rows if row.type == type)
 
     @property
     def trade(self) -> Decimal:
@@ -80,7 +79,7 @@ class CurrencyBalance(Unmade):
     @property
     def total(self) -> Decimal:
         """`trade` and `frozen` together; loans and the like are not in it."""
-        return _sum((self.trade, self.frozen))
+        return total((self.trade, self.frozen))
 
 
 _new, _set = object.__new__, object.__setattr__
@@ -93,7 +92,7 @@ def _in_currency(currency: str, maker: Any, rows: Sequence[Any]) -> CurrencyBala
 
 
 @attrs.frozen
-class AccountBalance(Unmade, Mapping[str, CurrencyBalance]):
+class AccountBalance(Unmade, Model, Mapping[str, CurrencyBalance]):
     """
     The balance of one account: a mapping of its currencies, in HTX's order.
 
@@ -135,6 +134,41 @@ class AccountBalance(Unmade, Mapping[str, CurrencyBalance]):
         nonzero = self._maker.nonzero(self._rows)
         return tuple([self[currency] for currency in self if currency in nonzero])
 
+    def changes(self, since: AccountBalance) -> tuple[Change, ...]:
+        """
+        Return what has moved since an earlier balance of this account, and by how much.
+
+        In the order of this balance; what is gone comes last. A row that appears or disappears
+        has moved from or to 0. A row that HTX only moved, or wrote with more zeros, has not.
+
+        Args:
+            since: The balance before, as it was read.
+
+        Raises:
+            InvalidInputError: *since* is the balance of another account, or none.
+        """
+        given = cast("object", since)
+        if not isinstance(given, AccountBalance):
+            msg = f"since must be an AccountBalance, not {type(given).__name__}"
+            raise InvalidInputError(msg)
+        if since.id != self.id:
+            msg = f"since is the balance of account {since.id}, this one is of {self.id}"
+            raise InvalidInputError(msg)
+        # Most rows are as they were: only of the others are models made.
+        moved = {
+            row.currency
+            for pair in zip_longest(since._rows, self._rows)
+            if pair[0] != pair[1]
+            for row in filter(None, pair)
+        }
+        return between(since._entries_in(moved), self._entries_in(moved)) if moved else ()
+
+    def _entries_in(self, currencies: set[str]) -> tuple[BalanceEntry, ...]:
+        made: tuple[BalanceEntry, ...] = self._maker.entries(
+            [row for row in self._rows if row.currency in currencies]
+        )
+        return made
+
     def __repr__(self) -> str:
         currencies, rows = len(self), len(self._rows)
         head = f"id={self.id}, type={str(self.type)!r}, state={str(self.state)!r}"
@@ -164,23 +198,23 @@ _by_the_rules: Final[Callable[[bytes], AccountBalance]] = reader(AccountBalance)
 
 
 @attrs.frozen
-class AccountPicture:
+class AccountPicture(Model):
     """
     One account in a snapshot: it has either a balance or an error.
 
     Attributes:
         account: As the list tells it.
         balance: `None` where it could not be read.
-        error: Why it could not, else `None`.
+        error: Why it could not, else `None`. For `==` it counts what it tells.
     """
 
     account: Account
     balance: AccountBalance | None
-    error: HTXError | None
+    error: HTXError | None = attrs.field(eq=failures.value)
 
 
 @attrs.frozen
-class Snapshot:
+class Snapshot(Model):
     """
     All accounts of a user, with what is in them: read at once, as far as the limit allows.
 
@@ -208,11 +242,3 @@ class Snapshot:
         """Why the others could not, by account id."""
         read = ((picture.account.id, picture.error) for picture in self.pictures)
         return MappingProxyType({key: error for key, error in read if error is not None})
-
-
-def _sum(amounts: Iterable[Decimal]) -> Decimal:
-    """Add amounts exactly; a single one stays as it came, digit for digit."""
-    total: Decimal | None = None
-    for amount in amounts:
-        total = amount if total is None else _EXACT.add(total, amount)
-    return Decimal(0) if total is None else total

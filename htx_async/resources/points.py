@@ -15,13 +15,15 @@ import attrs
 
 from htx_async import inputs
 from htx_async.convert import reader, wire
+from htx_async.models import Model
 from htx_async.resources.reading import Ask
+from htx_async.shapes import shape_of
 from htx_async.transport.request import Endpoint, RateLimit
 from htx_async.vocabulary import PointAccountStatus
 
 
 @attrs.frozen
-class PointGroup:
+class PointGroup(Model):
     """
     Points that expire together.
 
@@ -42,7 +44,7 @@ class PointGroup:
 
 
 @attrs.frozen
-class PointBalance:
+class PointBalance(Model):
     """
     The points of a user.
 
@@ -63,6 +65,7 @@ BALANCE: Final = Endpoint[PointBalance](
     "/v2/point/account",
     RateLimit(2, per=1.0),  # "2times/s", HTX's page of it
     reader(PointBalance),
+    shape=shape_of(PointBalance),
 )
 
 

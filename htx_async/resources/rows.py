@@ -15,6 +15,7 @@ import attrs
 import msgspec
 
 from htx_async.convert import amount, are_amounts, json_decoder, or_none, whole, wire
+from htx_async.models import Model
 from htx_async.vocabulary import BalanceType
 
 K = TypeVar("K")
@@ -39,7 +40,7 @@ class _Unfilled:
 
 
 @attrs.frozen
-class BalanceEntry(_Unfilled):
+class BalanceEntry(_Unfilled, Model):
     """
     One row of a balance: an amount of one kind in one currency.
 

@@ -13,7 +13,7 @@ from htx_async.credentials import Credentials
 from htx_async.errors import BudgetError, Fate, HTXError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from htx_async.options import Options
     from htx_async.transport.request import Response
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     Outcome: TypeAlias = Response | Exception
 
 _numbers = itertools.count(1)
+
+
+def new_number() -> int:
+    """Return a number that no other call or flight of this process has."""
+    return next(_numbers)
+
+
+def waited(waits: Iterable[tuple[float, float]], since: float) -> float:
+    """Return for how many seconds of *waits* (from, until) somebody waited who came at *since*."""
+    return sum(max(until - max(begun, since), 0.0) for begun, until in waits)
 
 
 @attrs.frozen
@@ -60,7 +70,7 @@ class Flight:
     and when it is back.
 
     Attributes:
-        number: Tells flights of one process apart.
+        number: Tells flights of one process apart: that of the call which began it.
         until: The moment (monotonic seconds) at which the last of those who wait gives up.
         expected: The earliest moment at which it may leave, once that is known.
         out: Whether an attempt is with the network: then it must not be cancelled.
@@ -71,11 +81,16 @@ class Flight:
         abandoned: Whether all who waited have gone: no further attempt is worth its token.
         is_last: Whether the attempt under way is to be the last one: the client closes.
         failures: How the attempts until now have failed.
+        asked: When the attempt that waits began to wait, in monotonic seconds; `None`: none does.
+        waits: When it waited for tokens and connections before: from, until.
+        attempts: How many requests have left, questions about the clock not counted.
     """
 
     __slots__ = (
         "_waiters",
         "abandoned",
+        "asked",
+        "attempts",
         "expected",
         "failures",
         "fate",
@@ -87,12 +102,13 @@ class Flight:
         "stop",
         "task",
         "until",
+        "waits",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, number: int | None = None) -> None:
         self._waiters: set[Waiter] = set()
         self.task: asyncio.Task[None] | None = None
-        self.number: int = next(_numbers)
+        self.number: int = new_number() if number is None else number
         self.until: float = math.inf
         self.expected: float = -math.inf
         self.left: bool = False
@@ -103,6 +119,9 @@ class Flight:
         self.abandoned: bool = False
         self.is_last: bool = False
         self.failures: list[HTXError] = []
+        self.asked: float | None = None
+        self.waits: list[tuple[float, float]] = []
+        self.attempts: int = 0
 
     def join(self, options: Options, now: float) -> Waiter:
         """Let a caller wait from *now* on; one with too little patience is told at once."""
@@ -169,10 +188,23 @@ class Flight:
         if self.task is not None and not self.out:
             self.task.cancel()
 
+    def granted(self, now: float) -> float:
+        """Note that the waiting is over; return the seconds that it took."""
+        begun = now if self.asked is None else self.asked
+        self.waits.append((begun, now))
+        self.asked = None
+        return now - begun
+
+    def waited(self, since: float, now: float) -> float:
+        """Return for how many seconds a caller who came at *since* has waited until *now*."""
+        still = [] if self.asked is None else [(self.asked, now)]
+        return waited((*self.waits, *still), since)
+
     def departs(self, *, aside: bool) -> None:
         """Note that an attempt leaves now, or, *aside*, a question about the clock."""
         self.left = self.out = True
         if not aside:
+            self.attempts += 1
             self.fate = "unknown"
 
     def failed(self, error: HTXError) -> None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping
+from typing import Unpack
 
 import attrs
 
 from htx_async.clock import Clock
 from htx_async.errors import DeadlineExceededError, HTXError, NotSentError, RateLimitedError
-from htx_async.events import Event, Kind, Listener
+from htx_async.events import Event, Facts, Kind, Listener
 from htx_async.transport.bucket import Grant
 from htx_async.transport.budget import Budget
 from htx_async.transport.queue import Heard, TokenQueue
@@ -57,7 +58,11 @@ def ends_in(expire: str | None, now: float, per: float) -> float:
 
 @attrs.frozen
 class Limiting:
-    """The layer that waits. *slots* has a token for each connection; *now* tells HTX's time."""
+    """
+    The layer that waits.
+
+    *slots* has a token for each connection; *now* tells HTX's time, *offset* how far it is ahead.
+    """
 
     send: Send
     budget: Budget
@@ -65,11 +70,12 @@ class Limiting:
     clock: Clock
     now: Callable[[], float]
     listener: Listener | None = None
+    offset: Callable[[], float | None] = lambda: None
 
     async def __call__(self, request: Request) -> Response:
         """Wait for a token and a slot, send, and return or raise what came."""
         queue = self.budget.queue(request.endpoint, self.clock)
-        asked = self.clock.monotonic()
+        request.flight.asked = self.clock.monotonic()
         grant = await queue.acquire(lambda ahead, wait: self._waits(request, ahead, wait))
         try:
             await self.slots.acquire(lambda ahead, wait: self._waits(request, ahead, wait))
@@ -78,16 +84,17 @@ class Limiting:
             raise
         try:
             self._check_time(request)
-            self._tell("granted", request, wait=self.clock.monotonic() - asked)
+            wait = request.flight.granted(self.clock.monotonic())
+            self._tell("granted", request, queue, wait=wait)
         except BaseException:
             queue.give_back()
             self.slots.give_back()
             raise
         response = await self._attempt(request, queue, grant)
         if response.error is not None:
-            self._tell_failure(request, response.error, response.status)
+            self._tell_failure(request, queue, response.error, response.status)
             raise response.error
-        self._tell("answered", request, http_status=response.status)
+        self._tell("answered", request, queue, http_status=response.status)
         return response
 
     def _check_time(self, request: Request) -> None:
@@ -109,11 +116,11 @@ class Limiting:
             response = await self.send(request)
         except NotSentError as error:
             queue.give_back()
-            self._tell_failure(request, error)
+            self._tell_failure(request, queue, error)
             raise
         except BaseException as error:
             queue.settle(self.clock.monotonic())
-            self._tell_failure(request, error)
+            self._tell_failure(request, queue, error)
             raise
         else:
             queue.settle(response.began)
@@ -136,32 +143,30 @@ class Limiting:
             queue.refused(min(response.error.retry_after, per))
 
     def _tell_failure(
-        self, request: Request, error: BaseException, http_status: int | None = None
+        self,
+        request: Request,
+        queue: TokenQueue,
+        error: BaseException,
+        http_status: int | None = None,
     ) -> None:
         if self.listener is not None:
             refused = isinstance(error, HTXError) and error.fate == "answered"
             kind: Kind = "refused" if refused else "failed"
             name = type(error).__name__
-            self._tell(kind, request, http_status=http_status, error=name)
+            self._tell(kind, request, queue, http_status=http_status, error=name)
 
     def _tell(
         self,
         kind: Kind,
         request: Request,
-        *,
-        wait: float | None = None,
-        http_status: int | None = None,
-        error: str | None = None,
+        queue: TokenQueue | None = None,
+        **facts: Unpack[Facts],
     ) -> None:
-        if self.listener is not None:
-            self.listener(
-                Event(
-                    kind=kind,
-                    endpoint=request.endpoint.name,
-                    flight=request.flight.number,
-                    at=self.clock.now(),
-                    wait=wait,
-                    http_status=http_status,
-                    error=error,
-                )
-            )
+        if self.listener is None:
+            return
+        if queue is not None:
+            facts["limits"] = queue.status()
+        if kind in ("answered", "refused"):
+            facts["clock_offset"] = self.offset()
+        name, number, at = request.endpoint.name, request.flight.number, self.clock.now()
+        self.listener(Event(kind=kind, endpoint=name, flight=number, at=at, **facts))

@@ -16,7 +16,8 @@ import attrs
 
 from htx_async.errors import HTXError
 from htx_async.options import Options
-from htx_async.transport.flight import Flight
+from htx_async.shapes import Shape
+from htx_async.transport.flight import Flight, waited
 
 T = TypeVar("T")
 
@@ -45,6 +46,7 @@ class Endpoint(Generic[T]):
         limit: What HTX allows one user at this endpoint, whatever the parameters.
         read: Makes the model from the JSON of `data`; raises `DecodeError`.
         signed: Whether HTX wants to know who asks.
+        shape: What its `data` looks like; `None`: anything.
     """
 
     path: str
@@ -52,6 +54,7 @@ class Endpoint(Generic[T]):
     read: Callable[[bytes], T] = attrs.field(repr=False, eq=False)
     method: str = "GET"
     signed: bool = True
+    shape: Shape | None = attrs.field(default=None, repr=False, eq=False)
 
     @property
     def name(self) -> str:
@@ -83,7 +86,9 @@ class Request:
     @property
     def key(self) -> Hashable:
         """What makes two reads of one client equal."""
-        return (self.endpoint.name, self.path, self.params, self.options.retry)
+        endpoint = self.endpoint
+        how = (endpoint.name, endpoint.read, endpoint.signed)
+        return (*how, self.path, self.params, self.options.retry)
 
 
 @attrs.frozen
@@ -100,6 +105,7 @@ class Response:
         error: Why HTX refused, or why the answer makes no sense.
         value: The model, once it is made.
         attempts: The how-manieth attempt brought it.
+        waits: When the read waited for tokens and connections: from, until, in monotonic seconds.
     """
 
     status: int
@@ -112,6 +118,11 @@ class Response:
     error: HTXError | None = None
     value: Any = attrs.field(default=None, repr=False)
     attempts: int = 1
+    waits: tuple[tuple[float, float], ...] = ()
+
+    def waited(self, since: float) -> float:
+        """Return for how many seconds a caller who came at *since* has waited."""
+        return waited(self.waits, since)
 
 
 V = TypeVar("V", Request, Response)

@@ -15,11 +15,11 @@ import asyncio
 import copy
 from collections.abc import Collection, Hashable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from htx_async.errors import ClientClosedError, DeadlineExceededError, HTXError, NoAnswerError, told
-from htx_async.events import Event, Listener
-from htx_async.transport.flight import Flight, Waiter
+from htx_async.events import Event, Facts, Kind, Listener
+from htx_async.transport.flight import Flight, Waiter, new_number
 from htx_async.transport.request import evolve
 
 if TYPE_CHECKING:
@@ -40,11 +40,14 @@ _OTHER_LOOP = "this client serves another event loop: make one client for each l
 class Sharing:
     """The layer in which callers wait."""
 
-    def __init__(self, send: Send, clock: Clock, listener: Listener | None = None) -> None:
+    def __init__(
+        self, send: Send, clock: Clock, listener: Listener | None = None, base_url: str = ""
+    ) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._send = send
         self._clock = clock
         self._listener = listener
+        self._base_url = base_url
         self._flights: set[Flight] = set()
         self._open: dict[Hashable, Flight] = {}
         self._closed = False
@@ -52,7 +55,22 @@ class Sharing:
     async def __call__(self, request: Request) -> Response:
         """Let *request* fly, or join one that is equal, and wait as long as the caller wants."""
         self._check_loop(request.endpoint.name)
-        flight, waiter = self._board(request)
+        number = new_number()
+        if self._listener is None:
+            return await self._call(request, *self._board(request, number))
+        # First of all: whatever is sent for this call is sent in the listener's context.
+        self._tell("called", request, number, 0, base_url=self._base_url)
+        flight, waiter = self._board(request, number)
+        try:
+            response = await self._call(request, flight, waiter)
+        except BaseException as error:
+            status = error.http_status if isinstance(error, HTXError) else None
+            self._tell_returned(request, number, flight, waiter, status, type(error).__name__)
+            raise
+        self._tell_returned(request, number, flight, waiter, response.status)
+        return response
+
+    async def _call(self, request: Request, flight: Flight, waiter: Waiter) -> Response:
         outcome: Response | Exception
         try:
             outcome = await self._wait(flight, waiter)
@@ -92,15 +110,15 @@ class Sharing:
         elif self.loop is not loop:
             raise ClientClosedError(_OTHER_LOOP, endpoint=endpoint)
 
-    def _board(self, request: Request) -> tuple[Flight, Waiter]:
+    def _board(self, request: Request, number: int) -> tuple[Flight, Waiter]:
         """Join an equal read that still waits, or start one."""
         now, options = self._clock.monotonic(), request.options
         key = request.key if options.share and options.max_wait != 0 else None
         flight = self._open.get(key)
         if flight is not None and flight.is_open:
-            self._tell_joined(request, flight)
+            self._tell("joined", request, number, flight.number)
             return flight, flight.join(options, now)
-        flight = Flight()
+        flight = Flight(number)
         waiter = flight.join(options, now)
         self._flights.add(flight)
         if key is not None:
@@ -130,10 +148,27 @@ class Sharing:
             del self._open[key]
         flight.land(outcome)
 
-    def _tell_joined(self, request: Request, flight: Flight) -> None:
+    def _tell(
+        self, kind: Kind, request: Request, call: int, flight: int, **facts: Unpack[Facts]
+    ) -> None:
         if self._listener is not None:
-            at, endpoint = self._clock.now(), request.endpoint.name
-            self._listener(Event(kind="joined", endpoint=endpoint, flight=flight.number, at=at))
+            name, at = request.endpoint.name, self._clock.now()
+            self._listener(
+                Event(kind=kind, endpoint=name, flight=flight, at=at, call=call, **facts)
+            )
+
+    def _tell_returned(  # noqa: PLR0917 - what is known of a call
+        self,
+        request: Request,
+        number: int,
+        flight: Flight,
+        waiter: Waiter,
+        status: int | None,
+        error: str | None = None,
+    ) -> None:
+        wait = flight.waited(waiter.since, self._clock.monotonic())
+        facts = Facts(wait=wait, attempts=flight.attempts, http_status=status, error=error)
+        self._tell("returned", request, number, flight.number, **facts)
 
     def refuse(self) -> None:
         """Refuse new reads from now on; raise if what is under way is another loop's."""
