@@ -90,7 +90,7 @@ def beside_ccxt(session: nox.Session) -> None:
 @nox.session
 def soak(session: nox.Session) -> None:
     """Faults and cancellations for a minute: `nox -s soak -- --minutes 20` for longer."""
-    session.install("-e", ".[sandbox]")
+    session.install("-e", ".[aiohttp,sandbox]")
     session.run("python", "-m", "soak", *session.posargs)
 
 

@@ -18,7 +18,15 @@ from typing import Any
 
 import attrs
 
-from htx_async import Budget, Credentials, HTXClient, HTXError, RateLimit, RetryPolicy
+from htx_async import (
+    AiohttpTransport,
+    Budget,
+    Credentials,
+    HTXClient,
+    HTXError,
+    RateLimit,
+    RetryPolicy,
+)
 from htx_async.transport.bucket import Bucket
 from htx_async.transport.request import Endpoint
 from soak.exchange import ACCOUNTS, LIMITS, Told, exchange
@@ -73,12 +81,15 @@ class Soak:
         self.tally = Tally()
         self.right: dict[str, object] = {}
         self.left: Counter[str] = Counter()
+        self.made = 0
         self.clients = [self.client() for _ in range(CLIENTS)]
 
     def client(self) -> HTXClient:
-        """Return one more client of the same user."""
+        """Return one more client of the same user, over the one wire or the other."""
+        self.made += 1
         return HTXClient(
             Credentials(ACCESS, SECRET),
+            transport=AiohttpTransport() if self.made % 2 else None,
             base_url=self.base_url,
             budget=self.budget,
             timeout=2.0,
