@@ -55,8 +55,8 @@ _decoder = json_decoder()
 
 def amount(value: object) -> Decimal:
     """Return an amount, from text or from a JSON number, digit for digit."""
-    text = str(value) if _is_int(value) else value
-    if isinstance(text, str) and len(text) <= _MAX_AMOUNT and _AMOUNT.fullmatch(text):
+    text = value if isinstance(value, str) else _digits(value)
+    if len(text) <= _MAX_AMOUNT and _AMOUNT.fullmatch(text):
         return Decimal(text)
     msg = "a decimal number"
     raise _WrongError(msg)
@@ -74,8 +74,8 @@ def are_amounts(texts: Collection[str]) -> bool:
 
 def whole(value: object) -> int:
     """Return an id or another whole number that is not negative, from a number or its digits."""
-    text = str(value) if _is_int(value) else value
-    if isinstance(text, str) and _ID.fullmatch(text):
+    text = value if isinstance(value, str) else _digits(value)
+    if _ID.fullmatch(text):
         return int(text)
     msg = "a whole number"
     raise _WrongError(msg)
@@ -110,8 +110,9 @@ def or_none(rule: Callable[[object], T]) -> Callable[[object], T | None]:
     return lenient
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _digits(value: object) -> str:
+    """Return the digits of a JSON number; "": it is something else."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
 
 def wire(name: str, **options: Any) -> Any:

@@ -52,10 +52,6 @@ class Waiter:
         self.options: Options = options
         self.since: float = since
 
-    def outcome(self) -> Outcome | None:
-        """Return the answer, if there is one."""
-        return self.done.result() if self.done.done() and not self.done.cancelled() else None
-
     def settle(self, outcome: Outcome) -> None:
         """Give the caller its answer, if it still waits."""
         if not self.done.done():

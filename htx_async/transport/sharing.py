@@ -73,9 +73,7 @@ class Sharing:
     async def _call(self, request: Request, flight: Flight, waiter: Waiter) -> Response:
         outcome: Response | Exception
         try:
-            outcome = await self._wait(flight, waiter)
-        except TimeoutError:
-            outcome = waiter.outcome() or _deadline_exceeded(request, flight)
+            outcome = await self._wait(request, flight, waiter)
         finally:
             flight.leave(waiter)
         if isinstance(outcome, NoAnswerError) and self._is_late(waiter):
@@ -87,15 +85,19 @@ class Sharing:
             raise outcome
         return outcome
 
-    async def _wait(self, flight: Flight, waiter: Waiter) -> Response | Exception:
-        timer: asyncio.TimerHandle | None = None
-        if patience := waiter.options.max_wait:
-            timer = self._clock.call_later(patience, partial(flight.lose_patience, waiter))
+    async def _wait(self, request: Request, flight: Flight, waiter: Waiter) -> Response | Exception:
+        options = waiter.options
+        timers = [
+            self._clock.call_later(
+                options.timeout, lambda: waiter.settle(_deadline_exceeded(request, flight))
+            )
+        ]
+        if patience := options.max_wait:
+            timers.append(self._clock.call_later(patience, partial(flight.lose_patience, waiter)))
         try:
-            async with self._clock.timeout(waiter.options.timeout):
-                return await waiter.done
+            return await waiter.done
         finally:
-            if timer is not None:
+            for timer in timers:
                 timer.cancel()
 
     def _is_late(self, waiter: Waiter) -> bool:
