@@ -36,11 +36,11 @@ def _timeout_of(connect: float) -> aiohttp.ClientTimeout:
 _TIMEOUT = _timeout_of(CONNECT_TIMEOUT)
 
 
-class _Limit:
-    """A timeout of asyncio, which can also be ended."""
+class _Stoppable:
+    """A timeout of asyncio that is over when it is told to be."""
 
-    def __init__(self, clock: Clock, seconds: float | None) -> None:
-        self._timeout = clock.timeout(seconds)
+    def __init__(self) -> None:
+        self._timeout = asyncio.timeout(None)
 
     async def __aenter__(self) -> Stop:
         await self._timeout.__aenter__()
@@ -80,9 +80,9 @@ class AiohttpWire:
         self._max_body = max_body
         self._opening = asyncio.Lock()
 
-    def limit(self, seconds: float | None) -> _Limit:
-        """End what is done inside after *seconds*, or when told to."""
-        return _Limit(self._clock, seconds)
+    def stoppable(self) -> _Stoppable:
+        """End what is done inside when told to."""
+        return _Stoppable()
 
     async def carry(self, request: Request, seconds: float | None) -> Response | HTXError:
         """Return the whole answer, or raise what aiohttp raises."""

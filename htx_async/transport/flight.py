@@ -73,6 +73,7 @@ class Flight:
         left: Whether any attempt has left. What comes back now was asked for before.
         fate: What became of the last attempt, as far as it is known now.
         stop: Ends the attempt that is out, in the way that its connection needs.
+        timer: Will end the attempt that nobody waits for any more, when its time is over.
         signed: With what the last attempt was signed.
         abandoned: Whether all who waited have gone: no further attempt is worth its token.
         is_last: Whether the attempt under way is to be the last one: the client closes.
@@ -97,6 +98,7 @@ class Flight:
         "signed",
         "stop",
         "task",
+        "timer",
         "until",
         "waits",
     )
@@ -110,6 +112,7 @@ class Flight:
         self.left: bool = False
         self.fate: Fate = "not_sent"
         self.stop: Callable[[], object] | None = None
+        self.timer: asyncio.TimerHandle | None = None
         self.signed: Signed | None = None
         self.out: bool = False
         self.abandoned: bool = False
@@ -208,6 +211,11 @@ class Flight:
         self.failures.append(error)
         self.fate = error.fate
 
+    def end(self) -> None:
+        """End the attempt that is out: its time is over, or the client's."""
+        if self.stop is not None:
+            self.stop()
+
     def is_over(self, now: float) -> bool:
         """Tell whether nobody waits any more, or will when the answer comes."""
         return self.abandoned or now >= self.until
@@ -220,6 +228,8 @@ class Flight:
 
     def land(self, outcome: Outcome | None) -> None:
         """Give all who wait the outcome; `None`: the flight was cancelled, and so are they."""
+        if self.timer is not None:
+            self.timer.cancel()
         for waiter in self._waiters:
             if outcome is not None:
                 waiter.settle(outcome)

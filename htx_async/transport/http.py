@@ -41,7 +41,7 @@ class AiohttpTransport:
 
 class HTTP:
     """
-    The layer that ends an attempt in time, and tells in our words what has become of it.
+    The layer that lets an attempt be stopped, and tells in our words what has become of it.
 
     *transport* is what the client was given, or `None`: our own, by httpx.
     """
@@ -82,7 +82,7 @@ class HTTP:
         left = request.flight.until - self._clock.monotonic()
         seconds = left if left < math.inf else None
         try:
-            async with self._wire.limit(seconds) as request.flight.stop:
+            async with self._wire.stoppable() as request.flight.stop:
                 return await self._wire.carry(request, seconds)
         except asyncio.CancelledError:
             if _is_cancelled():

@@ -73,7 +73,7 @@ def proxy_for(origin: Origin) -> httpx.Proxy | None:
     raise InvalidInputError(msg)
 
 
-class _Limit:
+class _Stoppable:
     """
     A scope of anyio, which httpcore is built on.
 
@@ -81,9 +81,8 @@ class _Limit:
     would lose the connection for good.
     """
 
-    def __init__(self, clock: Clock, seconds: float | None) -> None:
+    def __init__(self) -> None:
         self._scope = anyio.CancelScope()
-        self._timer = None if seconds is None else clock.call_later(seconds, self._scope.cancel)
 
     async def __aenter__(self) -> Stop:
         self._scope.__enter__()
@@ -95,8 +94,6 @@ class _Limit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
         if self._scope.__exit__(kind, error, trace):
             raise TimeoutError
 
@@ -139,9 +136,9 @@ class HttpxWire:
         # Since when they have nothing to do; the last one is asked first.
         self._idle: deque[tuple[float, httpx.AsyncBaseTransport]] = deque()
 
-    def limit(self, seconds: float | None) -> _Limit:
-        """End what is done inside after *seconds*, or when told to."""
-        return _Limit(self._clock, seconds)
+    def stoppable(self) -> _Stoppable:
+        """End what is done inside when told to."""
+        return _Stoppable()
 
     async def carry(self, request: Request, seconds: float | None) -> Response | HTXError:
         """Return the whole answer, or raise what httpx raises."""

@@ -76,6 +76,8 @@ class Sharing:
             outcome = await self._wait(request, flight, waiter)
         finally:
             flight.leave(waiter)
+            if flight.abandoned and flight.out:
+                self._end_in_time(flight)
         if isinstance(outcome, NoAnswerError) and self._is_late(waiter):
             # The attempt was ended by the same deadline, a moment before its caller.
             outcome = _deadline_exceeded(request, flight)
@@ -99,6 +101,14 @@ class Sharing:
         finally:
             for timer in timers:
                 timer.cancel()
+
+    def _end_in_time(self, flight: Flight) -> None:
+        """Let what nobody waits for any more arrive, but no later than they would have waited."""
+        left = flight.until - self._clock.monotonic()
+        if left > 0:
+            flight.timer = self._clock.call_later(left, flight.end)
+        else:
+            flight.end()
 
     def _is_late(self, waiter: Waiter) -> bool:
         return self._clock.monotonic() >= waiter.since + waiter.options.timeout - MOMENT

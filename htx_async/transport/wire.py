@@ -26,7 +26,7 @@ HEADERS = {
 
 
 Stop = Callable[[], object]
-"""Ends at once what has a limit."""
+"""Ends at once what can be stopped."""
 
 
 class Wire(Protocol):
@@ -39,9 +39,9 @@ class Wire(Protocol):
 
     not_sent: tuple[type[Exception], ...]
 
-    def limit(self, seconds: float | None) -> AbstractAsyncContextManager[Stop]:
+    def stoppable(self) -> AbstractAsyncContextManager[Stop]:
         """
-        End what is done inside after *seconds*, or when told to, with a `TimeoutError`.
+        End what is done inside with a `TimeoutError` when told to.
 
         How that must be done depends on the library: what is cancelled must not be lost.
         """
@@ -51,7 +51,7 @@ class Wire(Protocol):
         """
         Return the whole answer; raise whatever its library raises.
 
-        *seconds* are left for all of it. Whoever calls sees to the end of them.
+        *seconds* are left for all of it. Who waits for it stops it then.
         """
         ...
 
