@@ -40,6 +40,7 @@ from htx_async.resources.points import PointBalance, PointGroup, Points
 from htx_async.retry import NO_RETRY, RetryPolicy
 from htx_async.transport.budget import UNLIMITED, Budget
 from htx_async.transport.queue import LimitStatus
+from htx_async.transport.redis_budget import RedisBudget, Share
 from htx_async.transport.request import RateLimit
 from htx_async.vocabulary import AccountState, AccountType, BalanceType, PointAccountStatus
 
@@ -82,8 +83,10 @@ __all__ = [
     "Points",
     "RateLimit",
     "RateLimitedError",
+    "RedisBudget",
     "RefusedError",
     "RetryPolicy",
+    "Share",
     "SignatureError",
     "Snapshot",
     "UnavailableError",

@@ -60,6 +60,10 @@ def _ignore(ahead: int, wait: float) -> None:
     pass
 
 
+def _at_once() -> float:
+    return -math.inf
+
+
 class TokenQueue:
     """
     Grants the tokens of one bucket in the order in which they were asked for.
@@ -80,12 +84,18 @@ class TokenQueue:
         self._timer: asyncio.TimerHandle | None = None
         self._due = math.inf
 
-    async def acquire(self, told: Callable[[int, float], object] = _ignore) -> Grant:
+    async def acquire(
+        self,
+        told: Callable[[int, float], object] = _ignore,
+        until: Callable[[], float] = _at_once,
+        instead_of: Grant | None = None,
+    ) -> Grant:
         """
         Wait for a token. Who is cancelled meanwhile takes none and delays nobody.
 
         *told* is called first if there is need to wait: with how many are ahead, and how many
-        seconds that means at least.
+        seconds that means at least. Where tokens are only lent, *until* tells when the attempt
+        will be over, and *instead_of* is exchanged: nobody who came later goes first.
         """
         now = self._clock.monotonic()
         if not (self._waiting or self._waking) and (grant := self.bucket.take(now)):
@@ -105,13 +115,20 @@ class TokenQueue:
         self._waking -= 1
         return grant
 
-    def give_back(self) -> None:
+    def is_good(self, grant: Grant, until: float) -> bool:
+        """Tell whether *grant* may still be used, for an attempt that is over at *until*."""
+        del grant, until
+        return True
+
+    def give_back(self, grant: Grant) -> None:
         """Return a token that no request has used."""
+        del grant
         self.bucket.give_back()
         self._serve()
 
-    def settle(self, began: float) -> None:
+    def settle(self, grant: Grant, began: float) -> None:
         """Return a token whose answer *began* to arrive then (monotonic seconds)."""
+        del grant
         self.bucket.settle(began)
         self._serve()
 
@@ -151,7 +168,7 @@ class TokenQueue:
             self._serve()
         else:  # granted, and cancelled before it could run
             self._waking -= 1
-            self.give_back()
+            self.give_back(waiter.result())
 
     def _serve(self) -> None:
         """Grant what there is, then see that somebody wakes us for the next token."""
