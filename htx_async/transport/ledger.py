@@ -82,7 +82,7 @@ class Ledger:
         """Keep what the server was not told, as long as it can make a difference."""
         since = now - self._longest
         self.notes[:0] = [note for note in ask.notes if note.at > since or note.kind == "unused"]
-        del self.notes[: -MOST]
+        del self.notes[:-MOST]
 
     @property
     def bell(self) -> str:

@@ -84,7 +84,9 @@ class RedisBudget(Budget):
         if self._user is not None:
             return self
         if not isinstance(owner, str):
-            msg = "a provider of credentials does not tell whose they are: RedisBudget(url, user=...)"
+            msg = (
+                "a provider of credentials does not tell whose they are: RedisBudget(url, user=...)"
+            )
             raise InvalidInputError(msg)
         with lock:
             if owner not in self._of_keys:

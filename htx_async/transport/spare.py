@@ -48,7 +48,9 @@ class Spare:
         """End, and return what the server should know: others may be about to find it again."""
         if self._bucket is None:
             return []
-        notes = [Note("kept", lease.token, lease.covers + self._per) for lease in self._out.values()]
+        notes = [
+            Note("kept", lease.token, lease.covers + self._per) for lease in self._out.values()
+        ]
         self._bucket = None
         self._out.clear()
         return [*notes, Note("closed", at=now + VALID + self._per)]

