@@ -22,9 +22,10 @@ from htx_async.sandbox.windows import WindowRule
 from tests.redis_process import serving
 
 KEYS = Credentials("access-key", "secret-key")
-AT_A_TIME = 40
+AT_A_TIME = 30
 LIMIT, PER = 100, 2.0
-TIMEOUT = 2.5
+WINDOWS: tuple[WindowRule, ...] = ("fixed", "sliding", "bucket")
+TIMEOUT = 2.0
 USER = "the tests"
 
 
@@ -73,9 +74,7 @@ class Crowd:
 
     def served(self, moment: float, until: float) -> list[int]:
         """Return how many requests of each process arrived."""
-        counted = Counter(
-            arrival.path for arrival in self.since(moment) if arrival.at < until
-        )
+        counted = Counter(arrival.path for arrival in self.since(moment) if arrival.at < until)
         ids = self.sandbox.account_ids[: len(self.processes)]
         return [counted[f"/v1/account/accounts/{account}/balance"] for account in ids]
 
@@ -144,15 +143,14 @@ async def measured(many: Crowd, seconds: float) -> Outcome:
 async def report(seconds: float, count: int) -> None:
     """Print a run."""
     loop = asyncio.get_running_loop()
-    for window in ("fixed", "sliding", "bucket"):
-        rule: WindowRule = window  # type: ignore[assignment]
+    for window in WINDOWS:
         with serving() as server:
-            async with crowd(server.url, count, window=rule) as many:
+            async with crowd(server.url, count, window=window) as many:
                 await many.all_served(loop.time())
                 outcome = await measured(many, seconds)
                 shares = ", ".join(f"{share:.1%}" for share in outcome.shares)
                 said = f"{outcome.rate:.1%} of the rate, {outcome.refused} refused, shares {shares}"
-                print(f"{window}: {count} processes for {seconds:g} s: {said}")
+                sys.stdout.write(f"{window}: {count} processes for {seconds:g} s: {said}\n")
 
 
 def main(arguments: Sequence[str]) -> None:

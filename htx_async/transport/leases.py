@@ -58,7 +58,7 @@ LONGEST = 1e9
 PREFIX = "htx_async"
 """What all keys begin with."""
 
-RULE = resources.files(__package__).joinpath("leases.lua").read_text(encoding="utf-8")
+RULE = resources.files("htx_async.transport").joinpath("leases.lua").read_text(encoding="utf-8")
 """The rule, as the server runs it."""
 
 NoteKind: TypeAlias = Literal["settled", "unused", "kept", "closed", "spent"]
@@ -232,7 +232,7 @@ class Server(Protocol):
         ...
 
     async def bell(self, key: str) -> bool:
-        """Return once the server rings at *key*, or cannot, or has not for long: did it ring?"""
+        """Return once the server rings at *key*, or cannot, or not for long; tell if it rang."""
         ...
 
 

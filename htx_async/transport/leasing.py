@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import math
 from collections.abc import Callable
-from itertools import islice
-
-import attrs
+from functools import partial
 
 from htx_async.clock import Clock, running_loop
-from htx_async.errors import BudgetError
 from htx_async.transport.bucket import Bucket, Grant
+from htx_async.transport.callers import Callers
 from htx_async.transport.leases import LONGEST, Ask, Away, Lease, Note, Place, Reply, Server
 from htx_async.transport.ledger import Ledger
-from htx_async.transport.queue import Heard, TokenQueue
+from htx_async.transport.queue import Heard, TokenQueue, at_once, ignore
 from htx_async.transport.spare import Spare
 
 SOON = 0.02
@@ -26,22 +23,6 @@ AGAIN = 1.0
 """Seconds between two attempts to reach a server that is away."""
 LONG = 0.05
 """Seconds of waiting from which on it is worth listening for the server's bell."""
-
-
-@attrs.define(eq=False)
-class _Caller:
-    ticket: int
-    told: Callable[[int, float], object]
-    until: Callable[[], float]
-    knows: bool = False
-
-
-def _ignore(ahead: int, wait: float) -> None:
-    pass
-
-
-def _at_once() -> float:
-    return -math.inf
 
 
 class LeaseQueue(TokenQueue):
@@ -64,7 +45,6 @@ class LeaseQueue(TokenQueue):
         "_server",
         "_spare",
         "_tells_at",
-        "_tickets",
         "_trading",
     )
 
@@ -74,8 +54,7 @@ class LeaseQueue(TokenQueue):
         self._server = server
         self._ledger = Ledger(place)
         self._spare = Spare(place.limit, share)
-        self._callers: dict[asyncio.Future[Grant], _Caller] = {}
-        self._tickets = itertools.count()
+        self._callers = Callers(self._waiting)
         # When to ask for those who wait, and when to trade even if nobody does.
         self._asks_at, self._tells_at = -math.inf, math.inf
         self._probes_at = -math.inf
@@ -88,16 +67,16 @@ class LeaseQueue(TokenQueue):
 
     async def acquire(
         self,
-        told: Callable[[int, float], object] = _ignore,
-        until: Callable[[], float] = _at_once,
+        told: Callable[[int, float], object] = ignore,
+        until: Callable[[], float] = at_once,
         instead_of: Grant | None = None,
     ) -> Grant:
         """Wait for a token that is good for an attempt until *until*."""
-        waiter: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
-        self._callers[waiter] = caller = _Caller(next(self._tickets), told, until)
-        self._waiting[waiter] = None
+        ticket = None
         if isinstance(instead_of, Lease):
-            self._go_back(instead_of, caller)
+            ticket = self._ledger.out.get(instead_of.token)
+            self._return_unused(instead_of)
+        waiter = self._callers.add(told, until, ticket)
         self._serve()
         self._tell_callers()
         try:
@@ -106,20 +85,12 @@ class LeaseQueue(TokenQueue):
             self._forget(waiter)
             raise
         finally:
-            self._callers.pop(waiter, None)
-
-    def _go_back(self, lease: Lease, caller: _Caller) -> None:
-        """Let *caller* return *lease* and wait before all who came later."""
-        caller.ticket = self._ledger.out.get(lease.token, caller.ticket)
-        self._return_unused(lease)
-        for each in list(self._waiting):
-            if self._callers[each].ticket > caller.ticket:
-                self._waiting.move_to_end(each)
+            self._callers.remove(waiter)
 
     def _forget(self, waiter: asyncio.Future[Grant]) -> None:
         if waiter.cancelled():
             self._waiting.pop(waiter, None)
-            if not self._waiting and self._is_listed:
+            if self._is_listed and not self._waiting:
                 self._trade_by(self._clock.monotonic() + SOON)
         elif waiter.exception() is None:  # granted, and cancelled before it could run
             self.give_back(waiter.result())
@@ -127,32 +98,19 @@ class LeaseQueue(TokenQueue):
 
     def _hand(self, lease: Lease) -> None:
         """Give a token to the first who waits, else back."""
-        while self._waiting:
-            waiter, _ = self._waiting.popitem(last=False)
-            if not waiter.done():
-                self._ledger.out[lease.token] = self._callers[waiter].ticket
-                waiter.set_result(lease)
-                return
-        self._return_unused(lease)
+        ticket = self._callers.hand(lease)
+        if ticket is None:
+            self._return_unused(lease)
+        else:
+            self._ledger.out[lease.token] = ticket
 
     def _tell_callers(self) -> None:
         """Tell those who do not know yet that they must wait, once that is known."""
         now = self._clock.monotonic()
-        if self._asks_at <= now and not self._spare.is_open:
-            return
-        ignorant = []
-        for ahead, waiter in zip(
-            range(len(self._waiting) - 1, -1, -1), reversed(self._waiting), strict=True
-        ):
-            caller = self._callers[waiter]
-            if caller.knows:
-                break
-            ignorant.append((ahead, caller))
-        for ahead, caller in reversed(ignorant):
-            caller.knows = True
-            caller.told(ahead, self._wait_behind(ahead, now))
+        if self._asks_at > now or self._spare.is_open:
+            self._callers.tell(partial(self._wait_behind, now))
 
-    def _wait_behind(self, ahead: int, now: float) -> float:
+    def _wait_behind(self, now: float, ahead: int) -> float:
         if self._spare.is_open:
             return self._spare.wait(now, ahead)
         limit = self.bucket.limit
@@ -161,7 +119,7 @@ class LeaseQueue(TokenQueue):
 
     def wait(self) -> float:
         """Return the least seconds that a new caller would wait, as far as the server has said."""
-        return self._wait_behind(len(self._waiting), self._clock.monotonic())
+        return self._wait_behind(self._clock.monotonic(), len(self._waiting))
 
     # Tokens
 
@@ -182,10 +140,10 @@ class LeaseQueue(TokenQueue):
 
     def _is_use(self, lease: Lease) -> bool:
         """Tell whether who waits could use *lease*."""
-        now, first = self._clock.monotonic(), next(iter(self._waiting), None)
-        if first is None or self._spare.is_open or now < self.bucket.closed_until:
+        is_closed = self._clock.monotonic() < self.bucket.closed_until
+        if not self._waiting or self._spare.is_open or is_closed:
             return False
-        return self.is_good(lease, self._callers[first].until())
+        return self.is_good(lease, self._callers.until(1))
 
     def _return_unused(self, lease: Lease) -> None:
         self._ledger.out.pop(lease.token, None)
@@ -245,8 +203,7 @@ class LeaseQueue(TokenQueue):
         self._listen(now)
 
     def _take_spare(self, now: float) -> Lease | None:
-        until = self._callers[next(iter(self._waiting))].until()
-        return self._spare.take(now, self._ledger.owner, until)
+        return self._spare.take(now, self._ledger.owner, self._callers.until(1))
 
     def _trades_at(self) -> float:
         at = self._tells_at
@@ -259,8 +216,7 @@ class LeaseQueue(TokenQueue):
 
     def _begin(self, now: float) -> None:
         wanted = 0 if self._spare.is_open else len(self._waiting)
-        firsts = islice(self._waiting, self.bucket.limit.limit)
-        until = max((self._callers[each].until() for each in firsts), default=now)
+        until = self._callers.until(self.bucket.limit.limit)
         ask = self._ledger.ask(now, wanted, until)
         self._tells_at = math.inf
         self._trading = asyncio.get_running_loop().create_task(
@@ -304,11 +260,7 @@ class LeaseQueue(TokenQueue):
             if not self._spare.is_open:
                 self._spare.open(now)
             return
-        while self._waiting:
-            waiter, _ = self._waiting.popitem(last=False)
-            if not waiter.done():
-                waiter.set_exception(BudgetError(f"no token: {away.why}", transient=away.passes))
-                waiter.exception()  # its caller may be gone before it looks
+        self._callers.fail(away)
 
     # The bell, and the end
 

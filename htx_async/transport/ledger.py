@@ -16,7 +16,6 @@ from htx_async.transport.leases import (
     Reply,
 )
 
-
 MOST = 1000
 """Notes that are kept while the server is away; leases end by themselves."""
 

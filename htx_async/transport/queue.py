@@ -56,11 +56,12 @@ class LimitStatus:
     expire: str | None
 
 
-def _ignore(ahead: int, wait: float) -> None:
-    pass
+def ignore(ahead: int, wait: float) -> None:
+    """Do not care how long it takes."""
 
 
-def _at_once() -> float:
+def at_once() -> float:
+    """Need no time for an attempt."""
     return -math.inf
 
 
@@ -86,8 +87,8 @@ class TokenQueue:
 
     async def acquire(
         self,
-        told: Callable[[int, float], object] = _ignore,
-        until: Callable[[], float] = _at_once,
+        told: Callable[[int, float], object] = ignore,
+        until: Callable[[], float] = at_once,
         instead_of: Grant | None = None,
     ) -> Grant:
         """
@@ -97,6 +98,7 @@ class TokenQueue:
         seconds that means at least. Where tokens are only lent, *until* tells when the attempt
         will be over, and *instead_of* is exchanged: nobody who came later goes first.
         """
+        del until, instead_of
         now = self._clock.monotonic()
         if not (self._waiting or self._waking) and (grant := self.bucket.take(now)):
             return grant

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def _of_share(_: object, attribute: attrs.Attribute[float], value: object) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 < value <= 1:
-        msg = f"{attribute.name} must be a number above 0, at most 1: got {value!r:.40}"
-        raise InvalidInputError(msg)
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1:
+        return
+    msg = f"{attribute.name} must be a number above 0, at most 1: got {value!r:.40}"
+    raise InvalidInputError(msg)
 
 
 @attrs.frozen
@@ -84,15 +84,16 @@ class RedisBudget(Budget):
         if self._user is not None:
             return self
         if not isinstance(owner, str):
-            msg = (
-                "a provider of credentials does not tell whose they are: RedisBudget(url, user=...)"
-            )
+            msg = "a provider does not tell whose keys they are: RedisBudget(url, user=...)"
             raise InvalidInputError(msg)
         with lock:
             if owner not in self._of_keys:
-                self._of_keys[owner] = budget = copy.copy(self)
-                budget._user, budget._queues = f"key {owner}", {}
+                self._of_keys[owner] = copy.copy(self)._copy(f"key {owner}")  # noqa: SLF001 - its own
             return self._of_keys[owner]
+
+    def _copy(self, user: str) -> Self:
+        self._user, self._queues = user, {}
+        return self
 
     def _found(self, left: TokenQueue | None, endpoint: Endpoint[Any], clock: Clock) -> TokenQueue:
         """Return a queue; the server knows what a closed loop has left."""
@@ -130,8 +131,11 @@ class RedisBudget(Budget):
             await server.aclose()
 
     def _queues_of(self, loop: asyncio.AbstractEventLoop) -> list[LeaseQueue]:
-        budgets = self._of_keys.values() if self._of_keys else (self,)
-        found = [of_loops.get(loop) for each in budgets for of_loops in [*each._queues.values()]]
+        budgets: Iterable[RedisBudget] = tuple(self._of_keys.values()) or (self,)
+        return [queue for budget in budgets for queue in budget._lent(loop)]  # noqa: SLF001 - its own
+
+    def _lent(self, loop: asyncio.AbstractEventLoop) -> list[LeaseQueue]:
+        found = [of_loops.get(loop) for of_loops in tuple(self._queues.values())]
         return [queue for queue in found if isinstance(queue, LeaseQueue)]
 
     async def aclose(self) -> None:

@@ -28,15 +28,11 @@ RINGS_WITHIN: Final = 30
 LEAST: Final = (6, 2)
 """The oldest version that the tests run with."""
 
-_FINAL = False
-"""Nothing that passes by itself."""
 _EXTRA = 'RedisBudget needs the package redis: pip install "htx-async[redis]"'
 _NO_URL = (
     "url must be the URL of a Redis as redis-py reads it, for example redis://localhost:6379/0, "
     "rediss:// for TLS or unix:// for a socket, special characters of a password percent-encoded"
 )
-_CODE = re.compile(r"\b(LOADING|BUSY|MISCONF|OOM|CLUSTERDOWN|MASTERDOWN|NOREPLICAS|MOVED|ASK)\b")
-
 _log = logging.getLogger("htx_async")
 
 
@@ -67,7 +63,8 @@ def address_of(url: object) -> Address | str:
     if not isinstance(url, str) or _has_stray_at(url):
         return _NO_URL
     try:
-        pool: Any = ConnectionPool.from_url(
+        pools: Any = ConnectionPool
+        pool = pools.from_url(
             url,
             protocol=2,
             retry=Retry(NoBackoff(), 0),
@@ -107,13 +104,13 @@ class _Line:
     """One connection, and who is at its other end."""
 
     def __init__(self, address: Address) -> None:
-        self._connection = address.connection()
+        self._connection: Any = address.connection()
         self._identity = _Identity("", 0)
         self.rule = ""
 
     @property
     def is_open(self) -> bool:
-        return self._connection.is_connected
+        return bool(self._connection.is_connected)
 
     async def open(self) -> _Identity:
         """Connect if need be: whenever a server starts, or another takes over, connections end."""
@@ -127,11 +124,10 @@ class _Line:
         info = str(await self.call("INFO", "server"), "utf-8", "replace")
         seconds, micros = map(int, await self.call("TIME"))
         said = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
-        version = said.get("redis_version", "")
-        if tuple(map(int, re.findall(r"\d+", version)[:2])) < LEAST:
-            raise _TooOldError(version[:20])
-        up = int(said.get("uptime_in_seconds", "0"))
-        return _Identity(said.get("run_id", ""), seconds * 1_000_000 + micros - up * 1_000_000)
+        if tuple(map(int, re.findall(r"\d+", said["redis_version"])[:2])) < LEAST:
+            raise _TooOldError
+        up = int(said["uptime_in_seconds"])
+        return _Identity(said["run_id"], seconds * 1_000_000 + micros - up * 1_000_000)
 
     async def call(self, *command: Any, within: float | None = None) -> Any:
         """Send a command and return its answer."""
@@ -179,7 +175,7 @@ class RedisServer:
         return Reply.of(await self._line.call(*command))
 
     async def bell(self, key: str) -> bool:
-        """Return once the server rings at *key*, or cannot, or has not for long: did it ring?"""
+        """Return once the server rings at *key*, or cannot, or not for long; tell if it rang."""
         line = self._free_bells.pop() if self._free_bells else _Line(self._address)
 
         async def listen() -> bool:
@@ -224,24 +220,41 @@ class RedisServer:
             await line.close()
 
 
+@attrs.frozen
+class _Cause:
+    """What a failure is known by: the name of a class, or a word; what it means; may it pass."""
+
+    known_by: re.Pattern[str]
+    meaning: str
+    passes: bool = False
+
+
+_CAUSES: Final = (
+    _Cause(
+        re.compile(r"_TooOldError"), f"is too old: {'.'.join(map(str, LEAST))} or later is needed"
+    ),
+    _Cause(
+        re.compile(r"AuthenticationError|NOAUTH"), "does not accept the user or password of its URL"
+    ),
+    _Cause(
+        re.compile(r"ReadOnlyError|READONLY"),
+        "is a read-only replica: the URL must name the primary",
+    ),
+    _Cause(re.compile(r"NoPermissionError|NOPERM"), "does not let its user do what a budget needs"),
+    _Cause(re.compile(r"Invalid Database|DB index"), "has no database of that number"),
+    _Cause(re.compile(r"SSL|CERTIFICATE"), "does not speak TLS, or nobody vouches for it"),
+    _Cause(re.compile(r"InvalidResponse|KeyError"), "does not answer as a Redis does"),
+    _Cause(re.compile(r"TimeoutError"), "does not answer in time", passes=True),
+    _Cause(re.compile(r"ConnectionError|OSError"), "cannot be reached", passes=True),
+    _Cause(re.compile(r""), "cannot do it now", passes=True),
+)
+"""The first that fits counts."""
+
+
 def _told(error: Exception, where: str) -> Away:
     """Return what *error* means, without its text, which may show what was sent."""
-    from redis import exceptions  # noqa: PLC0415 - an extra
-
-    name, text = type(error).__name__, str(error)
-    if isinstance(error, _TooOldError):
-        least = ".".join(map(str, LEAST))
-        return Away(f"the server at {where} is Redis {text}: {least} or later is needed", _FINAL)
-    if isinstance(error, exceptions.AuthenticationError) or "NOAUTH" in text:
-        return Away(f"Redis at {where} does not accept the user or the password of url", _FINAL)
-    if "READONLY" in text or isinstance(error, exceptions.ReadOnlyError):
-        return Away(f"Redis at {where} is a read-only replica: url must name the primary", _FINAL)
-    if "NOPERM" in text or isinstance(error, exceptions.NoPermissionError):
-        return Away(f"Redis at {where} does not let this user do what the budget needs", _FINAL)
-    if isinstance(error, TimeoutError | exceptions.TimeoutError):
-        return Away(f"Redis at {where} does not answer in time")
-    if code := _CODE.search(text):
-        return Away(f"Redis at {where} cannot answer now ({code[0]})")
-    if isinstance(error, OSError | exceptions.ConnectionError):
-        return Away(f"Redis at {where} cannot be reached ({name})")
-    return Away(f"what answers at {where} is no Redis that can hold a budget ({name})", _FINAL)
+    names = " ".join(kind.__name__ for kind in type(error).__mro__)
+    cause = next(each for each in _CAUSES if each.known_by.search(f"{names} {error}"))
+    # The class tells more where nothing else does, and holds no secret.
+    name = f" ({type(error).__name__})" if cause.passes else ""
+    return Away(f"Redis at {where} {cause.meaning}{name}", cause.passes)
