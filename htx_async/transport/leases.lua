@@ -133,18 +133,20 @@ granted = granted + grants
 -- A token that is out cannot be free before `per` has passed since it was granted: so nobody who
 -- waits misses one by coming again a little earlier than `per` from now.
 local function due()
-  local at = now + math.floor(per * 0.9)
-  local spare = left
+  local later, spare, at = now + math.floor(per * 0.9), left, nil
+  if spare > kept() then return closed end
+  local first = redis.call('ZRANGE', OUT, 0, 0, 'WITHSCORES')
+  if first[2] then at = math.min(later, tonumber(first[2])) end
   local resting = redis.call('ZRANGE', REST, 0, -1, 'WITHSCORES')
   for index = 1, #resting, 2 do
     spare = spare + 1
     held(resting[index], -1)
     if spare > kept() then
-      at = math.min(at, tonumber(resting[index + 1]))
+      at = math.min(at or math.huge, tonumber(resting[index + 1]))
       break
     end
   end
-  return math.max(at, closed)
+  return math.max(at or later, closed)
 end
 
 local ask_at = -1

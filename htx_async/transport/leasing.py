@@ -198,7 +198,7 @@ class LeaseQueue(TokenQueue):
             self._hand(lease)
             self._trade_by(self._probes_at)
         if self._trading is None and self._trades_at() <= now:
-            self._begin(now)
+            self._begin()
         self._wake_at(self._trades_at() if self._trading is None else self._spare_at())
         self._listen(now)
 
@@ -214,16 +214,17 @@ class LeaseQueue(TokenQueue):
     def _spare_at(self) -> float:
         return self._spare.next_at() if self._waiting else math.inf
 
-    def _begin(self, now: float) -> None:
-        wanted = 0 if self._spare.is_open else len(self._waiting)
-        until = self._callers.until(self.bucket.limit.limit)
-        ask = self._ledger.ask(now, wanted, until)
+    def _begin(self) -> None:
         self._tells_at = math.inf
         self._trading = asyncio.get_running_loop().create_task(
-            self._trade(ask), name=f"htx_async budget {ask.place.endpoint}"
+            self._trade(), name=f"htx_async budget {self._ledger.endpoint}"
         )
 
-    async def _trade(self, ask: Ask) -> None:
+    async def _trade(self) -> None:
+        # Only now: who came in the same breath is asked for, too.
+        wanted = 0 if self._spare.is_open else len(self._waiting)
+        until = self._callers.until(self.bucket.limit.limit)
+        ask = self._ledger.ask(self._clock.monotonic(), wanted, until)
         reply: Reply | Away = Away("the program ended")
         try:
             reply = await self._server.trade(ask)
@@ -292,7 +293,7 @@ class LeaseQueue(TokenQueue):
         if self._trading is not None:
             await asyncio.wait([self._trading])
         if self._trading is None and self._tells_at < math.inf:
-            self._begin(self._clock.monotonic())
+            self._begin()
         if self._trading is not None:
             await asyncio.wait([self._trading])
         if self.is_idle:

@@ -84,6 +84,11 @@ class Ledger:
         del self.notes[:-MOST]
 
     @property
+    def endpoint(self) -> str:
+        """Method and path."""
+        return self._place.endpoint
+
+    @property
     def bell(self) -> str:
         """The key at which the server rings for this queue."""
         return self._place.key(f"state:{self.owner}")
