@@ -52,6 +52,8 @@ local function rest(token, at)
   if at > now then redis.call('ZADD', REST, text(at), token) end
 end
 
+-- Whether there may be tokens for others that they do not expect.
+local news = false
 local tell = {
   settled = function(token, age)
     redis.call('ZREM', OUT, token)
@@ -59,6 +61,7 @@ local tell = {
   end,
   unused = function(token)
     redis.call('ZREM', OUT, token)
+    news = true
   end,
   kept = function(token, left)
     redis.call('ZADD', OUT, text(now + left), token)
@@ -156,11 +159,10 @@ if wanted > grants then
   local demand = text(wanted - grants) .. ':' .. text(ask_at + GRACE) .. ':' .. text(waits_since)
   redis.call('HSET', WANT, owner, demand)
 else
-  redis.call('HDEL', WANT, owner)
+  news = redis.call('HDEL', WANT, owner) > 0 and wanted == 0 or news
 end
 
--- Tokens that nobody expected now: wake who was told to come later.
-if left > 0 and now >= closed then
+if news and left > 0 and now >= closed then
   for who, other in pairs(others) do
     if other.expires - GRACE > now then
       local bell = STATE .. ':' .. who

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Iterator
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -196,19 +197,31 @@ def test_what_a_dead_process_had_comes_back_with_its_lease(client: Any) -> None:
     run(main())
 
 
+def test_who_is_far_from_the_server_is_served_as_well(client: Any) -> None:
+    """Fewer tokens than processes, and one of them always comes last: it has waited longest."""
+
+    async def main() -> list[int]:
+        budgets = processes(client, 4)
+        budgets[3].lender.trips = cycle([(0.1, 0.1)])
+        return await saturate(budgets, TWO, 60.0)
+
+    counts = run(main())
+    assert counts[3] >= 0.15 * sum(counts)
+
+
 def test_who_leaves_keeps_nothing_from_others(client: Any) -> None:
     """The last one of a process that waits is cancelled: its place is withdrawn."""
 
     async def main() -> None:
-        first, second = processes(client, 2)
+        holder, first, second = processes(client, 3)
         one = RateLimit(1, per=1.0)
-        lease = await taken(queue_of(first, one))
+        lease = await taken(queue_of(holder, one), 9.0)
         waiter = asyncio.create_task(use(queue_of(first, one)))
         await asyncio.sleep(0.1)
         later = asyncio.create_task(use(queue_of(second, one)))
         await asyncio.sleep(0.1)
         await cancelled(waiter)
-        queue_of(first, one).settle(lease, 0.0)
+        queue_of(holder, one).settle(lease, 0.0)
         assert await later == pytest.approx(1.0, abs=0.01)
 
     run(main())
