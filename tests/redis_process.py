@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -76,6 +76,17 @@ class RedisProcess:
         """Return a client to look inside with."""
         return redis.Redis(unix_socket_path=self.path)
 
+    def grow(self, age: float) -> None:
+        """Wait until it is *age* seconds old: a younger one trusts no empty memory."""
+        with self.client() as client:
+            left = age - client.info("server")["uptime_in_seconds"]
+        time.sleep(max(left, 0.0))
+
+    def connected(self) -> int:
+        """Return how many clients are connected, this question not counted."""
+        with self.client() as client:
+            return len(client.client_list()) - 1
+
     def kill(self) -> None:
         """End it at once, as a crash does."""
         if self.process is not None:
@@ -101,11 +112,3 @@ def serving(*options: str, port: int = 0) -> Iterator[RedisProcess]:
         yield server.start()
     finally:
         server.close()
-
-
-@contextmanager
-def old_server(age: float, options: Sequence[str] = ()) -> Iterator[RedisProcess]:
-    """Run a server that is *age* seconds old: a younger one trusts no empty memory."""
-    with serving(*options) as server:
-        time.sleep(age + 1.0)  # it tells its age in whole seconds
-        yield server

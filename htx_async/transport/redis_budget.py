@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Hashable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -66,6 +65,8 @@ class RedisBudget(Budget):
         InvalidInputError: An argument cannot be right, or the extra `redis` is not installed.
     """
 
+    _shown = "..."  # until it is made
+
     def __init__(
         self, url: str, *, user: str | None = None, on_outage: Share | None = None
     ) -> None:
@@ -75,6 +76,7 @@ class RedisBudget(Budget):
         if isinstance(found, str):
             raise InvalidInputError(found)
         self._address, self._user, self._on_outage = found, user, on_outage
+        self._shown = found.shown
         # What runs on a loop, and the budgets of single keys, which share it.
         self._servers: dict[asyncio.AbstractEventLoop, RedisServer] = {}
         self._of_keys: dict[Hashable, RedisBudget] = {}
@@ -88,12 +90,13 @@ class RedisBudget(Budget):
             raise InvalidInputError(msg)
         with lock:
             if owner not in self._of_keys:
-                self._of_keys[owner] = copy.copy(self)._copy(f"key {owner}")  # noqa: SLF001 - its own
+                self._of_keys[owner] = self._copy(f"key {owner}")
             return self._of_keys[owner]
 
-    def _copy(self, user: str) -> Self:
-        self._user, self._queues = user, {}
-        return self
+    def _copy(self, user: str) -> RedisBudget:
+        copied = RedisBudget.__new__(RedisBudget)
+        vars(copied).update(vars(self) | {"_user": user, "_queues": {}})
+        return copied
 
     def _found(self, left: TokenQueue | None, endpoint: Endpoint[Any], clock: Clock) -> TokenQueue:
         """Return a queue; the server knows what a closed loop has left."""
@@ -165,7 +168,7 @@ class RedisBudget(Budget):
         raise TypeError(msg)
 
     def __repr__(self) -> str:
-        return f"RedisBudget({self._address.shown!r})"
+        return f"RedisBudget({self._shown!r})"
 
 
 def _fault(user: object, on_outage: object) -> str:
