@@ -56,6 +56,7 @@ def lowest(session: nox.Session) -> None:
     """All tests, with the oldest versions that we say are enough."""
     extras = PROJECT["optional-dependencies"]
     wanted = PROJECT["dependencies"] + extras["sandbox"] + extras["cli"] + extras["ed25519"]
+    wanted += extras["redis"]
     floors = [spec.replace(">=", "==") for spec in wanted if ">=" in spec]
     session.install("-e", ".[test]", *floors)
     session.run("pytest", "-q", *session.posargs)

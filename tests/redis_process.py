@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -112,3 +113,9 @@ def serving(*options: str, port: int = 0) -> Iterator[RedisProcess]:
         yield server.start()
     finally:
         server.close()
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

@@ -234,7 +234,10 @@ _CAUSES: Final = (
         re.compile(r"_TooOldError"), f"is too old: {'.'.join(map(str, LEAST))} or later is needed"
     ),
     _Cause(
-        re.compile(r"AuthenticationError|NOAUTH"), "does not accept the user or password of its URL"
+        re.compile(
+            r"AuthenticationError|NOAUTH|WRONGPASS|(?i:invalid username-pass|authentication req)"
+        ),
+        "does not accept the user or password of its URL",
     ),
     _Cause(
         re.compile(r"ReadOnlyError|READONLY"),
