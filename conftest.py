@@ -53,6 +53,13 @@ def served_sandbox() -> Iterator[str]:
     loop.close()
 
 
+@pytest.fixture(scope="session")
+def served_redis() -> Iterator[str]:
+    """Run a Redis that is old enough to be trusted: for pages, of which each has a `timeout`."""
+    with serving() as server:
+        yield server.url
+
+
 @pytest.fixture
 def keys_of_the_sandbox(served_sandbox: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `HTXClient.from_env()` and the command ask the sandbox."""

@@ -6,9 +6,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from benchmarks import limits
+from benchmarks import grants, limits
 
-COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {"limits": limits.main}
+COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
+    "grants": grants.main,
+    "limits": limits.main,
+}
 
 
 def main(arguments: Sequence[str]) -> int:

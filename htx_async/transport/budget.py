@@ -27,7 +27,7 @@ class Budget:
     different keys of one user, which HTX counts together.
 
     It outlives event loops: where one is closed, the next takes its buckets over. Two loops that
-    run at once, in two threads, count separately.
+    run at once, in two threads, count separately; `RedisBudget` joins them, and processes.
     """
 
     def __init__(self) -> None:

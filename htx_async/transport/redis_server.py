@@ -126,7 +126,8 @@ class _Line:
         said = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
         if tuple(map(int, re.findall(r"\d+", said["redis_version"])[:2])) < LEAST:
             raise _TooOldError
-        up = int(said["uptime_in_seconds"])
+        # A difference of whole seconds: it may say one more than have passed.
+        up = max(int(said["uptime_in_seconds"]) - 1, 0)
         return _Identity(said["run_id"], seconds * 1_000_000 + micros - up * 1_000_000)
 
     async def call(self, *command: Any, within: float | None = None) -> Any:
@@ -226,30 +227,24 @@ class _Cause:
 
     known_by: re.Pattern[str]
     meaning: str
-    passes: bool = False
+    passes: bool
 
 
-_CAUSES: Final = (
-    _Cause(
-        re.compile(r"_TooOldError"), f"is too old: {'.'.join(map(str, LEAST))} or later is needed"
-    ),
-    _Cause(
-        re.compile(
-            r"AuthenticationError|NOAUTH|WRONGPASS|(?i:invalid username-pass|authentication req)"
-        ),
-        "does not accept the user or password of its URL",
-    ),
-    _Cause(
-        re.compile(r"ReadOnlyError|READONLY"),
-        "is a read-only replica: the URL must name the primary",
-    ),
-    _Cause(re.compile(r"NoPermissionError|NOPERM"), "does not let its user do what a budget needs"),
-    _Cause(re.compile(r"Invalid Database|DB index"), "has no database of that number"),
-    _Cause(re.compile(r"SSL|CERTIFICATE"), "does not speak TLS, or nobody vouches for it"),
-    _Cause(re.compile(r"InvalidResponse|KeyError"), "does not answer as a Redis does"),
-    _Cause(re.compile(r"TimeoutError"), "does not answer in time", passes=True),
-    _Cause(re.compile(r"ConnectionError|OSError"), "cannot be reached", passes=True),
-    _Cause(re.compile(r""), "cannot do it now", passes=True),
+_NO_ENTRY: Final = "AuthenticationError|NOAUTH|WRONGPASS|(?i:invalid username|authentication req)"
+_CAUSES: Final = tuple(
+    _Cause(re.compile(known_by), meaning, passes)
+    for known_by, meaning, passes in (
+        ("_TooOldError", f"is too old: {'.'.join(map(str, LEAST))} or later is needed", False),
+        (_NO_ENTRY, "does not accept the user or password of its URL", False),
+        ("ReadOnly|READONLY", "is a read-only replica: the URL must name the primary", False),
+        ("NoPermission|NOPERM", "does not let its user do what a budget needs", False),
+        ("Invalid Database|DB index", "has no database of that number", False),
+        ("SSL|CERTIFICATE", "does not speak TLS, or nobody vouches for it", False),
+        ("InvalidResponse|KeyError", "does not answer as a Redis does", False),
+        ("TimeoutError", "does not answer in time", True),
+        ("ConnectionError|OSError", "cannot be reached", True),
+        ("", "cannot do it now", True),
+    )
 )
 """The first that fits counts."""
 
