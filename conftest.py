@@ -16,6 +16,7 @@ from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
 from htx_async.sandbox import Sandbox
 from htx_async.transport import budget
+from tests.redis_process import RedisProcess, serving
 
 
 class ShellBlockParser(CodeBlockParser):
@@ -54,18 +55,24 @@ def served_sandbox() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def served_redis() -> Iterator[str]:
-    """Run a Redis that is old enough to be trusted: for pages, of which each has a `timeout`."""
+def redis_process() -> Iterator[RedisProcess]:
+    """Run one server for all tests that take care to use keys of their own."""
     with serving() as server:
-        yield server.url
+        yield server
 
 
 @pytest.fixture
-def keys_of_the_sandbox(served_sandbox: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `HTXClient.from_env()` and the command ask the sandbox."""
+def keys_of_the_sandbox(
+    served_sandbox: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Let `HTXClient.from_env()` and the command ask the sandbox; and one page a Redis."""
     monkeypatch.setenv("HTX_ACCESS_KEY", "access-key")
     monkeypatch.setenv("HTX_SECRET_KEY", "secret-key")
     monkeypatch.setenv("HTX_BASE_URL", served_sandbox)
+    if "workers.md" in request.node.nodeid:
+        server: RedisProcess = request.getfixturevalue("redis_process")
+        server.grow(10.0)  # older than a lease of that page
+        monkeypatch.setenv("REDIS_URL", server.url)
 
 
 pytest_collect_file = Sybil(
