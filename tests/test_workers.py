@@ -21,13 +21,14 @@ PAGE = Path(__file__).parent.parent / "docs" / "workers.md"
 
 @pytest.mark.slow
 async def test_the_workers_of_the_page_share(redis_process: RedisProcess, tmp_path: Path) -> None:
-    """Six reads of points, of which HTX allows two a second, by two workers: none is refused."""
+    """Four rounds of reads of points, of which HTX allows two a second: none is refused."""
     [code] = re.findall(r"```python\n(import os\n.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     (tmp_path / "app.py").write_text(code, encoding="utf-8")
     await asyncio.to_thread(redis_process.grow, 10.0)
     sandbox, port = Sandbox(window="sliding"), free_port()
     async with sandbox.serve() as base_url:
         keys = {"HTX_ACCESS_KEY": "access-key", "HTX_SECRET_KEY": "secret-key"}
+        keys["PYTHONPATH"] = str(PAGE.parent.parent)
         env = os.environ | keys | {"HTX_BASE_URL": base_url, "REDIS_URL": redis_process.url}
         command = [sys.executable, "-m", "uvicorn", "app:app", "--workers", "2"]
         workers = subprocess.Popen(  # noqa: ASYNC220 - it ends with the test
@@ -35,12 +36,12 @@ async def test_the_workers_of_the_page_share(redis_process: RedisProcess, tmp_pa
         )
         try:
             async with asyncio.timeout(30):
-                answers = await asyncio.gather(*(ask(port) for _ in range(6)))
+                answers = [await asyncio.gather(*(ask(port) for _ in range(6))) for _ in range(4)]
         finally:
             workers.send_signal(signal.SIGTERM)
             await asyncio.to_thread(workers.wait, 20)
-    assert {answer.status_code for answer in answers} == {200}
-    assert len(sandbox.arrivals) >= 2
+    assert {answer.status_code for each in answers for answer in each} == {200}
+    assert len(sandbox.arrivals) >= len(answers)
     assert sandbox.rate_limited == 0
 
 
