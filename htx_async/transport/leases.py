@@ -232,7 +232,7 @@ class Server(Protocol):
         ...
 
     async def bell(self, key: str) -> bool:
-        """Return once the server rings at *key*, or cannot, or not for long; tell if it rang."""
+        """Return once the server rings at *key*, or cannot; tell if it rang."""
         ...
 
 

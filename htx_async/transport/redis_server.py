@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -176,23 +177,24 @@ class RedisServer:
         return Reply.of(await self._line.call(*command))
 
     async def bell(self, key: str) -> bool:
-        """Return once the server rings at *key*, or cannot, or not for long; tell if it rang."""
+        """Return once the server rings at *key*, or cannot; tell if it rang."""
         line = self._free_bells.pop() if self._free_bells else _Line(self._address)
 
         async def listen() -> bool:
-            async with asyncio.timeout(PATIENCE):
-                await line.open()
-            rang = await line.call("BLPOP", key, RINGS_WITHIN, within=RINGS_WITHIN + TIMEOUT)
-            return rang is not None
+            await line.open()
+            # No timeout of redis-py: it would leave the answer in the line.
+            return await line.call("BLPOP", key, RINGS_WITHIN, within=math.inf) is not None
 
-        outcome = await self._attempt(line, listen, patience=None)
+        outcome: bool | Away = False
+        while outcome is False:
+            outcome = await self._attempt(line, listen, RINGS_WITHIN + PATIENCE)
         if isinstance(outcome, Away):
             return False
         self._free_bells.append(line)
         return outcome
 
     async def _attempt(
-        self, line: _Line, do: Callable[[], Awaitable[T]], patience: float | None = PATIENCE
+        self, line: _Line, do: Callable[[], Awaitable[T]], patience: float = PATIENCE
     ) -> T | Away:
         """Return what *do* returns, or why it failed: no error of redis-py goes further."""
         try:

@@ -46,8 +46,6 @@ class Spare:
 
     def shut(self, now: float) -> list[Note]:
         """End, and return what the server should know: others may be about to find it again."""
-        if self._bucket is None:
-            return []
         notes = [
             Note("kept", lease.token, lease.covers + self._per) for lease in self._out.values()
         ]

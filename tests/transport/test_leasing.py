@@ -13,7 +13,7 @@ import pytest
 from htx_async.errors import BudgetError, DeadlineExceededError
 from htx_async.options import Options
 from htx_async.transport.bucket import Bucket, Grant
-from htx_async.transport.leases import VALID, Away, Lease
+from htx_async.transport.leases import VALID, Ask, Away, Lease, Reply
 from htx_async.transport.leasing import AGAIN, SOON, LeaseQueue
 from htx_async.transport.limiting import Limiting
 from htx_async.transport.queue import Heard, TokenQueue
@@ -487,6 +487,23 @@ def test_a_grant_to_one_who_was_cancelled_goes_to_the_next(client: Any) -> None:
     run(main())
 
 
+def test_cancelled_and_granted_in_the_same_breath(client: Any) -> None:
+    """The other order: who was cancelled, and has not run since, is passed over."""
+
+    async def main() -> None:
+        [budget] = processes(client, 1)
+        queue = queue_of(budget, RateLimit(1, per=100.0))
+        lease = await taken(queue)
+        gone, stays = (asyncio.create_task(taken(queue)) for _ in range(2))
+        await asyncio.sleep(0.1)
+        gone.cancel()
+        queue.give_back(lease)
+        assert await stays == lease
+        await asyncio.gather(gone, return_exceptions=True)
+
+    run(main())
+
+
 @pytest.mark.parametrize("stays", [True, False])
 def test_granted_and_cancelled_in_the_same_breath(client: Any, stays: bool) -> None:
     """The token is not lost."""
@@ -613,20 +630,47 @@ def test_without_a_share_calls_fail_and_recover(client: Any) -> None:
 
 
 def test_who_leaves_as_the_server_fails_is_not_told(client: Any) -> None:
-    """Neither who left before, nor who leaves in the same breath."""
+    """Neither who left before, nor who leaves in the same breath: and nobody complains."""
 
     async def main() -> None:
-        [budget] = processes(client, 1, [(0.1, 0.1)])
-        budget.lender.away = AWAY
-        queue = queue_of(budget, TWO)
-        tasks = [asyncio.create_task(use(queue)) for _ in range(3)]
-        await asyncio.sleep(0.15)
-        tasks[0].cancel()
-        asyncio.get_running_loop().call_at(0.2, tasks[1].cancel)
-        with pytest.raises(BudgetError):
+        [budget] = processes(client, 1)
+        queue, loop = queue_of(budget, TWO), asyncio.get_running_loop()
+        tasks: list[asyncio.Task[Any]] = []
+
+        class Failing:
+            async def trade(self, ask: Ask) -> Reply | Away:
+                await asyncio.sleep(0.2)
+                tasks[0].cancel()
+                loop.call_soon(tasks[1].cancel)
+                return Away(f"no {ask.wanted} tokens")
+
+            async def bell(self, key: str) -> bool:
+                raise NotImplementedError(key)
+
+        queue._server = Failing()
+        tasks += [asyncio.create_task(use(queue)) for _ in range(3)]
+        with pytest.raises(BudgetError, match="no 3 tokens"):
             await tasks[2]
         await asyncio.gather(*tasks[:2], return_exceptions=True)
+        assert tasks[0].cancelled()
+        assert tasks[1].cancelled()
         gc.collect()
+
+    run(main())
+
+
+def test_settling_down_leaves_those_alone_who_go_on(client: Any) -> None:
+    """Another client of the loop has a request out, and a caller that waits."""
+
+    async def main() -> None:
+        [budget] = processes(client, 1)
+        queue = queue_of(budget, RateLimit(1, per=1.0))
+        lease = await queue.acquire()
+        waiter = asyncio.create_task(use(queue))
+        await asyncio.sleep(0.25)
+        await settle_down([budget])
+        queue.settle(lease, now())
+        assert await waiter == pytest.approx(1.25, abs=0.01)
 
     run(main())
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -29,10 +30,12 @@ from htx_async import (
     RedisBudget,
     Share,
 )
+from htx_async.clock import Clock
 from htx_async.resources import accounts
 from htx_async.sandbox import Sandbox
 from htx_async.transport import redis_server
 from htx_async.transport.leases import Away
+from htx_async.transport.request import Endpoint, RateLimit
 from tests.redis_process import RedisProcess, free_port, serving
 
 pytestmark = pytest.mark.slow
@@ -232,25 +235,92 @@ async def test_a_server_that_is_too_old(base_url: str, monkeypatch: pytest.Monke
         assert "is too old" in await failure(server.url, base_url)
 
 
-async def test_a_wrong_password_and_a_user_with_too_few_rights(base_url: str) -> None:
-    """And a user with just the rights that the page names."""
-    rights = "+@connection +evalsha +script|load +info +time +blpop +zadd +zrem +zcard +zrange"
-    rights += " +zremrangebyscore +hmget +hset +hgetall +hdel +del +rpush +pexpire"
-    with serving() as server:
-        with server.client() as client:
-            client.execute_command(*f"ACL SETUSER htx on >{SECRET} ~htx_async:* {rights}".split())
-            client.execute_command(*f"ACL SETUSER few on >{SECRET} ~* -@all +info".split())
-            client.execute_command(*["ACL", "SETUSER", "default", "off"])
-        wrong = await failure(f"unix://htx:{SECRET}x@{server.path}", base_url)
-        assert "False: " in wrong
-        assert "does not accept the user or password of its URL" in wrong
-        assert "accept the user" in await failure(server.url, base_url)
-        few = await failure(f"unix://few:{SECRET}@{server.path}", base_url)
-        assert "does not let its user do what a budget needs" in few
-        budget = RedisBudget(f"unix://htx:{SECRET}@{server.path}", user="me")
-        await asyncio.to_thread(server.grow, 5.7)
-        assert await read(base_url, budget, timeout=0.5)
-        await budget.aclose()
+def rights() -> str:
+    """Return what the page says that a user of its own needs."""
+    page = Path(__file__).parents[2] / "docs" / "workers.md"
+    [said] = re.findall(r"these commands: `(.*?)`", page.read_text("utf-8"), re.DOTALL)
+    return " ".join(said.split())
+
+
+async def test_a_wrong_password_and_a_user_with_too_few_rights(
+    redis_process: RedisProcess, base_url: str
+) -> None:
+    """And one with just the rights that the page names, waiting and bells included."""
+    with redis_process.client() as client:
+        client.execute_command(*f"ACL SETUSER htx on >{SECRET} ~htx_async:* {rights()}".split())
+        client.execute_command(*f"ACL SETUSER few on >{SECRET} ~* -@all +info".split())
+    path = redis_process.path
+    wrong = await failure(f"unix://htx:{SECRET}x@{path}", base_url)
+    assert wrong.startswith("False: ")
+    assert "does not accept the user or password of its URL" in wrong
+    few = await failure(f"unix://few:{SECRET}@{path}", base_url)
+    assert "does not let its user do what a budget needs" in few
+
+    await asyncio.to_thread(redis_process.grow, 6.0)
+    async with RedisBudget(f"unix://htx:{SECRET}@{path}", user=f"rights {time.time()}") as budget:
+        queue = budget.queue(Endpoint("/v1/test", RateLimit(1, per=1.0), int), Clock())
+        grants = [await queue.acquire()]
+        for seconds in (0.0, 0.2):
+            waiter = asyncio.create_task(queue.acquire())
+            await asyncio.sleep(seconds)
+            queue.give_back(grants.pop())
+            grants.append(await waiter)
+        queue.give_back(grants.pop())
+
+
+async def test_a_password_is_wanted(base_url: str) -> None:
+    """The URL has none."""
+    with serving("--requirepass", SECRET) as server:
+        assert "does not accept the user or password" in await failure(server.url, base_url)
+
+
+async def test_the_bell_of_a_real_server(
+    redis_process: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token comes back unused in one process: who waits in another is woken."""
+    monkeypatch.setattr(redis_server, "RINGS_WITHIN", 1)
+    await asyncio.to_thread(redis_process.grow, 6.0)
+    endpoint = Endpoint("/v1/test", RateLimit(1, per=600.0), int)
+    user, clock = f"bell {time.time()}", Clock()
+    async with (
+        RedisBudget(redis_process.url, user=user) as one,
+        RedisBudget(redis_process.url, user=user) as other,
+    ):
+        # Longer leases than the server is old: so it is told that it is older.
+        for budget in (one, other):
+            monkeypatch.setattr(redis_server._Line, "_met", _long_ago)
+            assert repr(budget.queue(endpoint, clock))
+        grant = await one.queue(endpoint, clock).acquire()
+        waiter = asyncio.create_task(other.queue(endpoint, clock).acquire())
+        await asyncio.sleep(1.3)
+        one.queue(endpoint, clock).give_back(grant)
+        await asyncio.wait_for(waiter, 2.0)
+        other.queue(endpoint, clock).give_back(waiter.result())
+
+
+async def _long_ago(_: object) -> redis_server._Identity:
+    return redis_server._Identity("one", 0)
+
+
+async def test_an_idle_connection_that_was_closed_is_no_outage(
+    redis_process: RedisProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Servers, and what is between, close those: the next read opens a new one."""
+    async with RedisBudget(redis_process.url, user=f"idle {time.time()}") as budget:
+        queue = budget.queue(Endpoint("/v1/test", RateLimit(9, per=0.01), int), Clock())
+        await asyncio.to_thread(redis_process.grow, 4.0)
+        queue.give_back(await queue.acquire())
+        await asyncio.sleep(0.05)
+        with redis_process.client() as client:
+            client.client_kill_filter(_type="normal", skipme=True)
+        queue.give_back(await queue.acquire())
+    assert not caplog.records
+
+
+def test_limits_are_told_outside_of_a_loop() -> None:
+    """Nothing is known yet, and nothing is connected."""
+    htx = HTXClient(KEYS, budget=RedisBudget("redis://localhost"))
+    assert htx.limits()["GET /v1/account/accounts"].free == 100
 
 
 async def test_a_replica_is_no_place_to_write(base_url: str) -> None:
