@@ -39,6 +39,7 @@ class Lender:
     id: str = "one"
     started: int = LONG_AGO
     away: Away | None = None
+    rings: bool = True
     asks: list[Ask] = attrs.field(factory=list)
 
     @property
@@ -59,6 +60,8 @@ class Lender:
         return reply
 
     async def bell(self, key: str) -> bool:
+        if not self.rings:
+            return False
         while not self.client.lpop(key):
             await self.clock.sleep(_LISTENS_EVERY)
         return True

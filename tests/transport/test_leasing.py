@@ -242,6 +242,21 @@ def test_a_token_that_comes_back_unused_rings(client: Any) -> None:
     run(main())
 
 
+def test_without_a_bell_it_takes_until_the_next_question(client: Any) -> None:
+    """A server that cannot ring, on its second connection, is asked again as it said."""
+
+    async def main() -> None:
+        first, second = processes(client, 2)
+        lease = await taken(queue_of(first, TWO)), await taken(queue_of(first, TWO))
+        second.lender.rings = False
+        waiter = asyncio.create_task(use(queue_of(second, TWO)))
+        await asyncio.sleep(0.25)
+        queue_of(first, TWO).give_back(lease[0])
+        assert await waiter == pytest.approx(0.9, abs=0.01)
+
+    run(main())
+
+
 def test_a_refusal_closes_the_gate_for_all(client: Any) -> None:
     """Whoever heard of it; and `limits()` tells."""
 

@@ -203,6 +203,13 @@ async def test_nothing_answers(base_url: str, tmp_path: Path) -> None:
     assert "/none cannot be reached (ConnectionError)" in said
 
 
+async def test_where_nothing_answers_no_bell_rings(tmp_path: Path) -> None:
+    """And nobody listens for it in vain."""
+    address = redis_server.address_of(f"unix://{tmp_path}/none")
+    assert isinstance(address, redis_server.Address)
+    assert not await redis_server.RedisServer(address, "").bell("key")
+
+
 async def test_a_server_that_hangs_does_not_hang_calls(base_url: str) -> None:
     """It accepts connections, and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
