@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import network
+from benchmarks import grants, network
 from benchmarks.limiters import CONTROL, OURS
 from benchmarks.simulation import RULES, lost, simulate
 from htx_async.transport.request import RateLimit
@@ -33,3 +33,15 @@ def test_the_plain_bucket_is_refused(rule: RateLimit) -> None:
 
 def test_cancellations_cost_no_token() -> None:
     assert lost(OURS, RULES[0]) == (0, RULES[0].limit)
+
+
+def test_the_cost_of_a_grant_is_put_in_its_page() -> None:
+    """Between its marks; a page without them is left alone."""
+    page = f"before\n{grants.START}\nold\n{grants.END}\nafter\n"
+    row = grants.Row("Budget", 50, 1.25, 1.0, 200.0, 0.02)
+    renewed = grants.renewed(page, grants.table([row]))
+    assert renewed.startswith(f"before\n{grants.START}\n\n| budget | callers")
+    assert "| 50              | 1.2 (1.0-200) | 0.02                |\n\n" in renewed
+    assert renewed.endswith(f"{grants.END}\nafter\n")
+    with pytest.raises(ValueError, match="the page has no lines"):
+        grants.renewed("nothing", "")
