@@ -15,7 +15,7 @@ from htx_async.transport.queue import TokenQueue
 if TYPE_CHECKING:
     from htx_async.transport.request import Endpoint
 
-lock = threading.Lock()
+lock: threading.Lock = threading.Lock()
 """Of what several loops, in several threads, may change."""
 
 

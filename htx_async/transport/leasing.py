@@ -48,6 +48,9 @@ class LeaseQueue(TokenQueue):
         "_trading",
     )
 
+    heard: Heard | None
+    refusals: int
+
     def __init__(self, place: Place, server: Server, clock: Clock, share: float | None) -> None:
         super().__init__(Bucket(place.limit), clock)
         self._loop = running_loop()
