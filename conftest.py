@@ -26,6 +26,7 @@ from htx_async import AiohttpTransport, client
 from htx_async.sandbox import Sandbox
 from htx_async.transport import budget
 from htx_async.transport.http import HTTP
+from tests.redis_process import RedisProcess, serving
 
 ROOT = Path(__file__).parent
 PYTHON = shlex.quote(sys.executable)
@@ -101,13 +102,26 @@ def served_sandbox() -> Iterator[str]:
     loop.close()
 
 
+@pytest.fixture(scope="session")
+def redis_process() -> Iterator[RedisProcess]:
+    """Run one server for all tests that take care to use keys of their own."""
+    with serving() as server:
+        yield server
+
+
 @pytest.fixture
-def keys_of_the_sandbox(served_sandbox: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `HTXClient.from_env()` and the command ask the sandbox."""
+def keys_of_the_sandbox(
+    served_sandbox: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Let `HTXClient.from_env()` and the command ask the sandbox; and one page a Redis."""
     monkeypatch.setenv("HTX_ACCESS_KEY", "access-key")
     monkeypatch.setenv("HTX_SECRET_KEY", "secret-key")
     monkeypatch.setenv("HTX_BASE_URL", served_sandbox)
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "recipes"))
+    if "workers.md" in request.node.nodeid:
+        server: RedisProcess = request.getfixturevalue("redis_process")
+        server.grow(10.0)  # older than a lease of that page
+        monkeypatch.setenv("REDIS_URL", server.url)
 
 
 pytest_collect_file = Sybil(

@@ -72,7 +72,7 @@ def lowest(session: nox.Session) -> None:
     """All tests, with the oldest versions that we say are enough."""
     extras = PROJECT["optional-dependencies"]
     wanted = PROJECT["dependencies"]
-    for name in ("sandbox", "cli", "ed25519", "aiohttp", "otel"):
+    for name in ("sandbox", "cli", "ed25519", "aiohttp", "otel", "redis"):
         wanted += extras[name]
     floors = [spec.replace(">=", "==") for spec in wanted if ">=" in spec]
     session.install("-e", ".[test]", *floors)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final, cast
 
-COMMANDS: Final = ("calls", "decode", "signing", "limits")
+COMMANDS: Final = ("calls", "decode", "signing", "limits", "grants")
 
 
 def main(arguments: Sequence[str]) -> int:

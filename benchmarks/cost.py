@@ -102,7 +102,8 @@ def crowded(rule: RateLimit, waiting: Sequence[int], rounds: int = ROUNDS) -> di
 async def _crowd(rule: RateLimit, waiting: int, rounds: int) -> list[float]:
     clock = Clock()
     queue = TokenQueue(Bucket(rule), clock)
-    for _ in range(rule.limit):
+    grant = await queue.acquire()
+    for _ in range(rule.limit - 1):
         await queue.acquire()
     tasks = {asyncio.create_task(queue.acquire()) for _ in range(waiting)}
     await asyncio.sleep(0)
@@ -112,7 +113,7 @@ async def _crowd(rule: RateLimit, waiting: int, rounds: int) -> list[float]:
         for _ in range(_BURST):
             tasks.add(asyncio.create_task(queue.acquire()))
             # An answer that began a period ago: its token is free at once.
-            queue.settle(clock.monotonic() - rule.per)
+            queue.settle(grant, clock.monotonic() - rule.per)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         spent.append((perf_counter() - start) / _BURST * _MICRO)

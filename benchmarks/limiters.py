@@ -11,7 +11,7 @@ from typing import TypeAlias
 import attrs
 
 from htx_async.clock import Clock
-from htx_async.transport.bucket import Bucket
+from htx_async.transport.bucket import Bucket, Grant
 from htx_async.transport.budget import Budget
 from htx_async.transport.limiting import Limiting
 from htx_async.transport.queue import TokenQueue
@@ -66,14 +66,15 @@ class Ours(Limiter):
         self._budget = Budget()
         self._slots = TokenQueue(Bucket(_CONNECTIONS), clock)
         self._queue = self._budget.queue(self._endpoint, clock)
+        self._grant = Grant(0, 0)
 
     async def acquire(self) -> None:
         """Take a token."""
-        await self._queue.acquire()
+        self._grant = await self._queue.acquire()
 
     def release(self, began: float) -> None:
         """Return a token."""
-        self._queue.settle(began)
+        self._queue.settle(self._grant, began)
 
     async def request(self, send: SendOne) -> None:
         """Go through the layer."""

@@ -13,6 +13,12 @@ from benchmarks.simulation import Outcome
 from htx_async.transport.request import RateLimit
 
 
+def machine() -> str:
+    """Return what it was measured on."""
+    system = f"{platform.system()} {platform.machine()}"
+    return f"Python {platform.python_version()}, {system}, {os.cpu_count()} cores"
+
+
 @attrs.frozen
 class Row:
     """
@@ -59,12 +65,7 @@ class Results:
     crowds: Mapping[int, Cost]
     lost: Mapping[str, tuple[int, int]]
     packages: Mapping[str, str | None]
-    machine: str = attrs.field(
-        factory=lambda: (
-            f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, "
-            f"{os.cpu_count()} cores"
-        )
-    )
+    machine: str = attrs.field(factory=machine)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -74,8 +74,8 @@ def _tokens() -> dict[str, Callable[[], object]]:
 
     async def ours() -> None:
         for _ in range(_PAIRS):
-            await queue.acquire()
-            queue.settle(clock.monotonic())
+            grant = await queue.acquire()
+            queue.settle(grant, clock.monotonic())
 
     def bare() -> None:
         free = rule.limit

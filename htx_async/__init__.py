@@ -44,6 +44,7 @@ from htx_async.retry import NO_RETRY, RetryPolicy
 from htx_async.transport.budget import UNLIMITED, Budget
 from htx_async.transport.http import AiohttpTransport
 from htx_async.transport.queue import LimitStatus
+from htx_async.transport.redis_budget import RedisBudget, Share
 from htx_async.transport.request import RateLimit
 from htx_async.vocabulary import AccountState, AccountType, BalanceType, PointAccountStatus
 
@@ -90,8 +91,10 @@ __all__ = [
     "Points",
     "RateLimit",
     "RateLimitedError",
+    "RedisBudget",
     "RefusedError",
     "RetryPolicy",
+    "Share",
     "SignatureError",
     "Snapshot",
     "UnavailableError",

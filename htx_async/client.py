@@ -69,7 +69,8 @@ class HTXClient:
         timeout: Seconds for a whole call: waiting, connecting, reading, repeating.
         retry: What is repeated, how often and how soon: a `RetryPolicy`, or `NO_RETRY`.
         budget: Whose tokens are spent, a `Budget`; `None`: the process's own for this access key;
-            `UNLIMITED`: nobody's, for servers that do not count.
+            a `RedisBudget`: those of many processes; `UNLIMITED`: nobody's, for servers that do
+            not count.
         share: Whether equal reads that still wait for a token become one request.
         max_wait: Seconds that a read may wait for a token, else `BudgetError`; 0: it goes at
             once or not at all; `None`: as long as its `timeout`.
@@ -113,6 +114,7 @@ class HTXClient:
         inputs.at_least(max_body, 1, "max_body")
         if budget is None:
             budget = Budget() if clock else process_budget(_owner(credentials))
+        budget = budget.for_keys(_owner(credentials))
         clock = clock or Clock()
         listener = Guarded(on_event) if on_event else None
         self._options = Options(
@@ -258,7 +260,10 @@ class HTXClient:
         try:
             await self._sharing.see_off()
         finally:
-            await self._http.aclose()
+            try:
+                await self._http.aclose()
+            finally:
+                await self._budget.settled()
 
     async def __aenter__(self) -> Self:
         return self

@@ -18,6 +18,7 @@ from benchmarks import (
     canned,
     decode,
     goals,
+    grants,
     network,
     plain,
     plot,
@@ -215,3 +216,15 @@ def test_no_gross_regression_of_decoding() -> None:
 @pytest.mark.slow
 def test_no_gross_regression_of_the_small_costs() -> None:
     assert signing.main(["--quick", "--check"]) == 0
+
+
+def test_the_cost_of_a_grant_is_put_in_its_page() -> None:
+    """Between its marks; a page without them is left alone."""
+    page = f"before\n{grants.START}\nold\n{grants.END}\nafter\n"
+    row = grants.Row("Budget", 50, 1.25, 1.0, 200.0, 0.02)
+    renewed = grants.renewed(page, grants.table([row]))
+    assert renewed.startswith(f"before\n{grants.START}\n\n| budget | callers")
+    assert "| 50              | 1.2 (1.0-200) | 0.02                |\n\n" in renewed
+    assert renewed.endswith(f"{grants.END}\nafter\n")
+    with pytest.raises(ValueError, match="the page has no lines"):
+        grants.renewed("nothing", "")

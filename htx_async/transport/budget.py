@@ -15,7 +15,8 @@ from htx_async.transport.queue import TokenQueue
 if TYPE_CHECKING:
     from htx_async.transport.request import Endpoint
 
-_lock = threading.Lock()
+lock: threading.Lock = threading.Lock()
+"""Of what several loops, in several threads, may change."""
 
 
 class Budget:
@@ -26,11 +27,19 @@ class Budget:
     different keys of one user, which HTX counts together.
 
     It outlives event loops: where one is closed, the next takes its buckets over. Two loops that
-    run at once, in two threads, count separately.
+    run at once, in two threads, count separately; `RedisBudget` joins them, and processes.
     """
 
     def __init__(self) -> None:
         self._queues: dict[str, dict[asyncio.AbstractEventLoop, TokenQueue]] = {}
+
+    def for_keys(self, owner: Hashable) -> Budget:
+        """Return the budget that a client spends whose keys are *owner*'s: this one."""
+        del owner
+        return self
+
+    async def settled(self) -> None:
+        """Return once nothing of the running loop is left to be told, or open: clients close."""
 
     def queue(self, endpoint: Endpoint[Any], clock: Clock) -> TokenQueue:
         """Return the queue of the running loop before the tokens of *endpoint*."""
@@ -41,7 +50,7 @@ class Budget:
     def _open(
         self, endpoint: Endpoint[Any], clock: Clock, loop: asyncio.AbstractEventLoop
     ) -> TokenQueue:
-        with _lock:
+        with lock:
             queues = self._queues.setdefault(endpoint.name, {})
             closed = next((other for other in queues if other.is_closed()), loop)
             left = queues.pop(closed, None)
@@ -104,7 +113,7 @@ def process_budget(owner: Hashable) -> Budget:
 
     It outlives the clients that use it, at least until its tokens are back.
     """
-    with _lock:
+    with lock:
         budget = _in_use.get(owner) or Budget()
         if len(_remembered) >= _SWEEP_AT:
             now = Clock().monotonic()

@@ -76,26 +76,44 @@ class Limiting:
         """Wait for a token and a slot, send, and return or raise what came."""
         queue = self.budget.queue(request.endpoint, self.clock)
         request.flight.asked = self.clock.monotonic()
-        grant = await queue.acquire(lambda ahead, wait: self._waits(request, ahead, wait))
-        try:
-            await self.slots.acquire(lambda ahead, wait: self._waits(request, ahead, wait))
-        except BaseException:
-            queue.give_back()
-            raise
+        grant, slot = await self._granted(request, queue)
         try:
             self._check_time(request)
             wait = request.flight.granted(self.clock.monotonic())
             self._tell("granted", request, queue, wait=wait)
         except BaseException:
-            queue.give_back()
-            self.slots.give_back()
+            queue.give_back(grant)
+            self.slots.give_back(slot)
             raise
-        response = await self._attempt(request, queue, grant)
+        response = await self._attempt(request, queue, grant, slot)
         if response.error is not None:
             self._tell_failure(request, queue, response.error, response.status)
             raise response.error
         self._tell("answered", request, queue, http_status=response.status)
         return response
+
+    async def _granted(self, request: Request, queue: TokenQueue) -> tuple[Grant, Grant]:
+        """Return a token and a slot. A token that has grown old before the slot is exchanged."""
+        flight = request.flight
+
+        def told(ahead: int, wait: float) -> None:
+            self._tell("waiting", request, wait=wait)
+            flight.queued(ahead, wait, self.clock.monotonic())
+
+        def until() -> float:
+            return flight.until
+
+        grant = await queue.acquire(told, until)
+        while True:
+            try:
+                slot = await self.slots.acquire(told)
+            except BaseException:
+                queue.give_back(grant)
+                raise
+            if queue.is_good(grant, flight.until):
+                return grant, slot
+            self.slots.give_back(slot)
+            grant = await queue.acquire(told, until, grant)
 
     def _check_time(self, request: Request) -> None:
         """Let nothing leave that nobody waits for any more, however late the loop woke us."""
@@ -105,29 +123,27 @@ class Limiting:
             text = "the time was over before it could leave"
             raise DeadlineExceededError(text, fate=request.flight.fate)
 
-    def _waits(self, request: Request, ahead: int, wait: float) -> None:
-        self._tell("waiting", request, wait=wait)
-        request.flight.queued(ahead, wait, self.clock.monotonic())
-
-    async def _attempt(self, request: Request, queue: TokenQueue, grant: Grant) -> Response:
+    async def _attempt(
+        self, request: Request, queue: TokenQueue, grant: Grant, slot: Grant
+    ) -> Response:
         request.flight.departs(aside=request.aside)
         try:
             self._tell("sent", request)
             response = await self.send(request)
         except NotSentError as error:
-            queue.give_back()
+            queue.give_back(grant)
             self._tell_failure(request, queue, error)
             raise
         except BaseException as error:
-            queue.settle(self.clock.monotonic())
+            queue.settle(grant, self.clock.monotonic())
             self._tell_failure(request, queue, error)
             raise
         else:
-            queue.settle(response.began)
+            queue.settle(grant, response.began)
             self._hear(queue, grant, response)
             return response
         finally:
-            self.slots.settle(self.clock.monotonic())
+            self.slots.settle(slot, self.clock.monotonic())
             request.flight.returned()
 
     def _hear(self, queue: TokenQueue, grant: Grant, response: Response) -> None:

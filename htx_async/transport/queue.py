@@ -56,8 +56,13 @@ class LimitStatus:
     expire: str | None
 
 
-def _ignore(ahead: int, wait: float) -> None:
-    pass
+def ignore(ahead: int, wait: float) -> None:
+    """Do not care how long it takes."""
+
+
+def at_once() -> float:
+    """Need no time for an attempt."""
+    return -math.inf
 
 
 class TokenQueue:
@@ -80,13 +85,20 @@ class TokenQueue:
         self._timer: asyncio.TimerHandle | None = None
         self._due = math.inf
 
-    async def acquire(self, told: Callable[[int, float], object] = _ignore) -> Grant:
+    async def acquire(
+        self,
+        told: Callable[[int, float], object] = ignore,
+        until: Callable[[], float] = at_once,
+        instead_of: Grant | None = None,
+    ) -> Grant:
         """
         Wait for a token. Who is cancelled meanwhile takes none and delays nobody.
 
         *told* is called first if there is need to wait: with how many are ahead, and how many
-        seconds that means at least.
+        seconds that means at least. Where tokens are only lent, *until* tells when the attempt
+        will be over, and *instead_of* is exchanged: nobody who came later goes first.
         """
+        del until, instead_of
         now = self._clock.monotonic()
         if not (self._waiting or self._waking) and (grant := self.bucket.take(now)):
             return grant
@@ -105,13 +117,20 @@ class TokenQueue:
         self._waking -= 1
         return grant
 
-    def give_back(self) -> None:
+    def is_good(self, grant: Grant, until: float) -> bool:
+        """Tell whether *grant* may still be used, for an attempt that is over at *until*."""
+        del grant, until
+        return True
+
+    def give_back(self, grant: Grant) -> None:
         """Return a token that no request has used."""
+        del grant
         self.bucket.give_back()
         self._serve()
 
-    def settle(self, began: float) -> None:
+    def settle(self, grant: Grant, began: float) -> None:
         """Return a token whose answer *began* to arrive then (monotonic seconds)."""
+        del grant
         self.bucket.settle(began)
         self._serve()
 
@@ -151,7 +170,7 @@ class TokenQueue:
             self._serve()
         else:  # granted, and cancelled before it could run
             self._waking -= 1
-            self.give_back()
+            self.give_back(waiter.result())
 
     def _serve(self) -> None:
         """Grant what there is, then see that somebody wakes us for the next token."""

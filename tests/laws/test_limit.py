@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from itertools import cycle
+from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from htx_async.errors import HTXError
@@ -18,6 +20,8 @@ from htx_async.transport.limiting import Limiting
 from htx_async.transport.queue import TokenQueue
 from htx_async.transport.request import RateLimit, Request
 from htx_async.transport.sharing import Sharing
+from tests.lending import processes, queue_of, settle_down
+from tests.redis_process import RedisProcess
 from tests.virtual import VirtualClock, run
 from tests.world import Trip, World, endpoint, most_in_a_window
 
@@ -95,17 +99,30 @@ async def simulate(
 ) -> World:
     """Let callers come and go over a network, and return what the server saw."""
     clock = VirtualClock()
-    world = World(clock, cycle(network))
     budget, asked = Budget(), endpoint(limit.limit, limit.per)
     budget.queue(asked, clock).bucket = kind(limit)
-    slots = TokenQueue(Bucket(RateLimit(4, per=0.0)), clock)
-    send = Sharing(Limiting(world, budget, slots, clock, clock.now), clock)
+    world = await come_and_go([budget], limit, arriving, network)
+    assert not budget.queue(asked, clock).bucket.out
+    return world
+
+
+async def come_and_go(
+    budgets: Sequence[Budget], limit: RateLimit, arriving: list[Call], network: list[Trip]
+) -> World:
+    """Let callers of some processes, in turn, come and go."""
+    clock = VirtualClock()
+    world = World(clock, cycle(network))
+    asked = endpoint(limit.limit, limit.per)
+    sends = [
+        Sharing(Limiting(world, budget, slots(clock), clock, clock.now), clock)
+        for budget in budgets
+    ]
 
     async def call(number: int, who: Call) -> None:
-        request = Request(asked, f"/{number}", options=Options(timeout=1000.0, share=False))
+        options = Options(timeout=1000.0, share=False)
         try:
             async with asyncio.timeout(who.leaves):
-                await send(request)
+                await sends[number % len(sends)](Request(asked, f"/{number}", options=options))
         except (HTXError, TimeoutError):
             pass
 
@@ -115,8 +132,12 @@ async def simulate(
             group.create_task(call(number, who))
     await clock.sleep(10.0)
     assert not world.flying
-    assert not budget.queue(asked, clock).bucket.out
     return world
+
+
+def slots(clock: VirtualClock) -> TokenQueue:
+    """Return four connections."""
+    return TokenQueue(Bucket(RateLimit(4, per=0.0)), clock)
 
 
 @given(settings_, st.lists(calls, max_size=40), st.lists(trips, min_size=1, max_size=20))
@@ -126,6 +147,41 @@ def test_no_window_holds_more_than_the_limit(
     """Whatever the jitter, the faults and the cancellations: no window is over the limit."""
     limit = RateLimit(*setting)
     world = run(simulate(limit, arriving, network))
+    assert most_in_a_window(world.arrivals, limit.per) <= limit.limit
+
+
+@pytest.mark.slow
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    settings_,
+    st.lists(calls, max_size=40),
+    st.lists(trips, min_size=1, max_size=20),
+    st.lists(st.tuples(ticks(8), ticks(8)), min_size=1, max_size=5),
+    st.integers(1, 3),
+)
+def test_no_window_holds_more_than_the_limit_of_processes_that_share(
+    redis_process: RedisProcess,
+    setting: tuple[int, float],
+    arriving: list[Call],
+    network: list[Trip],
+    to_redis: list[tuple[float, float]],
+    count: int,
+) -> None:
+    """The same of the rule on a Redis, whatever its network does: and every token comes back."""
+    limit = RateLimit(*setting)
+
+    async def main(client: Any) -> World:
+        budgets = processes(client, count, to_redis)
+        world = await come_and_go(budgets, limit, arriving, network)
+        await settle_down(budgets)
+        await VirtualClock().sleep(limit.per)
+        lender = budgets[0].lender
+        reply = lender.run(queue_of(budgets[0], limit)._ledger.ask(lender.clock.monotonic(), 0, 0))
+        assert reply.free == limit.limit
+        return world
+
+    with redis_process.client() as client:
+        world = run(main(client))
     assert most_in_a_window(world.arrivals, limit.per) <= limit.limit
 
 

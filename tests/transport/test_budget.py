@@ -85,9 +85,9 @@ def test_a_second_loop_takes_over_from_a_closed_one() -> None:
 
     async def first() -> None:
         queue = shared.queue(asked, Shifted(0.0))
+        grant = await queue.acquire()
         await queue.acquire()
-        await queue.acquire()
-        queue.settle(0.0)  # the other one is still out when the loop ends
+        queue.settle(grant, 0.0)  # the other one is still out when the loop ends
 
     async def second() -> float:
         clock = Shifted(0.25)
@@ -154,8 +154,7 @@ def test_a_budget_that_is_not_rested_is_kept(monkeypatch: pytest.MonkeyPatch) ->
 
     async def spend() -> None:
         queue = process_budget("spent").queue(endpoint(1, 1000.0), Clock())
-        await queue.acquire()
-        queue.settle(Clock().monotonic())
+        queue.settle(await queue.acquire(), Clock().monotonic())
 
     asyncio.run(spend())
     process_budget("other")

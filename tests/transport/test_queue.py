@@ -7,10 +7,13 @@ import time
 
 import pytest
 
-from htx_async.transport.bucket import Bucket
+from htx_async.transport.bucket import Bucket, Grant
 from htx_async.transport.queue import TokenQueue
 from htx_async.transport.request import RateLimit
 from tests.virtual import VirtualClock, run
+
+ANY = Grant(0, 0)
+"""A grant; tokens of one bucket are all alike."""
 
 
 def queue_of(limit: int, per: float) -> TokenQueue:
@@ -34,7 +37,7 @@ def test_no_timer_while_nobody_waits() -> None:
         waiter = asyncio.create_task(queue.acquire())
         await asyncio.sleep(0)
         assert timers() == 0  # the token is out: nobody knows when it is back
-        queue.settle(0.0)
+        queue.settle(ANY, 0.0)
         assert timers() == 1
         waiter.cancel()
         await asyncio.gather(waiter, return_exceptions=True)
@@ -49,7 +52,7 @@ def test_one_timer_for_many_who_wait() -> None:
     async def main() -> None:
         queue = queue_of(1, 1.0)
         await queue.acquire()
-        queue.settle(0.0)
+        queue.settle(ANY, 0.0)
         waiters = [asyncio.create_task(queue.acquire()) for _ in range(1000)]
         await asyncio.sleep(0)
         assert timers() == 1
@@ -69,7 +72,7 @@ def test_a_grant_to_one_who_was_cancelled_goes_to_the_next() -> None:
         await queue.acquire()
         first, second = (asyncio.create_task(queue.acquire()) for _ in range(2))
         await asyncio.sleep(0)
-        queue.give_back()  # grants it to the first
+        queue.give_back(ANY)  # grants it to the first
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
         assert first.cancelled()
@@ -87,7 +90,7 @@ def test_one_who_is_cancelled_before_the_grant_is_passed_over() -> None:
         first, second = (asyncio.create_task(queue.acquire()) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
-        queue.give_back()
+        queue.give_back(ANY)
         await asyncio.gather(first, return_exceptions=True)
         assert first.cancelled()
         await second
@@ -107,11 +110,11 @@ def test_a_newcomer_does_not_overtake() -> None:
         async def take(name: str) -> None:
             await queue.acquire()
             order.append(name)
-            queue.give_back()
+            queue.give_back(ANY)
 
         waiting = asyncio.create_task(take("first"))
         await asyncio.sleep(0)
-        queue.give_back()
+        queue.give_back(ANY)
         newcomer = asyncio.create_task(take("newcomer"))
         await asyncio.gather(waiting, newcomer)
         assert order == ["first", "newcomer"]
@@ -130,7 +133,7 @@ def test_who_must_wait_is_told_before() -> None:
             told.append((ahead, wait))
 
         await queue.acquire(tell)
-        queue.settle(0.0)
+        queue.settle(ANY, 0.0)
         tasks = [asyncio.create_task(queue.acquire(tell)) for _ in range(2)]
         await asyncio.sleep(0)
         assert told == [(0, 1.0), (1, 2.0)]

@@ -1,0 +1,113 @@
+"""The rule on a real server, but on virtual time: and the processes that use it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Iterable, Iterator
+from itertools import cycle
+from typing import Any
+
+import attrs
+
+from htx_async.clock import Clock
+from htx_async.transport.budget import Budget
+from htx_async.transport.leases import RULE, Ask, Away, Place, Reply, user_key
+from htx_async.transport.leasing import LeaseQueue
+from htx_async.transport.queue import TokenQueue
+from htx_async.transport.request import Endpoint, RateLimit
+from tests.virtual import VirtualClock
+
+EPOCH = 1_700_000_000_000_000
+"""The server's clock, in microseconds, when a virtual loop starts."""
+LONG_AGO = 1
+_LISTENS_EVERY = 0.25
+
+
+@attrs.define
+class Lender:
+    """
+    A `Server` that runs the rule at the time of a loop, after *trips*: seconds up and down.
+
+    The call of the real server takes no virtual time; *away*: it is not made.
+    """
+
+    client: Any
+    clock: Clock
+    trips: Iterator[tuple[float, float]] = attrs.field(factory=lambda: cycle([(0.0, 0.0)]))
+    id: str = "one"
+    started: int = LONG_AGO
+    away: Away | None = None
+    rings: bool = True
+    asks: list[Ask] = attrs.field(factory=list)
+
+    @property
+    def micros(self) -> int:
+        return EPOCH + round(self.clock.monotonic() * 1_000_000)
+
+    def run(self, ask: Ask) -> Reply:
+        """Run the rule now."""
+        arguments = ask.arguments(self.id, self.started, str(self.micros))
+        return Reply.of(self.client.eval(RULE, len(ask.keys), *ask.keys, *arguments))
+
+    async def trade(self, ask: Ask) -> Reply | Away:
+        self.asks.append(ask)
+        up, down = next(self.trips)
+        await self.clock.sleep(up)
+        reply = self.away or self.run(ask)
+        await self.clock.sleep(down)
+        return reply
+
+    async def bell(self, key: str) -> bool:
+        if not self.rings:
+            return False
+        while not self.client.lpop(key):
+            await self.clock.sleep(_LISTENS_EVERY)
+        return True
+
+
+class Lent(Budget):
+    """A process: a budget whose queues ask a `Lender`."""
+
+    def __init__(self, lender: Lender, user: str = "", share: float | None = None) -> None:
+        super().__init__()
+        self.lender, self.share = lender, share
+        self.user = user or secrets.token_hex(8)
+
+    def _found(self, left: TokenQueue | None, endpoint: Endpoint[Any], clock: Clock) -> TokenQueue:
+        del left
+        place = Place(user_key(self.user), endpoint.name, endpoint.limit)
+        return LeaseQueue(place, self.lender, clock, self.share)
+
+
+_names = itertools.count()
+
+
+def processes(
+    client: Any,
+    count: int,
+    trips: Iterable[tuple[float, float]] = ((0.0, 0.0),),
+    share: float | None = None,
+) -> list[Lent]:
+    """Return some processes of one user, on the running virtual loop."""
+    user = f"user {next(_names)} {secrets.token_hex(4)}"
+    clock, network = VirtualClock(), cycle(trips)
+    return [Lent(Lender(client, clock, network), user, share) for _ in range(count)]
+
+
+def queue_of(budget: Lent, limit: RateLimit) -> LeaseQueue:
+    """Return the queue of a process before an endpoint of the tests."""
+    queue = budget.queue(Endpoint("/v1/test", limit, int), budget.lender.clock)
+    assert isinstance(queue, LeaseQueue)
+    return queue
+
+
+async def settle_down(budgets: Iterable[Lent]) -> None:
+    """End as clients do."""
+    loop = asyncio.get_running_loop()
+    for budget in budgets:
+        for of_loops in budget._queues.values():
+            queue = of_loops[loop]
+            assert isinstance(queue, LeaseQueue)
+            await queue.settled()
