@@ -34,20 +34,6 @@ class LeaseQueue(TokenQueue):
     waits and nothing is to be told.
     """
 
-    __slots__ = (
-        "_asks_at",
-        "_bell",
-        "_callers",
-        "_is_listed",
-        "_ledger",
-        "_loop",
-        "_probes_at",
-        "_server",
-        "_spare",
-        "_tells_at",
-        "_trading",
-    )
-
     heard: Heard | None
     refusals: int
 
