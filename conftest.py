@@ -31,7 +31,7 @@ from tests.redis_process import RedisProcess, serving
 ROOT = Path(__file__).parent
 PYTHON = shlex.quote(sys.executable)
 PROGRAMS = {"htx-async": "htx_async", "uvicorn": "uvicorn"}
-SET_UP = re.compile(r"^python3 -m venv|\bnox\b")
+SET_UP = re.compile(r"^python3 -m venv|^pip install|\bnox\b")
 END_WHAT_RUNS = "set -euo pipefail; trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n"
 
 

@@ -50,6 +50,15 @@ class Raised(Budget):
         return Bucket(RateLimit(limit.limit, limit.per / LIMITS))
 
 
+@attrs.frozen
+class Span:
+    """From when on, and for how long: for some seconds, and until so many calls are made."""
+
+    since: float
+    seconds: float
+    calls: int = 0
+
+
 @attrs.define
 class Tally:
     """What has come of the calls."""
@@ -112,10 +121,10 @@ class Soak:
         for name, read in self.reads().items():
             self.right[name] = await read(self.clients[0])
 
-    async def work(self, until: float) -> None:
+    async def work(self, span: Span) -> None:
         """Make one call after the other, each in its own way."""
         reads = list(self.reads().items())
-        while time.monotonic() < until:
+        while self.done(span) < 1:
             name, read = self.random.choice(reads)
             call = asyncio.ensure_future(read(self.some_client()))
             if self.random.random() < 0.15:  # noqa: PLR2004 - some leave
@@ -147,10 +156,15 @@ class Soak:
             self.tally.outcomes["answered"] += 1
             self.tally.wrong += answer != self.right[name]
 
-    async def replace_clients(self, until: float) -> None:
+    def done(self, span: Span) -> float:
+        """Return how much of it is over, 1 and more for all of it."""
+        passed = (time.monotonic() - span.since) / span.seconds
+        return min(passed, self.tally.calls / span.calls) if span.calls else passed
+
+    async def replace_clients(self, span: Span) -> None:
         """Close a client now and then, whatever it is doing, and go on with a new one."""
-        while time.monotonic() < until:
-            await asyncio.sleep(min(3.0, max(until - time.monotonic(), 0.0)))
+        while self.done(span) < 1:
+            await asyncio.sleep(min(3.0, span.seconds))
             old, self.clients[0] = self.clients[0], self.client()
             self.clients.reverse()
             await self.close(old)
@@ -162,11 +176,12 @@ class Soak:
         self.left["slots"] += slots.bucket.out
         self.left["waiters"] += slots.status().waiting
 
-    async def watch(self, until: float) -> list[tuple[float, int]]:
-        """Return what is held now, and after each quarter of the time: MiB, and objects."""
-        seen, quarter = [held()], (until - time.monotonic()) / 4
-        for _ in range(4):
-            await asyncio.sleep(quarter)
+    async def watch(self, span: Span) -> list[tuple[float, int]]:
+        """Return what is held now, and after each quarter: MiB, and objects."""
+        seen = [held()]
+        for quarter in (1, 2, 3, 4):
+            while self.done(span) < quarter / 4:
+                await asyncio.sleep(span.seconds / 100)
             seen.append(held())
         return seen
 
@@ -196,20 +211,23 @@ def held() -> tuple[float, int]:
     return pages * resource.getpagesize() / 2**20, sys.getallocatedblocks()
 
 
-async def drive(base_url: str, line: Any, seconds: float, seed: int) -> dict[str, object]:
-    """Soak for *seconds*, and return the rows of the table."""
+async def drive(
+    base_url: str, line: Any, seconds: float, calls: int, seed: int
+) -> dict[str, object]:
+    """Soak for *seconds*, and until there are *calls*, and return the rows of the table."""
     before = sockets()
     soak = Soak(base_url, seed)
     await soak.learn()
     line.send("go")
     log = await _logged(soak, min(LOGGED, seconds / 3))
     gc.collect()
-    until = time.monotonic() + seconds
+    span = Span(time.monotonic(), seconds, calls)
     async with asyncio.TaskGroup() as group:
-        watch = group.create_task(soak.watch(until))
-        group.create_task(soak.replace_clients(until))
+        watch = group.create_task(soak.watch(span))
+        group.create_task(soak.replace_clients(span))
         for _ in range(WORKERS):
-            group.create_task(soak.work(until))
+            group.create_task(soak.work(span))
+    took = time.monotonic() - span.since
     await asyncio.gather(*(soak.close(htx) for htx in soak.clients))
     await asyncio.sleep(0.1)
     line.send("how many?")
@@ -218,6 +236,7 @@ async def drive(base_url: str, line: Any, seconds: float, seed: int) -> dict[str
     left = left_behind(soak)
     left["sockets"] -= before
     return {
+        "seconds": f"{took:.0f}",
         "calls": soak.tally.calls,
         "requests to the exchange": told.requests,
         **{f"  {name}": count for name, count in soak.tally.outcomes.most_common()},
@@ -238,8 +257,8 @@ async def _logged(soak: Soak, seconds: float) -> str:
     root.addHandler(handler)
     level = root.level
     root.setLevel(logging.DEBUG)
-    until = time.monotonic() + seconds
-    await asyncio.gather(*(soak.work(until) for _ in range(WORKERS)))
+    span = Span(time.monotonic(), seconds)
+    await asyncio.gather(*(soak.work(span) for _ in range(WORKERS)))
     root.setLevel(level)
     root.removeHandler(handler)
     return stream.getvalue()
@@ -258,13 +277,13 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long (60)")
     parser.add_argument("--minutes", type=float, default=0.0, help="the same, in minutes")
+    parser.add_argument("--calls", type=int, default=0, help="and until there are so many")
     parser.add_argument("--seed", type=int, default=1, help="of faults and load (1)")
     parser.add_argument("--markdown", type=Path, help="write the table into this page, too")
     given = parser.parse_args(arguments)
     seconds = given.minutes * 60 or given.seconds
     with exchange(given.seed) as (base_url, line):
-        rows = asyncio.run(drive(base_url, line, seconds, given.seed))
-    rows = {"seconds": f"{seconds:g}", **rows}
+        rows = asyncio.run(drive(base_url, line, seconds, given.calls, given.seed))
     table = [
         f"{name:<28}{f'{value:,}' if isinstance(value, int) else value}"
         for name, value in rows.items()
