@@ -14,7 +14,6 @@ import pytest
 from benchmarks import (
     answers,
     batches,
-    calls,
     canned,
     decode,
     goals,
@@ -23,7 +22,6 @@ from benchmarks import (
     plain,
     plot,
     report,
-    signing,
     tables,
 )
 from benchmarks.__main__ import COMMANDS, main
@@ -200,22 +198,6 @@ def test_who_is_absent_fails_or_finds_something_else_takes_no_part() -> None:
         "wrong": "it finds something else",
         "failing": "it fails with RuntimeError",
     }
-
-
-@pytest.mark.slow
-def test_no_gross_regression_of_whole_calls(capsys: pytest.CaptureFixture[str]) -> None:
-    assert calls.main(["--quick", "--check"]) == 0
-    assert "fails with" not in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_no_gross_regression_of_decoding() -> None:
-    assert decode.main(["--quick", "--check"]) == 0
-
-
-@pytest.mark.slow
-def test_no_gross_regression_of_the_small_costs() -> None:
-    assert signing.main(["--quick", "--check"]) == 0
 
 
 def test_the_cost_of_a_grant_is_put_in_its_page() -> None:
