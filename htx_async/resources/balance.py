@@ -161,7 +161,7 @@ class AccountBalance(Unmade, Model, Mapping[str, CurrencyBalance]):
             if pair[0] != pair[1]
             for row in filter(None, pair)
         }
-        return between(since._entries_in(moved), self._entries_in(moved)) if moved else ()
+        return between(since._entries_in(moved), self._entries_in(moved))
 
     def _entries_in(self, currencies: set[str]) -> tuple[BalanceEntry, ...]:
         made: tuple[BalanceEntry, ...] = self._maker.entries(
