@@ -406,7 +406,8 @@ def test_a_frame_of_pandas() -> None:
 def test_a_frame_of_polars() -> None:
     """The same."""
     polars = pytest.importorskip("polars")
-    frame = polars.DataFrame([entry.to_dict() for entry in BALANCE.entries])
+    rows = [entry.to_dict() for entry in BALANCE.entries]
+    frame = polars.DataFrame(rows, infer_schema_length=None)
     assert frame["balance"].to_list() == [f"{entry.balance:f}" for entry in ROWS]
     exact = frame["balance"].str.to_decimal(scale=18)
     assert exact[0] == ROWS[0].balance
