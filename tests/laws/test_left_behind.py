@@ -7,7 +7,6 @@ import gc
 import random
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
@@ -78,7 +77,7 @@ async def test_an_answer_that_is_not_read_on_leaves_no_generator() -> None:
     left: list[str] = []
     sandbox, hooks = Sandbox(limits=False), sys.get_asyncgen_hooks()
 
-    def note(generator: AsyncGenerator[Any, Any]) -> None:
+    def note(generator: Any) -> None:
         left.append(generator.__qualname__)
 
     async with (
