@@ -301,6 +301,11 @@ def test_any_json_is_a_model_or_a_decode_error(value: Any) -> None:
             assert again(found) == found
 
 
+def test_a_whole_number_may_be_long() -> None:
+    """Longer than Python makes text of."""
+    assert BalanceEntry.from_dict({**ENTRY, "balance": 10**4400}).balance == 10**4400
+
+
 def test_json_numbers_are_taken_digit_for_digit() -> None:
     """From others, who write amounts so."""
     text = '{"currency":"usdt","type":"trade","balance":0.1000000000000000000001,"debt":1e2}'
