@@ -14,13 +14,14 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
 import pytest
 from sybil import Example, Sybil
-from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
+from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
 from htx_async import AiohttpTransport, client
 from htx_async.sandbox import Sandbox
@@ -124,9 +125,15 @@ def keys_of_the_sandbox(
         monkeypatch.setenv("REDIS_URL", server.url)
 
 
+def for_skipping(namespace: dict[str, Any]) -> None:
+    """Let a page skip a block: `% skip: next if(not there("polars"), reason="...")`."""
+    namespace["there"] = find_spec
+
+
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(), ShellBlockParser()],
+    parsers=[PythonCodeBlockParser(), ShellBlockParser(), SkipParser()],
     patterns=["README.md", "docs/*.md"],
+    setup=for_skipping,
     fixtures=["keys_of_the_sandbox"],
 ).pytest()
 

@@ -188,7 +188,7 @@ class HTXClient:
         signed: bool = True,
     ) -> Answer:
         """
-        Read any path of HTX that answers a GET: the way for what has no resource here yet.
+        Read any path of HTX that answers a GET with `data`: for what has no resource here yet.
 
         It goes through the same layers as every read: tokens, sharing, repeating, HTX's clock.
 
@@ -199,11 +199,11 @@ class HTXClient:
             limit: What the endpoint's page allows one user. `None`: what was told first here,
                 else 10 in 1 s, HTX's rule where a page states nothing. A path that has a
                 resource keeps its own.
-            signed: Whether to say who asks. Market data needs no signature.
+            signed: Whether to say who asks. Public data needs no signature.
 
         Raises:
             InvalidInputError: The path, a parameter or the limit cannot be right.
-            DecodeError: The answer is no JSON, or has a number of too many digits.
+            DecodeError: The answer is no JSON, has no `data`, or a number of too many digits.
             HTXError: What else can go wrong: see `htx_async.errors`.
         """
         path, said = queries.path(path), queries.params(params)

@@ -24,9 +24,10 @@ from htx_async.inputs import MAX_DIGITS
 
 T = TypeVar("T")
 
-_WRITTEN = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
-_AMOUNT = re.compile(_WRITTEN)
-_AMOUNTS = re.compile(rf"(?:{_WRITTEN}\n)*+")
+WRITTEN = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
+"""How an amount is written, wherever it comes from."""
+_AMOUNT = re.compile(WRITTEN)
+_AMOUNTS = re.compile(rf"(?:{WRITTEN}\n)*+")
 _ID = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
 _MAX_AMOUNT = 100
 _WIRE, _ABSENT = "wire", "absent"

@@ -19,10 +19,10 @@ from typing import Any, cast, get_args, get_origin
 import attrs
 
 from htx_async import failures
-from htx_async.convert import text, whole
+from htx_async.convert import WRITTEN, text, whole
 from htx_async.errors import HTXError
 
-_AMOUNT = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+_AMOUNT = re.compile(WRITTEN)
 _MAX_AMOUNT = 5_000
 """Characters. The longest sum of amounts that HTX can write has some 2,000 without exponent."""
 
@@ -61,9 +61,10 @@ class Kind:
 def _amount(value: object) -> Decimal:
     if isinstance(value, Decimal) and value.is_finite():
         return value
-    said = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if isinstance(said, str) and len(said) <= _MAX_AMOUNT and _AMOUNT.fullmatch(said):
-        return Decimal(said)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value)
+    if isinstance(value, str) and len(value) <= _MAX_AMOUNT and _AMOUNT.fullmatch(value):
+        return Decimal(value)
     msg = "a decimal number as text"
     raise ValueError(msg)
 

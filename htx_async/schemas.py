@@ -7,10 +7,9 @@ from typing import Any
 
 from pydantic_core import CoreSchema, core_schema
 
+from htx_async.convert import WRITTEN
 from htx_async.errors import DecodeError
 from htx_async.fields import Kind, kinds_of
-
-_AMOUNT = r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$"
 
 
 def core_schema_of(model: Any) -> CoreSchema:
@@ -61,7 +60,7 @@ def _field(kind: Kind) -> CoreSchema:
         moment = {"pydantic_js_updates": {"format": "date-time"}}
         return core_schema.str_schema(metadata=moment)
     if kind.name == "amount":
-        return core_schema.str_schema(pattern=_AMOUNT)
+        return core_schema.str_schema(pattern=f"^{WRITTEN}$")
     if kind.name == "whole":
         return core_schema.int_schema(ge=0)
     return _error() if kind.name == "error" else core_schema.str_schema()

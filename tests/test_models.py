@@ -301,6 +301,11 @@ def test_any_json_is_a_model_or_a_decode_error(value: Any) -> None:
             assert again(found) == found
 
 
+def test_a_whole_number_may_be_long() -> None:
+    """Longer than Python makes text of."""
+    assert BalanceEntry.from_dict({**ENTRY, "balance": 10**4400}).balance == 10**4400
+
+
 def test_json_numbers_are_taken_digit_for_digit() -> None:
     """From others, who write amounts so."""
     text = '{"currency":"usdt","type":"trade","balance":0.1000000000000000000001,"debt":1e2}'
@@ -406,7 +411,8 @@ def test_a_frame_of_pandas() -> None:
 def test_a_frame_of_polars() -> None:
     """The same."""
     polars = pytest.importorskip("polars")
-    frame = polars.DataFrame([entry.to_dict() for entry in BALANCE.entries])
+    rows = [entry.to_dict() for entry in BALANCE.entries]
+    frame = polars.DataFrame(rows, infer_schema_length=None)
     assert frame["balance"].to_list() == [f"{entry.balance:f}" for entry in ROWS]
     exact = frame["balance"].str.to_decimal(scale=18)
     assert exact[0] == ROWS[0].balance

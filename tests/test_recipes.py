@@ -98,7 +98,8 @@ async def test_the_application_answers() -> None:
         assert points["group_ids"][-1]["expiry_date"] is None
         schema = (await client.get("/openapi.json")).json()["components"]["schemas"]
         assert schema["Currency"]["properties"]["trade"]["type"] == "string"
-        assert schema["Points"]["properties"]["acct_balance"]["type"] == "string"
+        assert schema["PointBalance"]["properties"]["acct_balance"]["type"] == "string"
+        assert set(schema["Account"]["properties"]) == {"id", "type", "subtype", "state"}
 
 
 async def test_the_application_tells_errors() -> None:

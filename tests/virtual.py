@@ -59,6 +59,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.time
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Wait for threads in real time: in virtual time the seconds for it are over at once."""
+        del timeout
+        await super().shutdown_default_executor()
+
 
 class VirtualClock(Clock):
     """The clock to a `VirtualLoop`; *skew* seconds ahead of the true time of day."""

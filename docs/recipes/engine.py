@@ -8,31 +8,12 @@ Keep the balances of all accounts fresh, and react when an amount has moved.
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
-from decimal import Decimal
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-from htx_async import Account, AccountBalance, AccountType, HTXClient, HTXError
+from htx_async import Account, AccountType, Change, HTXClient, HTXError
 
 T = TypeVar("T")
 SHARE = 0.5  # of the requests that HTX allows; the rest is for other programs
-
-
-class Change(NamedTuple):
-    currency: str
-    type: str
-    before: Decimal
-    after: Decimal
-
-
-def amounts(balance: AccountBalance) -> dict[tuple[str, str], Decimal]:
-    return {(row.currency, row.type): row.balance for row in balance.entries}
-
-
-def changes(balance: AccountBalance, previous: AccountBalance) -> tuple[Change, ...]:
-    then, now = amounts(previous), amounts(balance)
-    none = Decimal(0)
-    rows = (Change(*key, then.get(key, none), now.get(key, none)) for key in then | now)
-    return tuple(row for row in rows if row.before != row.after)
 
 
 def react(account: Account, change: Change) -> None:
@@ -58,7 +39,7 @@ async def watch(htx: HTXClient, account: Account, pause: float) -> None:
     while True:
         await asyncio.sleep(pause)
         balance = await patiently(lambda: htx.accounts.balance(account))
-        for change in changes(balance, previous):
+        for change in balance.changes(since=previous):
             react(account, change)
         previous = balance
 

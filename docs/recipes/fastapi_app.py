@@ -8,7 +8,6 @@ Accounts, balances and points of one HTX user, over HTTP.
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -18,20 +17,8 @@ from pydantic import BaseModel, PlainSerializer
 
 import htx_async as sdk
 
-
-def exactly(amount: Decimal) -> str:
-    return f"{amount:f}"
-
-
-# A string in JSON and its schema: JavaScript would make a float of a number.
-Amount = Annotated[Decimal, PlainSerializer(exactly, return_type=str)]
-
-
-class Account(BaseModel, from_attributes=True):
-    id: int
-    type: str
-    subtype: str
-    state: str
+# A string without exponent: JavaScript would make a float of a number.
+Amount = Annotated[Decimal, PlainSerializer("{:f}".format, return_type=str)]
 
 
 class Currency(BaseModel, from_attributes=True):
@@ -39,17 +26,6 @@ class Currency(BaseModel, from_attributes=True):
     trade: Amount
     frozen: Amount
     total: Amount
-
-
-class PointGroup(BaseModel, from_attributes=True):
-    group_id: int
-    expiry_date: datetime | None
-    remain_amt: Amount
-
-
-class Points(BaseModel, from_attributes=True):
-    acct_balance: Amount
-    group_ids: list[PointGroup]
 
 
 @asynccontextmanager
@@ -90,8 +66,8 @@ async def answer(_: Request, error: sdk.HTXError) -> JSONResponse:
     return JSONResponse(told, status, headers)
 
 
-@app.get("/accounts", response_model=list[Account])
-async def accounts(htx: HTX) -> Any:
+@app.get("/accounts")
+async def accounts(htx: HTX) -> tuple[sdk.Account, ...]:
     return await htx.accounts.list()
 
 
@@ -100,8 +76,8 @@ async def balance(account_id: int, htx: HTX) -> Any:
     return (await htx.accounts.balance(account_id)).nonzero()
 
 
-@app.get("/points", response_model=Points)
-async def points(htx: HTX) -> Any:
+@app.get("/points")
+async def points(htx: HTX) -> sdk.PointBalance:
     return await htx.points.balance()
 
 

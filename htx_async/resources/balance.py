@@ -21,6 +21,7 @@ from htx_async.resources.changes import Change, between
 from htx_async.resources.rows import (
     BalanceEntry,
     Maker,
+    Source,
     Unmade,
     by_currency,
     run_at,
@@ -63,8 +64,8 @@ class CurrencyBalance(Unmade, Model):
 
     def of(self, type: str) -> Decimal:  # noqa: A002 - HTX's word
         """Return the amount of one row type, such as `"loan"`; 0 where there is no such row."""
-        amount = self._maker.amount
-        return total(amount(row) for row in self._rows if row.type == type)
+        maker, rows = self._source
+        return total(maker.amount(row) for row in rows if row.type == type)
 
     @property
     def trade(self) -> Decimal:
@@ -111,12 +112,14 @@ class AccountBalance(Unmade, Model, Mapping[str, CurrencyBalance]):
     entries: tuple[BalanceEntry, ...] = wire("list")
 
     @cached_property
-    def _by_currency(self) -> tuple[Sequence[Any], dict[str, int]]:
-        return by_currency(self._rows)
+    def _by_currency(self) -> tuple[Source, dict[str, int]]:
+        maker, given = self._source
+        rows, begins = by_currency(given)
+        return (maker, rows), begins
 
     def __getitem__(self, currency: str) -> CurrencyBalance:
-        rows, begins = self._by_currency
-        return _in_currency(currency, self._maker, run_at(rows, begins[currency]))
+        (maker, rows), begins = self._by_currency
+        return _in_currency(currency, maker, run_at(rows, begins[currency]))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._by_currency[1])
@@ -131,7 +134,8 @@ class AccountBalance(Unmade, Model, Mapping[str, CurrencyBalance]):
 
     def nonzero(self) -> tuple[CurrencyBalance, ...]:
         """Return the currencies of which any row is not zero."""
-        nonzero = self._maker.nonzero(self._rows)
+        maker, rows = self._source
+        nonzero = maker.nonzero(rows)
         return tuple([self[currency] for currency in self if currency in nonzero])
 
     def changes(self, since: AccountBalance) -> tuple[Change, ...]:
@@ -157,20 +161,21 @@ class AccountBalance(Unmade, Model, Mapping[str, CurrencyBalance]):
         # Most rows are as they were: only of the others are models made.
         moved = {
             row.currency
-            for pair in zip_longest(since._rows, self._rows)
+            for pair in zip_longest(since._source[1], self._source[1])
             if pair[0] != pair[1]
             for row in filter(None, pair)
         }
-        return between(since._entries_in(moved), self._entries_in(moved)) if moved else ()
+        return between(since._entries_in(moved), self._entries_in(moved))
 
     def _entries_in(self, currencies: set[str]) -> tuple[BalanceEntry, ...]:
-        made: tuple[BalanceEntry, ...] = self._maker.entries(
-            [row for row in self._rows if row.currency in currencies]
+        maker, rows = self._source
+        made: tuple[BalanceEntry, ...] = maker.entries(
+            [row for row in rows if row.currency in currencies]
         )
         return made
 
     def __repr__(self) -> str:
-        currencies, rows = len(self), len(self._rows)
+        currencies, rows = len(self), len(self._source[1])
         head = f"id={self.id}, type={str(self.type)!r}, state={str(self.state)!r}"
         return f"AccountBalance({head}, {currencies} currencies in {rows} entries)"
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from decimal import Decimal
-from itertools import zip_longest
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
@@ -44,31 +43,14 @@ class Change(Model):
 
 def between(before: Iterable[BalanceEntry], after: Iterable[BalanceEntry]) -> tuple[Change, ...]:
     """Return what has moved, in the order of *after*; what is gone comes last."""
-    before, after = tuple(before), tuple(after)
-    # Nearly all rows are where they were, as they were: only the others are added up.
-    touched = frozenset(_touched(before, after))
-    if not touched:
-        return ()
-    was, now = _totals(before, touched), _totals(after, touched)
+    was, now = _totals(before), _totals(after)
     zero = Decimal(0)
     moved = ((key, was.get(key, zero), now.get(key, zero)) for key in now | was)
     return tuple(Change(*key, old, new) for key, old, new in moved if old != new)
 
 
-def _touched(before: Iterable[BalanceEntry], after: Iterable[BalanceEntry]) -> Iterator[_Key]:
-    for old, new in zip_longest(before, after):
-        if old is None or new is None or _moved(old, new):
-            yield from ((row.currency, row.type) for row in (old, new) if row is not None)
-
-
-def _moved(old: BalanceEntry, new: BalanceEntry) -> bool:
-    return old.balance != new.balance or old.currency != new.currency or old.type != new.type
-
-
-def _totals(entries: Iterable[BalanceEntry], touched: frozenset[_Key]) -> dict[_Key, Decimal]:
+def _totals(entries: Iterable[BalanceEntry]) -> dict[_Key, Decimal]:
     rows: dict[_Key, list[Decimal]] = {}
     for entry in entries:
-        key = (entry.currency, entry.type)
-        if key in touched:
-            rows.setdefault(key, []).append(entry.balance)
+        rows.setdefault((entry.currency, entry.type), []).append(entry.balance)
     return {key: total(amounts) for key, amounts in rows.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 import msgspec
@@ -22,6 +22,9 @@ K = TypeVar("K")
 U = TypeVar("U", bound="Unmade")
 V = TypeVar("V")
 R = TypeVar("R", "BalanceEntry", "Row")
+
+Source: TypeAlias = "tuple[Any, Sequence[Any]]"
+"""A `Maker` with rows, or a `Made` with entries."""
 
 
 _get, _set = object.__getattribute__, object.__setattr__
@@ -197,7 +200,7 @@ class Maker:
     def entries(self, rows: Iterable[Row]) -> tuple[BalanceEntry, ...]:
         """Return the rows as entries, with what matters in them."""
         types, balances = self._types, self._balances
-        made = []
+        made: list[BalanceEntry] = []
         for row in rows:
             entry = _new(BalanceEntry)
             _set_currency(entry, row.currency)
@@ -228,28 +231,28 @@ class Unmade:
     """
     What has `entries`, or rows of which they are made when they are first touched.
 
-    Only a slot that is empty gets to `__getattr__`; one of the two is always filled.
+    `_source` is whoever makes entries and the rows of which: both in one, so that no other thread
+    sees the one without the other. Only a slot that is empty gets to `__getattr__`; `entries` or
+    `_source` is always filled.
     """
 
-    __slots__ = ("_maker", "_rows")
+    __slots__ = ("_source",)
 
-    _maker: Any
-    _rows: Sequence[Any]
+    _source: Source
 
     def __getattr__(self, name: str) -> Any:
         if name == "entries":
-            _set(self, name, _get(self, "_maker").entries(_get(self, "_rows")))
-        if name in {"entries", *Unmade.__slots__}:
-            _set(self, "_rows", _get(self, "entries"))
-            _set(self, "_maker", _MADE)
+            maker, rows = _get(self, "_source")
+            _set(self, name, maker.entries(rows))
+        if name in {"entries", "_source"}:
+            _set(self, "_source", (_MADE, _get(self, "entries")))
         return _get(self, name)
 
 
 def unmade(self: U, maker: Any, rows: Sequence[Any]) -> U:
     """Return *self*, a new and empty model, with entries that are yet to be made of *rows*."""
-    _set_unmade_maker(self, maker)
-    _set_unmade_rows(self, rows)
+    _set_source(self, (maker, rows))
     return self
 
 
-_set_unmade_maker, _set_unmade_rows = (getattr(Unmade, name).__set__ for name in Unmade.__slots__)
+_set_source = Unmade.__dict__["_source"].__set__

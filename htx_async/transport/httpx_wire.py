@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import ssl
@@ -158,13 +159,16 @@ class HttpxWire:
     ) -> Response | HTXError:
         answer = await transport.handle_async_request(self._made(request, seconds))
         began = self._clock.monotonic()
+        chunks = _chunks(answer)
         try:
-            status, headers, chunks = answer.status_code, dict(answer.headers), _chunks(answer)
+            status, headers = answer.status_code, dict(answer.headers)
             return await body.read(
                 request, status, headers, chunks, began=began, max_body=self._max_body
             )
         finally:
             await answer.aclose()
+            if self._foreign is None:
+                await _see_to_its_end(chunks)
 
     def _made(self, request: Request, seconds: float | None) -> httpx.Request:
         """Return *request* as httpx wants it, to be answered within *seconds*."""
@@ -223,6 +227,17 @@ def _transport(environment: _Environment) -> httpx.AsyncBaseTransport:
 
 def _signed(url: httpx.URL, query: str) -> httpx.URL:
     return httpx.URL(f"{url}?{query}") if query else url
+
+
+async def _see_to_its_end(chunks: AsyncIterator[bytes]) -> None:
+    """
+    End the generators of an answer that is closed already.
+
+    Of those that were left in the middle asyncio would make tasks, one after the other.
+    """
+    with contextlib.suppress(Exception):
+        async for _ in chunks:
+            pass
 
 
 def _chunks(answer: httpx.Response) -> AsyncIterator[bytes]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import sys
 from collections import Counter
+from typing import Any
 
 import httpx
 import pytest
@@ -19,6 +21,7 @@ from htx_async import (
     ClockError,
     Credentials,
     DeadlineExceededError,
+    DecodeError,
     HTXClient,
     HTXError,
     NoAnswerError,
@@ -26,7 +29,7 @@ from htx_async import (
 )
 from htx_async.events import Event
 from htx_async.options import Options
-from htx_async.sandbox import Sandbox
+from htx_async.sandbox import Sandbox, faults
 from htx_async.transport.bucket import Bucket
 from htx_async.transport.flight import Flight
 from htx_async.transport.limiting import Limiting
@@ -66,6 +69,30 @@ async def test_reads_that_end_by_their_timeout_cost_no_connection() -> None:
             await asyncio.gather(*(read(rng.uniform(0.001, 0.04)) for _ in range(20)))
         outcomes = Counter(await asyncio.gather(*(read(10.0) for _ in range(100))))
     assert outcomes == {"answered": 100}
+
+
+@pytest.mark.slow
+async def test_an_answer_that_is_not_read_on_leaves_no_generator() -> None:
+    """Asyncio makes a task of each that is left in the middle: of httpcore's four."""
+    left: list[str] = []
+    sandbox, hooks = Sandbox(limits=False), sys.get_asyncgen_hooks()
+
+    def note(generator: Any) -> None:
+        left.append(generator.__qualname__)
+
+    async with (
+        sandbox.serve() as base_url,
+        HTXClient(KEYS, base_url=base_url, max_body=1_000, retry=NO_RETRY) as htx,
+    ):
+        sandbox.faults.next(faults.huge())
+        sys.set_asyncgen_hooks(hooks.firstiter, note)
+        try:
+            with pytest.raises(DecodeError, match="max_body"):
+                await htx.accounts.list()
+            gc.collect()
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+    assert left == []
 
 
 async def test_unlimited_does_not_listen_to_headers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import json
 import random
 import time
 from collections.abc import Mapping
@@ -24,12 +25,24 @@ from htx_async import (
     Change,
     InvalidInputError,
 )
+from htx_async.resources.balance import read_balance
 from tests import strategies
 from tests.resources.test_balance import ALL_SIGNALS, BALANCE, row
 
 
 def balance(*entries: BalanceEntry) -> AccountBalance:
     return AccountBalance(1, AccountType.SPOT, AccountState.WORKING, entries)
+
+
+def as_read(entries: tuple[BalanceEntry, ...], touched: bool) -> AccountBalance:
+    """Return a balance as it comes from HTX, its entries made already or not yet."""
+    listed = [
+        {"currency": row.currency, "type": row.type, "balance": str(row.balance)} for row in entries
+    ]
+    said = {"id": 1, "type": "spot", "state": "working", "list": listed}
+    found = read_balance(json.dumps(said).encode())
+    assert not touched or len(found.entries) == len(entries)
+    return found
 
 
 def change(currency: str, kind: str, before: str, after: str) -> Change:
@@ -73,6 +86,26 @@ def test_exactly_what_moved(drawn: list[BalanceEntry], data: st.DataObject) -> N
         assert Fraction(each.before) == was.get(key, 0)
         assert Fraction(each.after) == now.get(key, 0)
         assert Fraction(delta) == now.get(key, 0) - was.get(key, 0)
+
+
+@given(rows, rows, st.booleans(), st.booleans())
+def test_what_was_read_moves_in_the_same_way(
+    first: list[BalanceEntry],
+    second: list[BalanceEntry],
+    first_touched: bool,
+    second_touched: bool,
+) -> None:
+    """Rows that are text still, entries, or one of each."""
+    one, two = balance(*first), balance(*second)
+    read = as_read(one.entries, first_touched), as_read(two.entries, second_touched)
+    assert read[1].changes(since=read[0]) == two.changes(since=one)
+
+
+@pytest.mark.parametrize("touched", [False, True])
+def test_more_zeros_are_no_change(touched: bool) -> None:
+    """Also where the text of a row differs."""
+    before = as_read((row("btc", "trade", "1.0"),), touched)
+    assert as_read((row("btc", "trade", "1.00"),), touched=False).changes(since=before) == ()
 
 
 @given(rows, rows)

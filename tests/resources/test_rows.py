@@ -145,13 +145,32 @@ def test_no_model_is_made_before_it_is_touched(monkeypatch: pytest.MonkeyPatch) 
         _ = balance.entries
 
 
+LOOKS: list[Callable[[AccountBalance], Any]] = [
+    len,
+    lambda balance: balance.entries,
+    lambda balance: balance.nonzero(),
+    lambda balance: [(each, each.total, each.of("loan")) for each in balance.values()],
+    lambda balance: balance.changes(since=by_the_rules(body(row()))),
+]
+
+
+@given(st.lists(st.sampled_from(LOOKS), max_size=6))
+@example([LOOKS[0], LOOKS[1], LOOKS[3]])
+def test_in_whatever_order_it_is_looked_at(looks: list[Callable[[AccountBalance], Any]]) -> None:
+    """What was made before changes nothing of what is made then."""
+    read, ruled = read_balance(USUAL), by_the_rules(USUAL)
+    for look in looks:
+        assert look(read) == look(ruled)
+        assert type(read["usdt"].trade) is Decimal
+
+
 def test_other_attributes_are_not_there() -> None:
     """A typing mistake is an `AttributeError` that names it, on a half-made balance too."""
     balance = read_balance(USUAL)
     for name in ("entry", "__deepcopy__", "_by"):
         with pytest.raises(AttributeError, match=name):
             getattr(balance, name)
-    with pytest.raises(AttributeError, match="_maker"):
+    with pytest.raises(AttributeError, match="_source"):
         _ = object.__new__(AccountBalance).entries
 
 

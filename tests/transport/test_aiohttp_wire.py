@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -19,6 +20,7 @@ from htx_async import (
     NoAnswerError,
     NotSentError,
 )
+from htx_async.clock import Clock
 from htx_async.inputs import origin
 from htx_async.sandbox import Sandbox
 from htx_async.transport import aiohttp_wire
@@ -172,3 +174,44 @@ def test_an_attempt_ends_when_it_is_stopped(times: int) -> None:
         return VirtualClock().monotonic()
 
     assert run(story()) == 1.0
+
+
+def test_stopping_what_ends_already_changes_nothing() -> None:
+    """As whoever leaves may do, while the attempt is cleaning up."""
+
+    async def attempt(clock: VirtualClock) -> None:
+        wire = AiohttpWire(origin("http://127.0.0.1:1"), clock, max_connections=1, max_body=1)
+        async with wire.stoppable() as stop:
+            clock.call_later(5.0, stop)
+            try:
+                await clock.sleep(60)
+            finally:
+                stop()
+
+    async def story() -> float:
+        clock = VirtualClock()
+        with pytest.raises(TimeoutError):
+            await attempt(clock)
+        return clock.monotonic()
+
+    assert run(story()) == 5.0
+
+
+async def test_two_that_come_first_open_one_session() -> None:
+    """The other one would stay open."""
+    wire = AiohttpWire(origin("http://127.0.0.1:1"), Clock(), max_connections=1, max_body=1)
+    first, second = await asyncio.gather(wire._open(), wire._open())
+    assert first is second
+    await wire.aclose()
+
+
+@pytest.mark.parametrize("proxy", [None, "http://proxy:3128"])
+async def test_the_way_to_htx(proxy: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With certificates, and through the proxy of the environment if there is one."""
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    if proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+    context, url = aiohttp_wire._environment(origin("https://api.huobi.pro"))
+    assert isinstance(context, ssl.SSLContext)
+    assert (url and str(url)) == proxy
