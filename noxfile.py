@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -77,6 +79,52 @@ def lowest(session: nox.Session) -> None:
     floors = [spec.replace(">=", "==") for spec in wanted if ">=" in spec]
     session.install("-e", ".[test]", *floors)
     session.run("pytest", "-q", *session.posargs)
+
+
+def _built(session: nox.Session, root: Path, out: Path) -> None:
+    """Build the sdist of *root*, and the wheel of that; the last commit's date is theirs."""
+    asked = ("git", "log", "-1", "--format=%ct")
+    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603 - git
+    dated = {"SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH", told or "1580601600")}
+    build = ("python", "-m", "build", "--no-isolation", "--outdir")
+    session.run(*build, out, root, env=dated, silent=True)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The sdist and the wheel, in dist: the same bytes twice, and nothing that does not belong."""
+    session.install("build", "hatchling>=1.27", "check-wheel-contents", "twine")
+    scratch = Path(session.create_tmp()).resolve()
+    shutil.rmtree(scratch)
+    copy = scratch / "elsewhere" / "copy"
+    left = shutil.ignore_patterns(".git", ".nox", ".venv", "dist")
+    shutil.copytree(".", copy, ignore=left, copy_function=shutil.copyfile)  # with dates of today
+    for name in ("htx_async/__pycache__/x.pyc", "htx_async/.env", "docs/_build/x.html", ".env"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).touch()
+    _built(session, Path.cwd(), scratch / "dist")
+    _built(session, copy, scratch / "again")
+    session.run("python", "-m", "tests.packages", scratch / "dist", scratch / "again")
+    session.run("check-wheel-contents", *map(str, (scratch / "dist").glob("*.whl")))
+    session.run("twine", "check", "--strict", *map(str, (scratch / "dist").iterdir()))
+    shutil.rmtree("dist", ignore_errors=True)
+    shutil.copytree(scratch / "dist", "dist")
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """All tests of the sdist, against the installed wheel: no source of the package is near."""
+    session.install("build", "hatchling>=1.27")
+    scratch = Path(session.create_tmp()).resolve()
+    shutil.rmtree(scratch)
+    _built(session, Path.cwd(), scratch)
+    (built,), (sdist,) = scratch.glob("*.whl"), scratch.glob("*.tar.gz")
+    session.install(f"{built}[test]")
+    shutil.unpack_archive(sdist, scratch, filter="data")
+    sources = scratch / sdist.name.removesuffix(".tar.gz")
+    shutil.rmtree(sources / "htx_async")
+    with session.chdir(sources):
+        session.run("pytest", "-q", *session.posargs)
 
 
 @nox.session
