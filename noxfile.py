@@ -211,7 +211,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """What the package costs, beside others: `nox -s bench -- calls|decode|signing|limits`."""
+    """What the package costs: `nox -s bench -- calls|decode|signing|weight|limits`."""
     peers = ["aiohttp", "aiolimiter", "ccxt", "limits", "pyrate-limiter"]
     session.install("-e", ".[test]", *peers)
     # A copy of the official client, which no index has; where it is not to be had, it is absent.
