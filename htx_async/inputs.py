@@ -17,6 +17,7 @@ MAX_DIGITS = 100
 """The longest id that is taken for one. HTX's own have at most 18 digits."""
 
 _HOST = re.compile(r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
+_LOWER, _UPPER = re.compile(r"[a-z0-9-]{1,40}"), re.compile(r"[A-Z0-9-]{1,40}")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -33,6 +34,16 @@ def identifier(value: object, name: str) -> str:
         )
         raise InvalidInputError(msg)
     return text
+
+
+def word(value: object, name: str, example: str) -> str:
+    """Return one of HTX's words, written as *example* is: to HTX, `usd` is not `USD`."""
+    form, case = (_UPPER, "upper") if example.isupper() else (_LOWER, "lower")
+    if isinstance(value, str) and form.fullmatch(value):
+        return str(value)
+    shown = repr(value[:40]) if isinstance(value, str) else type(value).__name__
+    msg = f"{name} must be a word in {case} case, such as {example}: got {shown}"
+    raise InvalidInputError(msg)
 
 
 def _digits(value: object) -> str | None:

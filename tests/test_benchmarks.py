@@ -23,6 +23,7 @@ from benchmarks import (
     plot,
     report,
     tables,
+    weight,
 )
 from benchmarks.__main__ import COMMANDS, main
 from benchmarks.batches import Batches
@@ -132,7 +133,7 @@ def test_the_page_has_its_tables_between_its_marks(tmp_path: Path) -> None:
 def test_the_page_of_the_docs_has_all_marks() -> None:
     page = Path(__file__).parents[1] / "docs" / "performance.md"
     text = page.read_text(encoding="utf-8")
-    for mark in ("calls", "decode", "signing"):
+    for mark in ("calls", "decode", "signing", "weight"):
         assert text.index(f"<!-- {mark} -->") < text.index(f"<!-- /{mark} -->")
 
 
@@ -210,3 +211,32 @@ def test_the_cost_of_a_grant_is_put_in_its_page() -> None:
     assert renewed.endswith(f"{grants.END}\nafter\n")
     with pytest.raises(ValueError, match="the page has no lines"):
         grants.renewed("nothing", "")
+
+
+def test_all_that_a_distribution_brings_is_found_once() -> None:
+    """Around circles too; not what another Python or an extra would bring."""
+    needed = {
+        "a": ["B_b>=1", "c; python_version >= '3'", "d; python_version < '3'", "e; extra == 'x'"],
+        "b-b": ["C", "a"],
+        "c": [],
+    }
+    assert weight.closure("A", needed.__getitem__) == {"a", "b-b", "c"}
+
+
+def test_the_weight_is_that_of_what_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
+    """All that the project names, all of httpx, and nothing of an extra; no gross regression."""
+    found = weight.weights(["httpx", weight.OURS])
+    ours, httpx = found[weight.OURS], found["httpx"]
+    assert {"htx-async", "attrs", "cattrs", "msgspec"} <= ours.distributions
+    assert httpx.distributions < ours.distributions
+    assert not {"rich", "cyclopts", "aiohttp", "uvicorn"} & ours.distributions
+    assert 500_000 < httpx.size < ours.size
+    assert weight.main(["--check"]) == 0
+    assert "| httpx " in capsys.readouterr().out
+
+
+def test_another_dependency_is_a_gross_regression_some_day() -> None:
+    """The check can fail."""
+    httpx = weight.Weight(frozenset("ab"), 10)
+    ours = weight.Weight(frozenset("abcdefghij"), 70)
+    assert goals.told(weight.aims({"httpx": httpx, weight.OURS: ours})) == 1

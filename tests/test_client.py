@@ -468,6 +468,7 @@ def test_limits_can_be_read_without_a_loop() -> None:
     assert {name: state.free for name, state in status.items()} == {
         "GET /v1/account/accounts": 100,
         "GET /v1/account/accounts/{account-id}/balance": 100,
+        "GET /v2/account/asset-valuation": 100,
         "GET /v2/point/account": 2,
     }
 

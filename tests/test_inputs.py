@@ -27,6 +27,37 @@ class Index:
 
 
 @pytest.mark.parametrize(
+    ("value", "example"),
+    [("super-margin", "spot"), (AccountType.SPOT, "spot"), ("a" * 40, "spot"), ("USD", "BTC")],
+)
+def test_a_word_is_written_as_its_example(value: str, example: str) -> None:
+    """HTX's words, ours or plain text; what comes back is plain."""
+    said = inputs.word(value, "word", example)
+    assert said == value
+    assert type(said) is str
+
+
+@pytest.mark.parametrize(
+    ("value", "example"),
+    [
+        ("a" * 41, "spot"),
+        ("a b", "spot"),
+        ("a&b=c", "spot"),
+        ("ü", "spot"),
+        ("spot\n", "spot"),
+        ("btc", "BTC"),
+        (b"spot", "spot"),
+        (True, "spot"),
+    ],
+)
+def test_what_is_no_word_gets_a_short_sentence(value: Any, example: str) -> None:
+    """However long it is itself."""
+    with pytest.raises(InvalidInputError, match="word must be a word in") as caught:
+        inputs.word(value, "word", example)
+    assert len(str(caught.value)) < 120
+
+
+@pytest.mark.parametrize(
     ("value", "digits"),
     [
         (1000001, "1000001"),

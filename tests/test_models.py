@@ -6,7 +6,7 @@ import decimal
 import inspect
 import json
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -25,6 +25,7 @@ from htx_async import (
     AccountPicture,
     AccountState,
     AccountType,
+    AssetValuation,
     BalanceEntry,
     BalanceType,
     BudgetError,
@@ -59,7 +60,8 @@ SNAPSHOT = Snapshot(
     (AccountPicture(ACCOUNT, BALANCE, None), AccountPicture(ACCOUNT, None, refused()))
 )
 CHANGE = Change("usdt", BalanceType.TRADE, Decimal("0.10"), Decimal(0))
-ALL: list[Model] = [*MODELS, SNAPSHOT, *SNAPSHOT.pictures, CHANGE]
+VALUATION = AssetValuation(Decimal("34.75"), datetime(2020, 7, 16, 12, 7, tzinfo=UTC))
+ALL: list[Model] = [*MODELS, SNAPSHOT, *SNAPSHOT.pictures, CHANGE, VALUATION]
 every_model = pytest.mark.parametrize("model", ALL, ids=lambda model: type(model).__name__)
 
 errors = st.builds(

@@ -5,6 +5,8 @@ HTX, "Get all Accounts of the Current User":
 https://www.htx.com/en-us/opend/newApiPages/?id=7ec4b291-7773-11ed-9966-0242ac110003
 HTX, "Get Account Balance of a Specific Account":
 https://www.htx.com/en-us/opend/newApiPages/?id=7ec4b429-7773-11ed-9966-0242ac110003
+HTX, "Get Asset Valuation":
+https://www.htx.com/en-us/opend/newApiPages/?id=7ec4ff6d-7773-11ed-9966-0242ac110003
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from htx_async.resources.balance import (
     read_balance,
 )
 from htx_async.resources.reading import Ask
+from htx_async.resources.valuation import AssetValuation
 from htx_async.shapes import shape_of
 from htx_async.transport.request import Endpoint, RateLimit
 
@@ -37,6 +40,12 @@ BALANCE: Final = Endpoint[AccountBalance](
     RateLimit(100, per=2.0),  # "100times/2s", HTX's page of it; for all ids together
     read_balance,
     shape=shape_of(AccountBalance),
+)
+VALUATION: Final = Endpoint[AssetValuation](
+    "/v2/account/asset-valuation",
+    RateLimit(100, per=2.0),  # "100times/2s", HTX's page of it
+    reader(AssetValuation),
+    shape=shape_of(AssetValuation),
 )
 
 
@@ -126,6 +135,38 @@ class Accounts:
         async with asyncio.TaskGroup() as group:
             reads = [group.create_task(self._picture(account)) for account in accounts]
         return Snapshot(tuple(read.result() for read in reads))
+
+    async def asset_valuation(
+        self,
+        account_type: str | None = None,
+        *,
+        valuation_currency: str = "BTC",
+        sub_uid: int | str | None = None,
+    ) -> AssetValuation:
+        """
+        Return what the assets of a user are worth, at HTX's prices.
+
+        HTX allows 100 reads in 2 s: `Get Asset Valuation
+        <https://www.htx.com/en-us/opend/newApiPages/?id=7ec4ff6d-7773-11ed-9966-0242ac110003>`__.
+
+        Args:
+            account_type: Which accounts are valued: `"spot"`, `"margin"`, `"otc"` or
+                `"super-margin"`. `None`: HTX decides, and does not tell how.
+            valuation_currency: The unit of the answer, in upper case: `"BTC"`, `"USD"`, `"EUR"`
+                and other fiat currencies.
+            sub_uid: The UID of a sub user whose assets its parent asks for; `None`: one's own.
+
+        Raises:
+            InvalidInputError: An argument is nothing of the kind. Nothing was sent.
+            HTXError: What else can go wrong: see `htx_async.errors`.
+        """
+        currency = inputs.word(valuation_currency, "valuation_currency", "BTC")
+        params = [("valuationCurrency", currency)]
+        if account_type is not None:
+            params.append(("accountType", inputs.word(account_type, "account_type", "spot")))
+        if sub_uid is not None:
+            params.append(("subUid", inputs.identifier(sub_uid, "sub_uid")))
+        return await self._ask(VALUATION, params=tuple(params))
 
     async def _picture(self, account: Account) -> AccountPicture:
         try:

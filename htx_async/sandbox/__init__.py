@@ -12,7 +12,15 @@ from htx_async.sandbox.app import Sandbox
 from htx_async.sandbox.defaults import default_users
 from htx_async.sandbox.fault import Fault
 from htx_async.sandbox.orders import Orders
-from htx_async.sandbox.values import Key, PointsAccount, PointsGroup, Row, SandboxAccount, User
+from htx_async.sandbox.values import (
+    Key,
+    PointsAccount,
+    PointsGroup,
+    Row,
+    SandboxAccount,
+    User,
+    Valuation,
+)
 from htx_async.sandbox.visit import Arrival
 from htx_async.sandbox.windows import WindowRule
 
@@ -28,6 +36,7 @@ __all__ = [
     "Sandbox",
     "SandboxAccount",
     "User",
+    "Valuation",
     "WindowRule",
     "default_users",
     "faults",

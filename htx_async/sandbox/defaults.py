@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain, count, islice
 
-from htx_async.sandbox.values import Key, PointsAccount, PointsGroup, Row, SandboxAccount, User
+from htx_async.sandbox.values import (
+    Key,
+    PointsAccount,
+    PointsGroup,
+    Row,
+    SandboxAccount,
+    User,
+    Valuation,
+)
 
 _PARENT_UID = 1000
 _FIRST_ID = 1_000_001
@@ -26,6 +34,14 @@ _GROUPS = (
     PointsGroup(418, 1_924_992_000_000, "120.50000000"),
     PointsGroup(5077, 1_956_528_000_000, "3.14159265"),
     PointsGroup(0, None, "25.00000001"),
+)
+
+# The first is the example of HTX's documentation.
+_VALUATIONS = (
+    Valuation("spot", "BTC", "34.75"),
+    Valuation("spot", "USD", "2259791.50"),
+    Valuation("margin", "BTC", "0.015000000000000001"),
+    Valuation("super-margin", "BTC", "0"),
 )
 
 
@@ -57,7 +73,8 @@ def _check(currencies: int | None, accounts: int | None) -> None:
 
 def _parent(accounts: tuple[SandboxAccount, ...]) -> User:
     points = PointsAccount(str(accounts[0].id), _GROUPS)
-    return User(_PARENT_UID, (Key("access-key", "secret-key"),), accounts, points)
+    keys = (Key("access-key", "secret-key"),)
+    return User(_PARENT_UID, keys, accounts, points, valuations=_VALUATIONS)
 
 
 def _sub_users() -> tuple[User, User]:
@@ -68,6 +85,7 @@ def _sub_users() -> tuple[User, User]:
         (spot,),
         PointsAccount("14403740", (PointsGroup(418, 1_924_992_000_000, "7.25"),)),
         parent=_PARENT_UID,
+        valuations=(Valuation("spot", "BTC", "0.00019230"),),
     )
     return with_key, User(1002, points=PointsAccount("14403741"), parent=_PARENT_UID)
 

@@ -10,9 +10,16 @@ import attrs
 from htx_async.sandbox import refusals
 from htx_async.sandbox.refusals import RefusedError
 from htx_async.sandbox.values import User
-from htx_async.sandbox.world import UNREADABLE, World, account_json, points_json
+from htx_async.sandbox.world import UNREADABLE, World, account_json, points_json, worth
 
 _LONGEST_ID = 19
+
+# As its page names them. What is valued without a type is not known: here, spot.
+VALUED_TYPES = frozenset({"spot", "margin", "otc", "super-margin"})
+VALUATION_CURRENCIES = frozenset(
+    {"BTC", "CNY", "USD", "JPY", "KRW", "GBP", "TRY", "EUR"}
+    | {"RUB", "VND", "HKD", "TWD", "MYR", "SGD", "AED", "SAR"}
+)
 
 
 @attrs.frozen
@@ -41,7 +48,8 @@ class Endpoint:
     An endpoint of HTX: at most *limit* requests per *per* seconds.
 
     They are counted per UID, over all path variables together; per IP address if nobody signs.
-    *permission* is what a key needs, `None` if nobody has to sign.
+    *permission* is what a key needs, `None` if nobody has to sign. *well*: the field that is true
+    in a version 2 envelope when all is well.
     """
 
     path: str
@@ -50,6 +58,7 @@ class Endpoint:
     handler: Handler
     permission: str | None = "read"
     method: str = "GET"
+    well: str = "success"
 
     @property
     def name(self) -> str:
@@ -65,7 +74,7 @@ class Endpoint:
         """Return *data* in a success envelope."""
         if self.version == 1:
             return {"status": "ok", "data": data}
-        return {"code": 200, "data": data, "success": True}
+        return {"code": 200, "data": data, self.well: True}
 
     def match(self, segments: tuple[str, ...]) -> tuple[str, ...] | None:
         """Return the path variables if *segments* are a path of this endpoint."""
@@ -103,14 +112,33 @@ def _balance(call: Call) -> Any:
 
 
 def _points(call: Call) -> Any:
+    return points_json(_asked_about(call).points)
+
+
+def _valuation(call: Call) -> Any:
+    kind = _one_of(VALUED_TYPES, call, "accountType", "spot")
+    currency = _one_of(VALUATION_CURRENCIES, call, "valuationCurrency", "BTC")
+    balance = worth(_asked_about(call), kind, currency)
+    return {"balance": balance, "timestamp": int(call.now * 1000)}
+
+
+def _asked_about(call: Call) -> User:
+    """Return who is asked about: oneself, or a sub user."""
     sub_uid = call.params.get("subUid")
     if sub_uid is None:
-        return points_json(call.owner.points)
+        return call.owner
     sub_user = call.world.sub_user(call.owner, _number(sub_uid, "subUid"))
     # Also for a sub user who asks: it is nobody's parent.
     if sub_user is None:
         raise RefusedError(refusals.FORBIDDEN)
-    return points_json(sub_user.points)
+    return sub_user
+
+
+def _one_of(words: frozenset[str], call: Call, field: str, absent: str) -> str:
+    said = call.params.get(field, absent)
+    if said not in words:
+        raise RefusedError(refusals.malformed(field))
+    return said
 
 
 def _timestamp(call: Call) -> Any:
@@ -127,6 +155,7 @@ def _number(text: str, field: str) -> int:
 ENDPOINTS = (
     Endpoint("/v1/account/accounts", 100, 2.0, _accounts),
     Endpoint("/v1/account/accounts/{account-id}/balance", 100, 2.0, _balance),
+    Endpoint("/v2/account/asset-valuation", 100, 2.0, _valuation, well="ok"),
     Endpoint("/v2/point/account", 2, 1.0, _points),
     Endpoint("/v1/common/timestamp", 10, 1.0, _timestamp, permission=None),
 )

@@ -99,11 +99,24 @@ class PointsAccount:
 
 
 @attrs.frozen
+class Valuation:
+    """
+    What the accounts of one *account_type* are worth: *balance*, in units of *currency*.
+
+    *account_type* is HTX's word, *currency* in upper case; the balance goes out as it is.
+    """
+
+    account_type: str
+    currency: str
+    balance: str
+
+
+@attrs.frozen
 class User:
     """
     A user, known by *uid*. A sub user names its parent user's UID in *parent*.
 
-    Accounts are listed in the order given.
+    Accounts are listed in the order given. What is not among *valuations* is worth "0".
     """
 
     uid: int
@@ -111,3 +124,4 @@ class User:
     accounts: tuple[SandboxAccount, ...] = ()
     points: PointsAccount = PointsAccount()
     parent: int | None = None
+    valuations: tuple[Valuation, ...] = ()

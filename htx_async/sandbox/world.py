@@ -71,6 +71,14 @@ def account_json(account: SandboxAccount) -> dict[str, Any]:
     }
 
 
+def worth(user: User, account_type: str, currency: str) -> str:
+    """Return what the accounts of *user* of that type are worth."""
+    for each in user.valuations:
+        if (each.account_type, each.currency) == (account_type, currency):
+            return each.balance
+    return "0"
+
+
 def points_json(points: PointsAccount) -> dict[str, Any]:
     """Return *points* as the point balance is told."""
     groups = [

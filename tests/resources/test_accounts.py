@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from htx_async import (
     Accounts,
     AccountState,
     AccountType,
+    AssetValuation,
+    DecodeError,
     InvalidInputError,
     UnavailableError,
 )
@@ -34,8 +38,8 @@ LIST_PATH = "GET /v1/account/accounts"
 
 
 def test_the_limits_are_those_of_htx_pages() -> None:
-    """A hundred in two seconds, for all accounts together; both are signed."""
-    for endpoint in (accounts.LIST, accounts.BALANCE):
+    """A hundred in two seconds, for all accounts together; all are signed."""
+    for endpoint in (accounts.LIST, accounts.BALANCE, accounts.VALUATION):
         assert (endpoint.limit.limit, endpoint.limit.per) == (100, 2.0)
         assert endpoint.signed
     assert accounts.BALANCE.name == "GET /v1/account/accounts/{account-id}/balance"
@@ -181,3 +185,69 @@ async def test_a_snapshot_needs_the_list() -> None:
     """Without it there is nothing to keep an error beside."""
     with pytest.raises(UnavailableError):
         await Accounts(Canned([UnavailableError("maintenance")])).snapshot()
+
+
+VALUATION = '{"balance":"34.75","timestamp":1594901254363}'
+VALUATION_PATH = "GET /v2/account/asset-valuation"
+
+
+async def test_a_valuation_is_what_htx_page_shows() -> None:
+    """Its example, digit for digit."""
+    ask = Canned([VALUATION])
+    valuation = await Accounts(ask).asset_valuation("spot")
+    assert valuation == AssetValuation(
+        Decimal("34.75"), datetime(2020, 7, 16, 12, 7, 34, 363000, tzinfo=UTC)
+    )
+    asked = (("valuationCurrency", "BTC"), ("accountType", "spot"))
+    assert ask.asked == [(VALUATION_PATH, asked)]
+
+
+async def test_a_valuation_asks_for_what_it_was_told() -> None:
+    """Nothing that was not: without a type, HTX decides."""
+    ask = Canned([VALUATION, VALUATION])
+    await Accounts(ask).asset_valuation()
+    await Accounts(ask).asset_valuation(
+        AccountType.SUPER_MARGIN, valuation_currency="EUR", sub_uid=0
+    )
+    first, second = (params for _, params in ask.asked)
+    assert first == (("valuationCurrency", "BTC"),)
+    assert dict(second) == {
+        "valuationCurrency": "EUR",
+        "accountType": "super-margin",
+        "subUid": "0",
+    }
+    assert {type(value) for _, value in second} == {str}
+
+
+@pytest.mark.parametrize("data", ["{}", '{"balance":null}', '{"balance":"x"}', "null"])
+async def test_a_valuation_without_an_amount_is_none(data: str) -> None:
+    """There is nothing else in it."""
+    with pytest.raises(DecodeError):
+        await Accounts(Canned([data])).asset_valuation("spot")
+
+
+@pytest.mark.parametrize("moment", ["", ',"timestamp":null', ',"timestamp":"soon"'])
+async def test_a_valuation_may_lack_its_moment(moment: str) -> None:
+    """Then it is `None`."""
+    ask = Canned(['{"balance":1.50' + moment + "}"])
+    valuation = await Accounts(ask).asset_valuation("spot")
+    assert (str(valuation.balance), valuation.timestamp) == ("1.50", None)
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ({"account_type": "Spot"}, "account_type must be a word in lower case, such as spot"),
+        ({"account_type": ""}, "account_type must be"),
+        ({"account_type": 1}, "account_type must be .*: got int"),
+        ({"valuation_currency": "usd"}, "valuation_currency must be a word in upper case"),
+        ({"valuation_currency": None}, "valuation_currency must be .*: got NoneType"),
+        ({"sub_uid": "x"}, "sub_uid must be"),
+    ],
+)
+async def test_what_cannot_be_valued_is_not_asked(said: dict[str, Any], fault: str) -> None:
+    """One sentence, and nothing leaves."""
+    ask = Canned([])
+    with pytest.raises(InvalidInputError, match=f"^{fault}"):
+        await Accounts(ask).asset_valuation(**said)
+    assert ask.asked == []

@@ -13,6 +13,7 @@ from tests.sandbox.signer import HandClock, ask, client, url
 
 BALANCE = "/v1/account/accounts/{}/balance"
 POINTS = "/v2/point/account"
+VALUATION = "/v2/account/asset-valuation"
 SUB = {"access_key": "sub-access-key", "secret_key": "sub-secret-key"}
 
 
@@ -27,6 +28,7 @@ def test_the_table_has_the_documented_limits() -> None:
     assert limits == {
         "/v1/account/accounts": (100, 2.0, "read"),
         "/v1/account/accounts/{account-id}/balance": (100, 2.0, "read"),
+        "/v2/account/asset-valuation": (100, 2.0, "read"),
         "/v2/point/account": (2, 1.0, "read"),
         "/v1/common/timestamp": (10, 1.0, None),
     }
@@ -208,6 +210,61 @@ async def test_a_malformed_sub_uid_is_an_invalid_field(sandbox: Sandbox, uid: st
         "code": 2002,
         "message": "invalid field value in `subUid`",
     }
+
+
+async def test_a_valuation_looks_as_documented(sandbox: Sandbox) -> None:
+    """That of spot accounts in BTC is the page's example; the envelope has a code and ok."""
+    documented = {
+        "code": 200,
+        "data": {"balance": "34.75", "timestamp": 1700000000000},
+        "ok": True,
+    }
+    asked = (("accountType", "spot"), ("valuationCurrency", "BTC"))
+    assert await ask(sandbox, VALUATION, *asked) == documented
+    assert await ask(sandbox, VALUATION) == documented
+
+
+@pytest.mark.parametrize(
+    ("asked", "who", "balance"),
+    [
+        ((("valuationCurrency", "USD"),), {}, "2259791.50"),
+        ((("accountType", "margin"),), {}, "0.015000000000000001"),
+        ((("accountType", "otc"),), {}, "0"),
+        ((("subUid", "1001"),), {}, "0.00019230"),
+        ((("subUid", "1002"),), {}, "0"),
+        ((), SUB, "0.00019230"),
+    ],
+)
+async def test_everybody_is_valued_by_type_and_currency(
+    sandbox: Sandbox, asked: tuple[tuple[str, str], ...], who: dict[str, str], balance: str
+) -> None:
+    """What the world does not say is worth nothing."""
+    answer = await ask(sandbox, VALUATION, *asked, **who)
+    assert answer["data"]["balance"] == balance
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        (("accountType", "point"), "accountType"),
+        (("accountType", ""), "accountType"),
+        (("valuationCurrency", "usd"), "valuationCurrency"),
+        (("subUid", "x"), "subUid"),
+    ],
+)
+async def test_what_the_page_does_not_name_is_an_invalid_field(
+    sandbox: Sandbox, asked: tuple[str, str], field: str
+) -> None:
+    """Currencies in lower case too."""
+    refused = {"code": 2002, "message": f"invalid field value in `{field}`"}
+    assert await ask(sandbox, VALUATION, asked) == refused
+
+
+async def test_the_valuation_of_others_is_forbidden(sandbox: Sandbox) -> None:
+    """Only a parent may ask, and only for its sub users."""
+    refused = {"code": 1002, "message": "forbidden"}
+    assert await ask(sandbox, VALUATION, ("subUid", "5")) == refused
+    assert await ask(sandbox, VALUATION, ("subUid", "1000"), **SUB) == refused
 
 
 async def test_the_timestamp_needs_no_signature(sandbox: Sandbox) -> None:
