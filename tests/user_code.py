@@ -46,7 +46,9 @@ from htx_async import (
     PointGroup,
     Points,
     RateLimit,
+    RedisBudget,
     RetryPolicy,
+    Share,
     Snapshot,
 )
 from htx_async.otel import Telemetry
@@ -67,6 +69,9 @@ async def clients(keys: Credentials) -> None:
     HTXClient(keys, transport=httpx.ASGITransport(app=Sandbox()), clock=Clock(), retry=NO_RETRY)
     HTXClient("access-key", "secret-key")  # type: ignore[call-arg, arg-type]
     HTXClient(keys, timeout="5")  # type: ignore[arg-type]
+    async with RedisBudget("redis://localhost", user="us", on_outage=Share(0.25)) as shared:
+        assert_type(shared, RedisBudget)
+        HTXClient(provider, budget=shared)
     async with HTXClient(keys, budget=Budget(), on_event=heard) as htx:
         assert_type(htx, HTXClient)
         assert_type(htx.accounts, Accounts)
