@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from datetime import UTC
 from decimal import Decimal
 from itertools import cycle
 
@@ -97,6 +98,17 @@ async def test_a_balance_takes_a_number_its_digits_or_an_account(
         spot = await htx.accounts.find("spot")
         balances = [await htx.accounts.balance(given) for given in (1000001, "1000001", spot)]
     assert balances[0] == balances[1] == balances[2]
+
+
+async def test_a_valuation_comes_through_all_layers(transport: httpx.ASGITransport) -> None:
+    """By type and currency, one's own and that of a sub user."""
+    async with HTXClient(KEYS, transport=transport) as htx:
+        in_dollars = await htx.accounts.asset_valuation("spot", valuation_currency="USD")
+        of_another = await htx.accounts.asset_valuation("spot", sub_uid=1001)
+    assert str(in_dollars.balance) == "2259791.50"
+    assert str(of_another.balance) == "0.00019230"
+    assert of_another.timestamp is not None
+    assert of_another.timestamp.tzinfo is UTC
 
 
 async def test_a_sub_user_has_points_of_its_own(
