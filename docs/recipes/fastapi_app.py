@@ -17,8 +17,13 @@ from pydantic import BaseModel, PlainSerializer
 
 import htx_async as sdk
 
-# A string without exponent: JavaScript would make a float of a number.
-Amount = Annotated[Decimal, PlainSerializer("{:f}".format, return_type=str)]
+
+def exactly(amount: Decimal) -> str:
+    return f"{amount:f}"
+
+
+# A string in JSON and its schema: JavaScript would make a float of a number.
+Amount = Annotated[Decimal, PlainSerializer(exactly)]
 
 
 class Currency(BaseModel, from_attributes=True):
