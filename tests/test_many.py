@@ -22,7 +22,7 @@ from tests.redis_process import RedisProcess, free_port, serving
 from tests.world import most_in_a_window
 
 pytestmark = pytest.mark.slow
-SECONDS = float(os.environ.get("HTX_SECONDS", "2"))
+SECONDS = float(os.environ.get("HTX_SECONDS", "3"))
 PACE = 0.9 if SECONDS >= 20 else 0.5
 """Of what is allowed: in a short run, what a busy machine does to it is most of it."""
 LEASE = TIMEOUT + VALID + PER
