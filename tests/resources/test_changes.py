@@ -37,12 +37,19 @@ def balance(*entries: BalanceEntry) -> AccountBalance:
 def as_read(entries: tuple[BalanceEntry, ...], touched: bool) -> AccountBalance:
     """Return a balance as it comes from HTX, its entries made already or not yet."""
     listed = [
-        {"currency": row.currency, "type": row.type, "balance": str(row.balance)} for row in entries
+        {"currency": row.currency, "type": row.type, "balance": _written(row.balance)}
+        for row in entries
     ]
     said = {"id": 1, "type": "spot", "state": "working", "list": listed}
     found = read_balance(json.dumps(said).encode())
     assert not touched or len(found.entries) == len(entries)
     return found
+
+
+def _written(amount: Decimal) -> str:
+    # `str` moves the point, and may so come to an exponent that nobody writes.
+    sign, digits, exponent = amount.as_tuple()
+    return f"{'-' * sign}{''.join(map(str, digits))}E{exponent}"
 
 
 def change(currency: str, kind: str, before: str, after: str) -> Change:
