@@ -197,7 +197,7 @@ class Maker:
     def entries(self, rows: Iterable[Row]) -> tuple[BalanceEntry, ...]:
         """Return the rows as entries, with what matters in them."""
         types, balances = self._types, self._balances
-        made = []
+        made: list[BalanceEntry] = []
         for row in rows:
             entry = _new(BalanceEntry)
             _set_currency(entry, row.currency)

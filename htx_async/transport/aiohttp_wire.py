@@ -126,7 +126,8 @@ class AiohttpWire:
             trust_env=False,
         )
         # It would send a request again where a connection breaks: without a token, signed before.
-        session._retry_connection = False  # noqa: SLF001 - there is no other way
+        # There is no other way to tell it not to.
+        session._retry_connection = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         return session
 
     async def aclose(self) -> None:
