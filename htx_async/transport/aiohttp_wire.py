@@ -126,6 +126,7 @@ class AiohttpWire:
             trust_env=False,
         )
         # It would send a request again where a connection breaks: without a token, signed before.
+        # There is no other way to tell it not to.
         session._retry_connection = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         return session
 
