@@ -1,0 +1,48 @@
+"""Runs the command: what goes wrong is told in one line, and in the exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import CycloptsError
+
+from htx_async.command.app import app
+from htx_async.command.codes import FAILED, INTERRUPTED, MISUSED, OK, UNREAD
+from htx_async.errors import HTXError, InvalidInputError
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `| head` has enough. What is left unsaid must not be an error at the very end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        returned: object = app(arguments, exit_on_error=False, print_error=True)
+    except SystemExit as done:  # newer versions of cyclopts end the program themselves
+        returned = done.code
+    except KeyboardInterrupt:  # older ones do not
+        return INTERRUPTED
+    except CycloptsError:  # told already
+        return MISUSED
+    except BrokenPipeError:
+        raise
+    except InvalidInputError as error:
+        return _failed(error, MISUSED)
+    except (HTXError, ImportError, OSError) as error:
+        return _failed(error, FAILED)
+    return returned if isinstance(returned, int) else OK
+
+
+def _failed(error: Exception, code: int) -> int:
+    print(f"htx-async: {error}", file=sys.stderr)
+    return code
