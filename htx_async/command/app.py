@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from importlib.metadata import version
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated
 
 import attrs
 from cyclopts import App, Parameter, validators
 
-from htx_async.client import HTXClient
-from htx_async.command import asking, examining, live, progress, reading, spread, tables
+from htx_async.command import asking, examining, live, progress, reading, showing, spread, tables
 from htx_async.command.asking import Asking, Common, Flag, console
 from htx_async.command.codes import FAILED, OK
-from htx_async.errors import InvalidInputError
-from htx_async.models import Model
-from htx_async.resources.balance import AccountBalance, Snapshot
-
-T = TypeVar("T")
 
 app: App = App(
     name="htx-async",
@@ -98,7 +90,8 @@ def accounts(*, common: Common = _COMMON) -> None:
       htx-async accounts
       htx-async accounts --json | jq '.[].id'
     """
-    _show(common, lambda htx: htx.accounts.list(), tables.accounts)
+    found = showing.read(common, lambda htx: htx.accounts.list())
+    showing.out(common, found, lambda: tables.accounts(found))
 
 
 @app.command
@@ -125,19 +118,14 @@ def balance(
         csv: Print CSV instead of a table. Row types such as loan have a column each.
         common: What every command understands that prints a table.
     """
-    _one_form(common, csv=csv)
+    showing.one_form(common, csv=csv)
 
-    def kept(found: AccountBalance) -> AccountBalance:
-        return found if all else reading.nonzero(found)
-
-    def table(found: AccountBalance) -> Any:
-        return tables.balance(found, every=all)
-
-    found = _read(common, lambda htx: asking.balance(htx, account))
+    found = showing.read(common, lambda htx: asking.balance(htx, account))
+    kept = found if all else reading.nonzero(found)
     if csv:
-        spread.write(spread.balance(found, every=all), sys.stdout)
+        spread.write(spread.balance(kept), sys.stdout)
     else:
-        _print(common, found, table, kept)
+        showing.out(common, kept, lambda: tables.balance(found, every=all))
 
 
 @app.command
@@ -154,11 +142,8 @@ def points(*, sub_uid: str | None = None, common: Common = _COMMON) -> None:
         sub_uid: The UID of a sub user, whose points its parent asks for.
         common: What every command understands that prints a table.
     """
-    _show(
-        common,
-        lambda htx: htx.points.balance(sub_uid=sub_uid),
-        lambda found: tables.points(found, time.time()),
-    )
+    found = showing.read(common, lambda htx: htx.points.balance(sub_uid=sub_uid))
+    showing.out(common, found, lambda: tables.points(found, time.time()))
 
 
 @app.command
@@ -185,28 +170,18 @@ def snapshot(
         csv: Print CSV instead of tables, a line for each amount.
         common: What every command understands that prints a table.
     """
-    _one_form(common, csv=csv)
-
-    def table(found: Snapshot) -> Any:
-        return tables.snapshot(found, every=all)
-
-    found = asyncio.run(_snapshot(common))
+    showing.one_form(common, csv=csv)
+    with progress.of_balances() as listener:
+        found = showing.read(common, lambda htx: htx.accounts.snapshot(), listener)
     kept = found if all else reading.held(found)
     if csv:
-        spread.write(spread.snapshot(kept, every=all), sys.stdout)
+        spread.write(spread.snapshot(kept), sys.stdout)
     else:
-        _print(common, found, table, lambda _: kept)
+        showing.out(common, kept, lambda: tables.snapshot(found, every=all))
     failures = reading.failures(found)
-    if csv or common.json:
-        for line in failures:
-            print(f"htx-async: {line}", file=sys.stderr)
+    for line in failures if csv or common.json else ():
+        print(f"htx-async: {line}", file=sys.stderr)
     return FAILED if failures else OK
-
-
-async def _snapshot(common: Common) -> Snapshot:
-    with progress.of_balances() as listener:
-        async with asking.client(common, listener) as htx:
-            return await htx.accounts.snapshot()
 
 
 @app.command
@@ -223,15 +198,9 @@ def limits(*, common: Common = _COMMON) -> None:
       htx-async limits
       htx-async limits --json
     """
-
-    def table(found: reading.Stand) -> Any:
-        return tables.limits(found.limits, found.now)
-
-    found = _read(common, reading.stand)
-    if common.json:
-        _print_json({name: attrs.asdict(status) for name, status in found.limits.items()})
-    else:
-        console().print(table(found))
+    found = showing.read(common, reading.stand)
+    plain = {name: attrs.asdict(status) for name, status in found.limits.items()}
+    showing.out(common, plain, lambda: tables.limits(found.limits, found.now))
 
 
 @app.command
@@ -303,43 +272,3 @@ async def _serve(port: int, currencies: int | None) -> None:
         print(f"HTX_BASE_URL={base_url} HTX_ACCESS_KEY=access-key HTX_SECRET_KEY=secret-key")
         print("Those settings make htx-async ask here. Ctrl-C ends it.", flush=True)
         await asyncio.Event().wait()
-
-
-def _one_form(common: Common, *, csv: bool) -> None:
-    if csv and common.json:
-        msg = "--csv and --json: which of them is meant?"
-        raise InvalidInputError(msg)
-
-
-def _read(common: Common, read: Callable[[HTXClient], Awaitable[T]]) -> T:
-    async def main() -> T:
-        async with asking.client(common) as htx:
-            return await read(htx)
-
-    return asyncio.run(main())
-
-
-def _show(
-    common: Common, read: Callable[[HTXClient], Awaitable[T]], table: Callable[[T], Any]
-) -> None:
-    """Read, and print the answer as a table or as JSON."""
-    _print(common, _read(common, read), table, lambda found: found)
-
-
-def _print(
-    common: Common, found: T, table: Callable[[T], Any], kept: Callable[[T], object]
-) -> None:
-    if common.json:
-        _print_json(_plain(kept(found)))
-    else:
-        console().print(table(found))
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _plain(found: object) -> Any:
-    if isinstance(found, Model):
-        return found.to_dict()
-    return [_plain(each) for each in cast("tuple[object, ...]", found)]

@@ -45,6 +45,12 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
+def is_screen(where: Console) -> bool:
+    """Tell whether somebody looks at it, and what is there can be changed."""
+    # Not `is_terminal`, which FORCE_COLOR makes true of a pipe.
+    return where.file.isatty() and not where.is_dumb_terminal
+
+
 @asynccontextmanager
 async def client(
     asking: Asking, listener: Listener | None = None, **options: Any

@@ -15,9 +15,10 @@ from htx_async import inputs
 from htx_async.client import HTXClient
 from htx_async.clock import Clock
 from htx_async.command import findings
-from htx_async.command.findings import Finding, Told, Verdict
+from htx_async.command.findings import Told
+from htx_async.command.verdicts import Finding, Verdict, skipped
 from htx_async.credentials import Credentials
-from htx_async.errors import HTXError, InvalidInputError
+from htx_async.errors import DecodeError, HTXError, InvalidInputError
 from htx_async.events import Listener
 from htx_async.inputs import Origin
 from htx_async.resources.accounts import LIST
@@ -79,10 +80,10 @@ async def examine(patient: Patient) -> AsyncGenerator[Finding]:
     found: list[Finding] = []
     async with aclosing(_steps(patient)) as steps:
         async for finding in steps:
-            for each in (*findings.skipped(found, finding.step), finding):
+            for each in (*skipped(found, finding.step), finding):
                 found.append(each)
                 yield each
-    for each in findings.skipped(found):
+    for each in skipped(found):
         yield each
 
 
@@ -191,12 +192,19 @@ async def _time(htx: HTXClient, clock: Clock) -> tuple[Finding, ...]:
         took = clock.monotonic() - since
         # The connection is there now: the second answer is as quick as the network.
         asked = clock.now()
-        at = (await htx.get(TIME, signed=False)).data / 1000
+        at = _seconds((await htx.get(TIME, signed=False)).data)
         answered = clock.now()
     except HTXError as error:
         return (findings.no_answer(error),)
     offset = at - (asked + answered) / 2
     return findings.answer(took), findings.clock(offset, (answered - asked) / 2 + _TOLD_TO)
+
+
+def _seconds(data: object) -> float:
+    if isinstance(data, int):
+        return data / 1000
+    text = "what HTX says is no time of day"
+    raise DecodeError(text, path="data")
 
 
 async def _accounts(htx: HTXClient) -> tuple[HTXError | None, int]:

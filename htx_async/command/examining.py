@@ -10,10 +10,10 @@ from contextlib import aclosing, asynccontextmanager
 import attrs
 
 from htx_async.client import BASE_URL
-from htx_async.command import asking, findings, tables
+from htx_async.command import asking, tables
 from htx_async.command.asking import Common
 from htx_async.command.doctor import Patient, examine
-from htx_async.command.findings import Finding
+from htx_async.command.verdicts import Finding, exit_code
 from htx_async.credentials import Credentials
 from htx_async.errors import InvalidInputError
 
@@ -30,7 +30,7 @@ async def run(common: Common) -> int:
         print(json.dumps([attrs.asdict(finding) for finding in found], indent=2))
     else:
         console.print("", tables.verdict(found), sep="\n")
-    return findings.exit_code(found)
+    return exit_code(found)
 
 
 @asynccontextmanager

@@ -25,7 +25,7 @@ async def run(htx: HTXClient, account: str, every: float, *, lines: bool) -> Non
     """Show what moves in an account, until somebody ends it."""
     clock, console = Clock(), asking.console()
     async with aclosing(watch(partial(asking.balance, htx, account), every, clock)) as watched:
-        if lines or not console.is_terminal:
+        if lines or not asking.is_screen(console):
             await _in_lines(watched, clock)
         else:
             await _on_screen(watched, htx, clock, console)

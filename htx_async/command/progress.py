@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from htx_async.command.asking import console
+from htx_async.command.asking import console, is_screen
 from htx_async.events import Event, Listener
 from htx_async.resources.accounts import BALANCE
 
@@ -18,7 +18,7 @@ def of_balances() -> Generator[Listener]:
     screen = console(stderr=True)
     columns = (TextColumn("balances"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(
-        *columns, console=screen, transient=True, disable=not screen.is_terminal
+        *columns, console=screen, transient=True, disable=not is_screen(screen)
     ) as progress:
         task = progress.add_task("", total=None)
         called = returned = 0

@@ -18,9 +18,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = _run(arguments)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # `| head` has enough. What is left unsaid must not be an error at the very end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `| head` has enough
+        _say_no_more()
         return UNREAD
     return code
 
@@ -41,6 +40,13 @@ def _run(arguments: Sequence[str]) -> int:
     except (HTXError, ImportError, OSError) as error:
         return _failed(error, FAILED)
     return returned if isinstance(returned, int) else OK
+
+
+def _say_no_more() -> None:
+    """Let Python flush what is left unsaid to where it cannot fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _failed(error: Exception, code: int) -> int:

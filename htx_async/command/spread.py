@@ -14,9 +14,9 @@ Row = tuple[object, ...]
 SNAPSHOT = ("account", "account_type", "subtype", "currency", "type", "balance")
 
 
-def balance(found: AccountBalance, *, every: bool) -> Iterator[Row]:
+def balance(found: AccountBalance) -> Iterator[Row]:
     """Yield a row for each currency; row types other than trade and frozen have columns, too."""
-    shown = tuple(found.values()) if every else found.nonzero()
+    shown = tuple(found.values())
     others = _others(shown)
     yield ("currency", "trade", "frozen", "total", *others)
     for row in shown:
@@ -29,15 +29,14 @@ def _others(shown: Iterable[CurrencyBalance]) -> tuple[str, ...]:
     return tuple(kind for kind in kinds if kind not in COLUMNS)
 
 
-def snapshot(found: Snapshot, *, every: bool) -> Iterator[Row]:
+def snapshot(found: Snapshot) -> Iterator[Row]:
     """Yield a row for each row of each account."""
     yield SNAPSHOT
     for picture in found.pictures:
         account = picture.account
         for entry in picture.balance.entries if picture.balance else ():
-            if every or entry.balance:
-                kind = (account.id, account.type, account.subtype)
-                yield (*kind, entry.currency, entry.type, figure(entry.balance))
+            kind = (account.id, account.type, account.subtype)
+            yield (*kind, entry.currency, entry.type, figure(entry.balance))
 
 
 def write(rows: Iterable[Row], file: TextIO) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from htx_async.amounts import total
-from htx_async.command.findings import Finding, Verdict
+from htx_async.command.verdicts import Finding, Verdict
 from htx_async.redaction import printable
 from htx_async.resources.balance import (
     Account,

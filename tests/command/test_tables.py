@@ -6,17 +6,29 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
-from htx_async import PointBalance, PointGroup, tables
+from htx_async import (
+    Account,
+    AccountPicture,
+    AccountState,
+    AccountType,
+    PointBalance,
+    PointGroup,
+    RateLimit,
+    RefusedError,
+    Snapshot,
+)
+from htx_async.command import tables
+from htx_async.command.verdicts import Finding, Verdict
 from htx_async.resources.accounts import BALANCE
+from htx_async.transport.queue import LimitStatus
 from htx_async.vocabulary import PointAccountStatus
 
 
-def shown(table: Table) -> str:
-    """Return a table as a terminal of 80 columns shows it."""
-    console = Console(width=80, no_color=True)
+def shown(table: RenderableType, width: int = 80) -> str:
+    """Return a table as a terminal shows it."""
+    console = Console(width=width, no_color=True, markup=False)
     with console.capture() as capture:
         console.print(table)
     return capture.get()
@@ -67,3 +79,77 @@ def test_points_expire_soonest_first() -> None:
     text = shown(tables.points(points, now))
     assert text.index("2030-01-02") < text.index("2030-01-03") < text.index("never")
     assert "unknown" in text
+    assert "expired" in shown(tables.points(points, datetime(2031, 1, 1, tzinfo=UTC).timestamp()))
+
+
+HELD = (
+    b'{"id":2,"type":"margin","state":"working","list":['
+    b'{"currency":"[b]tc","type":"trade","balance":"1234567.123456789012345678"},'
+    b'{"currency":"[b]tc","type":"frozen","balance":"0.000000000000000001"},'
+    b'{"currency":"[b]tc","type":"loan","balance":"-2.433"},'
+    b'{"currency":"[b]tc","type":"total","balance":"7"},'
+    b'{"currency":"usdt","type":"trade","balance":"1"}]}'
+)
+
+
+def test_figures_are_not_folded() -> None:
+    """Where a row has no room, each amount has a line; whatever HTX calls its row types."""
+    balance = tables.balance(BALANCE.read(HELD), every=False, subtype="btcusdt")
+    wide, narrow = shown(balance, 160), shown(balance, 80)
+    for text in (wide, narrow):
+        assert "Balance of margin btcusdt account 2 (working)" in text
+        assert "1234567.123456789012345679" in text
+        assert "[b]tc" in text
+    assert "loan -2.433, total 7" in wide
+    assert "loan -2.433" not in narrow
+    assert max(map(len, narrow.splitlines())) <= 80
+
+
+def test_a_snapshot_in_parts() -> None:
+    """Full accounts, sums, empty ones, what failed; and none of them where there is none."""
+
+    def account(number: int, kind: str) -> Account:
+        return Account(number, AccountType(kind), "", AccountState("working"))
+
+    held = BALANCE.read(HELD)
+    empty = BALANCE.read(b'{"id":3,"type":"spot","state":"working","list":[]}')
+    pictures = (
+        AccountPicture(account(2, "margin"), held, None),
+        AccountPicture(account(3, "spot"), empty, None),
+        AccountPicture(account(4, "spot"), None, RefusedError("no luck")),
+        AccountPicture(account(5, "otc"), None, RefusedError("never told")),
+    )
+    text = shown(tables.snapshot(Snapshot(pictures), every=False))
+    assert "Nothing in 3 (spot)." in text
+    assert "together" not in text  # of one
+    assert "Not read: 4 (spot): no luck" in text
+    assert "HTX does not tell what is in 5 (otc)." in text
+    assert "never told" not in text
+    both = shown(tables.snapshot(Snapshot(pictures[:2]), every=True))
+    assert "All 2 accounts together" in both
+    assert "Nothing in" not in both
+    assert shown(tables.snapshot(Snapshot(()), every=False)).strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("remain", "expire", "expected"),
+    [(None, None, "- -"), (7, "500", "7 0.5 s"), (0, "1500001900", "0 1.9 s")],
+)
+def test_limits_say_what_htx_said(remain: int | None, expire: str | None, expected: str) -> None:
+    """The end of its window in seconds, whatever the unit was."""
+    status = LimitStatus(RateLimit(100, 2.0), 98, 0, 0.0, 3, remain, expire)
+    row = shown(tables.limits({"GET /v1/x": status}, 1_500_001_898.1)).splitlines()[3]
+    assert " ".join(row.split()) == f"/v1/x 100/2 s 98 {expected} 3"
+
+
+def test_what_the_doctor_says() -> None:
+    """A line for the finding, one for the advice; the last word names the first fault."""
+    bad = Finding("key", Verdict.FAILED, "HTX said: [no]", "Make a new one.")
+    assert [line.rstrip() for line in shown(tables.finding(bad)).splitlines()] == [
+        "FAIL  key         HTX said: [no]",
+        "      > Make a new one.",
+    ]
+    fine = Finding("name", Verdict.UNKNOWN, "not told")
+    assert shown(tables.finding(fine)).rstrip() == "?     name        not told"
+    assert tables.verdict([fine]) == "All is well."
+    assert tables.verdict([fine, bad]) == "Begin with: key."
