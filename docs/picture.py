@@ -29,8 +29,8 @@ def run(arguments: list[str]) -> Text:
 def main() -> None:
     console = Console(record=True, width=80, file=io.StringIO(), color_system="truecolor")
     for arguments in SHOWN:
-        console.print(Text("$ ", "dim") + Text(f"htx-async {' '.join(arguments)}", "bold"))
-        console.print(run(arguments), "", sep="\n")
+        console.print(Text.assemble(("$ ", "dim"), (f"htx-async {' '.join(arguments)}", "bold")))
+        console.print(run(arguments))
     svg = console.export_svg(title="htx-async", code_format=FORMAT, unique_id="command")
     TARGET.write_text(
         "\n".join(line.rstrip() for line in svg.splitlines()) + "\n", encoding="utf-8"

@@ -200,7 +200,7 @@ def _permission(told: Told | None) -> Finding:
 
 def _addresses(told: Told | None) -> Finding:
     if told is None:
-        says = "HTX takes requests from here; whether others may ask, it did not tell"
+        says = "HTX takes requests from here; from where else, it did not tell"
         return Finding("address", Verdict.OK, says)
     if told.addresses:
         return Finding("address", Verdict.OK, f"bound to {told.addresses}")

@@ -13,21 +13,26 @@ from htx_async.resources.accounts import BALANCE
 
 
 @contextmanager
-def of_balances() -> Generator[Listener]:
-    """Show a bar on standard error; give what has to be told the events."""
+def of_balances() -> Generator[Listener | None]:
+    """Show a bar on standard error, and give what has to be told the events; or do nothing."""
     screen = console(stderr=True)
+    if not is_screen(screen):
+        yield None
+        return
     columns = (TextColumn("balances"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(
-        *columns, console=screen, transient=True, disable=not is_screen(screen)
-    ) as progress:
-        task = progress.add_task("", total=None)
-        called = returned = 0
+    with Progress(*columns, console=screen, transient=True) as progress:
+        yield _teller(progress)
 
-        def tell(event: Event) -> None:
-            nonlocal called, returned
-            if event.endpoint == BALANCE.name:
-                called += event.kind == "called"
-                returned += event.kind == "returned"
-                progress.update(task, total=called, completed=returned)
 
-        yield tell
+def _teller(progress: Progress) -> Listener:
+    task = progress.add_task("", total=None)
+    called = returned = 0
+
+    def tell(event: Event) -> None:
+        nonlocal called, returned
+        if event.endpoint == BALANCE.name:
+            called += event.kind == "called"
+            returned += event.kind == "returned"
+            progress.update(task, total=called, completed=returned)
+
+    return tell
