@@ -207,6 +207,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def picture(session: nox.Session) -> None:
+    """The picture of the command, from a real run: docs/_static/command.svg."""
+    session.install("-e", ".[cli]")
+    session.run("python", "docs/picture.py")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """What the package costs: `nox -s bench -- calls|decode|signing|weight|limits`."""
     peers = ["aiohttp", "aiolimiter", "ccxt", "limits", "pyrate-limiter"]

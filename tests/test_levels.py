@@ -104,7 +104,7 @@ def test_layers_do_not_know_each_other(name: str) -> None:
     beside = {each for each in ours(name) if each.startswith("htx_async.transport")}
     wires = {f"htx_async.transport.{each}" for each in WIRES}
     assert beside <= (plain | wires if name in wires else plain)
-    above = ("htx_async.client", "htx_async.resources", "htx_async.sandbox", "htx_async.cli")
+    above = ("htx_async.client", "htx_async.resources", "htx_async.sandbox", "htx_async.command")
     assert not [each for each in ours(name) if each.startswith(above)]
     assert "htx_async" not in ours(name)
 
@@ -144,7 +144,7 @@ def test_nobody_but_the_command_needs_an_extra() -> None:
     """`pip install htx-async` alone is enough for the client."""
     extras = {"cyclopts", "rich", "uvicorn", "respx", "pytest", "hypothesis", "aiohttp", "redis"}
     extras |= {"opentelemetry", "pydantic", "pydantic_core", "pandas", "polars"}
-    allowed = {"htx_async.cli", "htx_async.__main__", "htx_async.tables", "htx_async.schemas"}
+    allowed = {"htx_async.__main__", "htx_async.schemas"} | set(inside("htx_async.command"))
     allowed |= {"htx_async.transport.aiohttp_wire", "htx_async.otel"}
     allowed |= {"htx_async.transport.redis_server"}  # where a budget asks for it
     for name in SOURCES.keys() - allowed - set(inside("htx_async.sandbox")):
