@@ -23,8 +23,8 @@ from tests.world import most_in_a_window
 
 pytestmark = pytest.mark.slow
 SECONDS = float(os.environ.get("HTX_SECONDS", "3"))
-PACE = 0.9 if SECONDS >= 20 else 0.5
-"""Of what is allowed: in a short run, what a busy machine does to it is most of it."""
+IS_LONG = SECONDS >= 20
+"""A short run shows that nobody is refused and nobody starves; how fast it is, only a long one."""
 LEASE = TIMEOUT + VALID + PER
 
 
@@ -37,8 +37,7 @@ async def test_four_processes_share_and_take_over(redis_process: RedisProcess) -
         await many.all_served(loop.time())
         outcome = await measured(many, SECONDS)
         assert outcome.refused == 0
-        assert outcome.pace >= PACE
-        assert outcome.rate >= 0.9 or SECONDS < 20
+        assert min(outcome.pace, outcome.rate) >= 0.9 or not IS_LONG
         assert min(outcome.shares) >= 0.15
 
         paused, killed = many.processes[:2]
@@ -50,7 +49,7 @@ async def test_four_processes_share_and_take_over(redis_process: RedisProcess) -
         await asyncio.sleep(LEASE)
         after = await measured(many, 2 * PER)
         assert many.sandbox.rate_limited == 0
-        assert after.pace >= PACE
+        assert after.pace >= 0.9 or not IS_LONG
         assert after.shares[1] == 0
         assert min(after.shares[0], *after.shares[2:]) >= 0.2
 
