@@ -126,10 +126,10 @@ def wire(name: str, **options: Any) -> Any:
     return attrs.field(metadata={_WIRE: name, **known}, **options)
 
 
-def reader(model: type[T] | Any) -> Callable[[bytes], T]:
+def reader(model: type[T] | Any) -> Callable[[bytes | memoryview], T]:
     """Return a function that makes a *model* of the JSON of `data`, or raises `DecodeError`."""
 
-    def read(data: bytes) -> T:
+    def read(data: bytes | memoryview) -> T:
         try:
             return _converter.structure(_decoder.decode(data), model)  # type: ignore[no-any-return]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -57,7 +57,7 @@ def _inner(kind: Any) -> Inner:
     return cast("type[Word]", kind) if is_word else None
 
 
-def unknown(body: bytes, data: bytes, shape: Shape | None) -> tuple[Unknown, ...]:
+def unknown(body: bytes, data: bytes | memoryview, shape: Shape | None) -> tuple[Unknown, ...]:
     """
     Return what *shape* does not know in an answer's *body* and in its *data*.
 
@@ -73,7 +73,7 @@ def unknown(body: bytes, data: bytes, shape: Shape | None) -> tuple[Unknown, ...
     return tuple(found)
 
 
-def _in_json(data: bytes | msgspec.Raw, shape: Shape, path: str) -> Iterator[Unknown]:
+def _in_json(data: bytes | memoryview | msgspec.Raw, shape: Shape, path: str) -> Iterator[Unknown]:
     if not shape.listed:
         yield from _in_fields(_objects.decode(data), shape, path)
         return

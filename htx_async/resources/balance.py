@@ -180,7 +180,7 @@ class AccountBalance(Unmade, Model, Mapping[str, CurrencyBalance]):
         return f"AccountBalance({head}, {currencies} currencies in {rows} entries)"
 
 
-def read_balance(data: bytes) -> AccountBalance:
+def read_balance(data: bytes | memoryview) -> AccountBalance:
     """
     Return the balance that the JSON of `data` is.
 
@@ -199,7 +199,7 @@ def read_balance(data: bytes) -> AccountBalance:
     return self
 
 
-_by_the_rules: Final[Callable[[bytes], AccountBalance]] = reader(AccountBalance)
+_by_the_rules: Final[Callable[[bytes | memoryview], AccountBalance]] = reader(AccountBalance)
 
 
 @attrs.frozen

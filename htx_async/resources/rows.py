@@ -90,7 +90,7 @@ class Written(msgspec.Struct):
 _decoder: Final[msgspec.json.Decoder[Written]] = json_decoder(Written)
 
 
-def written(data: bytes) -> Written:
+def written(data: bytes | memoryview) -> Written:
     """
     Return a balance with its rows as text, all amounts checked.
 

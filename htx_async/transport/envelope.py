@@ -85,7 +85,7 @@ def open_envelope(endpoint: str, response: Response) -> Response:
     at, error = _time_of(response, envelope), _error_in(envelope, endpoint, response)
     if error is not None or isinstance(envelope.data, msgspec.UnsetType):
         return evolve(response, at=at, error=error)
-    return evolve(response, at=at, data=bytes(envelope.data))
+    return evolve(response, at=at, data=memoryview(envelope.data))
 
 
 def _error_in(envelope: _Envelope, endpoint: str, response: Response) -> HTXError | None:

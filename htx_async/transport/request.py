@@ -51,7 +51,7 @@ class Endpoint(Generic[T]):
 
     path: str
     limit: RateLimit
-    read: Callable[[bytes], T] = attrs.field(repr=False, eq=False)
+    read: Callable[[bytes | memoryview], T] = attrs.field(repr=False, eq=False)
     method: str = "GET"
     signed: bool = True
     shape: Shape | None = attrs.field(default=None, repr=False, eq=False)
@@ -101,7 +101,7 @@ class Response:
         began: When its first byte was here, in monotonic seconds.
         asked: The query that was sent: what an answer may echo, and nobody may see.
         at: HTX's time of day when it answered, in seconds since 1970; `None`: not told.
-        data: The JSON of `data`, once the envelope is open.
+        data: The JSON of `data`, once the envelope is open: a view of the body, not a copy.
         error: Why HTX refused, or why the answer makes no sense.
         value: The model, once it is made.
         attempts: The how-manieth attempt brought it.
@@ -114,7 +114,7 @@ class Response:
     began: float = -math.inf
     asked: str = attrs.field(default="", repr=False)
     at: float | None = None
-    data: bytes = attrs.field(default=b"", repr=False)
+    data: bytes | memoryview = attrs.field(default=b"", repr=False)
     error: HTXError | None = None
     value: Any = attrs.field(default=None, repr=False)
     attempts: int = 1

@@ -358,7 +358,7 @@ def test_who_is_refused_by_the_budget_leaves_nothing_behind() -> None:
 def test_a_fault_of_ours_reaches_all_who_wait() -> None:
     """An exception that is none of HTX's is raised, not swallowed or turned into a cancellation."""
 
-    def broken(data: bytes) -> int:
+    def broken(data: bytes | memoryview) -> int:
         raise ZeroDivisionError(data)
 
     async def main() -> None:

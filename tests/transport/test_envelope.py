@@ -438,7 +438,7 @@ def test_any_envelope_has_an_outcome(envelope: dict[str, Any], status: int) -> N
     """Whatever stands in the fields of an envelope, it is data or one of our errors."""
     response = opened(json.dumps(envelope), status)
     if response.error is None:
-        assert json.loads(response.data) == envelope["data"]
+        assert json.loads(bytes(response.data)) == envelope["data"]
         assert status == 200
     else:
         assert isinstance(response.error, RefusedError | DecodeError)
