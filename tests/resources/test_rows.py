@@ -83,6 +83,7 @@ usual = st.lists(usual_rows, max_size=6).map(lambda rows: body(*rows))
 @example(USUAL)
 @example(body(row(balance="1\n2")))
 @example(body(row(balance="1" * 101)))
+@example(body(row(balance="1" * 100)))
 @example(body(row(balance="\u0661")))
 @example(body(row(balance="")))
 @example(body(row("a\nb", balance="\n1")))
@@ -177,6 +178,7 @@ def test_other_attributes_are_not_there() -> None:
 @given(st.lists(strategies.amounts | st.text("0123456789.eE+-\n ", max_size=8), max_size=5))
 @example(["1\n2"])
 @example(["1", "1" * 101])
+@example(["1" * 100])
 @example([""])
 def test_amounts_are_checked_together_as_one_by_one(texts: list[str]) -> None:
     """The rule is the same."""

@@ -135,6 +135,29 @@ def test_names_are_in_ascii_order() -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "query"),
+    [
+        ("", "{key}&{method}&{time}"),
+        ("A", "A=1&{key}&{method}&{time}"),
+        ("xz", "{key}&{method}&{time}&x=1&z=1"),
+        ("AB", "A=1&{key}&B=1&{method}&{time}"),
+        ("Tx", "{key}&{method}&T=1&{time}&x=1"),
+        ("Ax", "A=1&{key}&{method}&{time}&x=1"),
+    ],
+)
+def test_names_stand_around_those_of_the_authentication(names: str, query: str) -> None:
+    """Before, between and after them, with the time that was asked for."""
+    params = tuple((name, "1") for name in names)
+    signed = sign(request_to(params=params), CREDENTIALS, HOST, AT).query
+    wanted = query.format(
+        key="AccessKeyId=test-access-key-1",
+        method="SignatureMethod=HmacSHA256&SignatureVersion=2",
+        time="Timestamp=2023-11-14T22%3A13%3A20",
+    )
+    assert signed.partition("&Signature=")[0] == wanted
+
+
+@pytest.mark.parametrize(
     ("at", "text"),
     [
         (0.0, "1970-01-01T00:00:00"),
