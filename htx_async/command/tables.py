@@ -132,7 +132,7 @@ def _line_each(table: Table, held: Sequence[_Sums]) -> None:
 def snapshot(found: Snapshot, *, every: bool) -> Group:
     """Return a table for each account that holds something, one of the sums, and what failed."""
     read = [(each.account, each.balance) for each in found.pictures if each.balance is not None]
-    full = [(account, balance) for account, balance in read if every or balance.nonzero()]
+    full = [(account, held) for account, held in read if every or held.nonzero()]
     parts: list[RenderableType] = [
         balance(held, every=every, subtype=account.subtype) for account, held in full
     ]
