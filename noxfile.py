@@ -232,7 +232,10 @@ def fuzz(session: nox.Session) -> None:
     session.run("python", "-m", "fuzz", *session.posargs)
 
 
-MUTATED = ["transport/bucket.py", "transport/envelope.py", "transport/signing.py", "convert.py"]
+MUTATED = [
+    *("transport/bucket.py", "transport/envelope.py", "transport/signing.py"),
+    *("rules.py", "convert.py", "structure.py"),
+]
 KILLERS = [
     "tests/resources/test_rows.py",
     "tests/transport/test_bucket.py",

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from htx_async.convert import amount
 from htx_async.errors import DecodeError
+from htx_async.rules import amount
 
 _decoder = msgspec.json.Decoder(float_hook=amount)
 

@@ -19,8 +19,8 @@ from typing import Any, cast, get_args, get_origin
 import attrs
 
 from htx_async import failures
-from htx_async.convert import WRITTEN, text, whole
 from htx_async.errors import HTXError
+from htx_async.rules import WRITTEN, text, whole
 
 _AMOUNT = re.compile(WRITTEN)
 _MAX_AMOUNT = 5_000

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic_core import CoreSchema, core_schema
 
-from htx_async.convert import WRITTEN
 from htx_async.errors import DecodeError
 from htx_async.fields import Kind, kinds_of
+from htx_async.rules import WRITTEN
 
 
 def core_schema_of(model: Any) -> CoreSchema:

@@ -128,7 +128,7 @@ def test_one_module_knows_a_library(library: str) -> None:
         "httpx": ["htx_async.transport.httpx_wire"],
         "aiohttp": ["htx_async.transport.aiohttp_wire"],
         "redis": ["htx_async.transport.redis_server"],
-        "cattrs": ["htx_async.convert"],
+        "cattrs": ["htx_async.structure"],
     }
     assert users == known.get(library, users)
 

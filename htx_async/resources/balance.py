@@ -14,7 +14,7 @@ import msgspec
 
 from htx_async import failures
 from htx_async.amounts import total
-from htx_async.convert import reader, text, whole, wire
+from htx_async.convert import reader, wire
 from htx_async.errors import HTXError, InvalidInputError
 from htx_async.models import Model
 from htx_async.resources.changes import Change, between
@@ -28,6 +28,7 @@ from htx_async.resources.rows import (
     unmade,
     written,
 )
+from htx_async.rules import text, whole
 from htx_async.vocabulary import AccountState, AccountType, BalanceType
 
 

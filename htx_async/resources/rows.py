@@ -14,8 +14,9 @@ from typing import Any, Final, TypeAlias, TypeVar
 import attrs
 import msgspec
 
-from htx_async.convert import amount, are_amounts, json_decoder, or_none, whole, wire
+from htx_async.convert import wire
 from htx_async.models import Model
+from htx_async.rules import amount, are_amounts, json_decoder, or_none, whole
 from htx_async.vocabulary import BalanceType
 
 K = TypeVar("K")

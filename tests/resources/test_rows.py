@@ -15,9 +15,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from htx_async import AccountBalance, AccountState, AccountType, DecodeError
-from htx_async.convert import amount, are_amounts, reader
+from htx_async.convert import reader
 from htx_async.resources import balance as room
 from htx_async.resources.balance import read_balance
+from htx_async.rules import amount, are_amounts
 from tests import strategies
 
 by_the_rules: Callable[[bytes], AccountBalance] = reader(AccountBalance)
