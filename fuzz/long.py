@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
 
-from fuzz.properties import CHECKS, READS, check
+from fuzz.properties import CHECKS, check
 from fuzz.seeds import WORDS, seeds
 from tests import strategies
 
@@ -21,7 +21,7 @@ _choices = st.binary(min_size=2, max_size=2)
 @st.composite
 def nearly_right(draw: st.DrawFn) -> bytes:
     """Draw an answer that is right but for a value or a few bytes, for its own reader."""
-    index = draw(st.integers(0, len(READS) - 1))
+    index = draw(st.integers(0, len(_DRAWN) - 1))
     data = draw(strategies.mutated(_DRAWN[index]))
     if draw(st.booleans()):
         return bytes([3, index]) + data

@@ -13,7 +13,10 @@ from htx_async.resources.balance import AccountBalance
 from htx_async.transport.envelope import open_envelope
 from htx_async.transport.request import Endpoint, Response
 
-READS: Final[tuple[Endpoint[Any], ...]] = (accounts.LIST, accounts.BALANCE, points.BALANCE)
+READS: Final[tuple[Endpoint[Any], ...]] = (
+    *(accounts.LIST, accounts.BALANCE, points.BALANCE),
+    accounts.VALUATION,
+)
 STATUSES: Final = (200, 201, 302, 400, 401, 403, 404, 429, 500, 502)
 ECHOED: Final = "4F65x5A2bLyMWVQj3Aqp"
 ASKED: Final = f"AccessKeyId=vf25treb80-1a2b3c4d&Signature={ECHOED}"

@@ -16,6 +16,7 @@ _DATA: Final = (
     b'[{"id":1000001,"type":"spot","subtype":"","state":"working"}]',
     b'{"id":1000001,"type":"spot","state":"working","list":[%b]}' % _ROWS,
     _POINTS,
+    b'{"balance":"34.75","timestamp":1594901254363}',
 )
 _OTHERS: Final = (
     b'{"code":1003,"message":"invalid signature","success":false}',
@@ -31,7 +32,7 @@ WORDS: Final = (
     *(b'"id"', b'"type"', b'"state"', b'"list"', b'"subtype"', b'"currency"', b'"balance"'),
     *(b'"debt"', b'"available"', b'"seq-num"', b'"accountId"', b'"accountStatus"'),
     *(b'"acctBalance"', b'"groupIds"', b'"groupId"', b'"expiryDate"', b'"remainAmt"'),
-    *(b"253402300800000", b"\\u0660", b"\\ud800", b"\xef\xbb\xbf", b"Signature="),
+    *(b'"timestamp"', b"253402300800000", b"\\u0660", b"\\ud800", b"\xef\xbb\xbf", b"Signature="),
 )
 
 
