@@ -34,10 +34,11 @@ class Credentials:
     """
 
     # No attrs class: `attrs.asdict` and `vars` would hand the secret out.
-    __slots__ = ("_access_key", "_private", "_query", "_secret", "method")
+    __slots__ = ("_access_key", "_hmac", "_private", "_query", "_secret", "method")
 
     _access_key: str
     _secret: bytes
+    _hmac: hmac.HMAC
     _private: Ed25519PrivateKey | None
     _query: str
     method: str
@@ -76,6 +77,7 @@ class Credentials:
     def _keep(self, access_key: str, secret: bytes, private: Ed25519PrivateKey | None) -> None:
         _set(self, "_access_key", access_key)
         _set(self, "_secret", secret)
+        _set(self, "_hmac", hmac.new(secret, digestmod="sha256"))  # `hmac.digest` begins anew
         _set(self, "_private", private)
         _set(self, "method", "HmacSHA256" if private is None else "Ed25519")
         told = (f"{name}={quote(value, safe='')}" for name, value in self.parameters())
@@ -108,7 +110,9 @@ class Credentials:
         """Return the signature of *text*, in base64."""
         if self._private is not None:
             return base64.b64encode(self._private.sign(text.encode())).decode()
-        return base64.b64encode(hmac.digest(self._secret, text.encode(), "sha256")).decode()
+        hmac_of_text = self._hmac.copy()
+        hmac_of_text.update(text.encode())
+        return base64.b64encode(hmac_of_text.digest()).decode()
 
     def fingerprint(self) -> str:
         """Return a name for the access key from which it cannot be read back."""

@@ -12,7 +12,7 @@ import htx_async
 
 ROOT = Path(htx_async.__file__).parent
 PLAIN_VALUES = {
-    *("request", "flight", "bucket", "queue", "budget"),
+    *("request", "flight", "alarms", "bucket", "queue", "budget"),
     *("leases", "ledger", "spare", "leasing", "callers", "redis_server"),
 }
 """Modules of `transport` that are no layer: what goes through the layers, and the pure rules."""

@@ -37,18 +37,22 @@ _TIMEOUT = _timeout_of(CONNECT_TIMEOUT)
 
 
 class _Stoppable:
-    """A timeout of asyncio that is over when it is told to be."""
+    """What `asyncio.timeout` is once its time is over, without a time: for half of the cost."""
 
-    def __init__(self) -> None:
-        self._timeout = asyncio.timeout(None)
+    __slots__ = ("_cancelling", "_stopped", "_task")
 
     async def __aenter__(self) -> Stop:
-        await self._timeout.__aenter__()
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._stopped = False
         return self._stop
 
     def _stop(self) -> None:
-        if not self._timeout.expired():
-            self._timeout.reschedule(-math.inf)
+        if not self._stopped:
+            self._stopped = True
+            self._task.cancel()
 
     async def __aexit__(
         self,
@@ -56,7 +60,9 @@ class _Stoppable:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._timeout.__aexit__(kind, error, trace)
+        is_ours = self._stopped and self._task.uncancel() <= self._cancelling
+        if is_ours and kind is asyncio.CancelledError:
+            raise TimeoutError
 
 
 class AiohttpWire:

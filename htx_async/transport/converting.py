@@ -1,4 +1,4 @@
-"""Makes the model of an answer, once, however many wait for it."""
+"""Makes of an answer what its callers want of it, once, however many wait for it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ class Converting:
     send: Send
 
     async def __call__(self, request: Request) -> Response:
-        """Return the answer with its model."""
+        """Return the answer with its model, and with what it took."""
         response = await self.send(request)
         try:
             value = request.endpoint.read(response.data)
         except DecodeError as error:
             error.endpoint, error.http_status = request.endpoint.name, response.status
             raise
-        return evolve(response, value=value)
+        flight = request.flight
+        return evolve(response, value=value, attempts=flight.attempts, waits=tuple(flight.waits))

@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 
 
-def new_number() -> int:
-    """Return a number that no other call or flight of this process has."""
-    return next(_numbers)
-
-
 def waited(waits: Iterable[tuple[float, float]], since: float) -> float:
     """Return for how many seconds of *waits* (from, until) somebody waited who came at *since*."""
     return sum(max(until - max(begun, since), 0.0) for begun, until in waits)
@@ -66,7 +61,7 @@ class Flight:
     and when it is back.
 
     Attributes:
-        number: Tells flights of one process apart: that of the call which began it.
+        number: Tells calls of one process apart, and flights: that of the call which began it.
         until: The moment (monotonic seconds) at which the last of those who wait gives up.
         expected: The earliest moment at which it may leave, once that is known.
         out: Whether an attempt is with the network: then it must not be cancelled.
@@ -103,10 +98,10 @@ class Flight:
         "waits",
     )
 
-    def __init__(self, number: int | None = None) -> None:
+    def __init__(self) -> None:
         self._waiters: set[Waiter] = set()
         self.task: asyncio.Task[None] | None = None
-        self.number: int = new_number() if number is None else number
+        self.number: int = next(_numbers)
         self.until: float = math.inf
         self.expected: float = -math.inf
         self.left: bool = False

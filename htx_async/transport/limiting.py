@@ -56,6 +56,15 @@ def ends_in(expire: str | None, now: float, per: float) -> float:
     return min(max(seconds, 0.0), per)
 
 
+def _check_time(request: Request, now: float) -> None:
+    """Let nothing leave that nobody waits for any more, however late the loop woke us."""
+    if request.flight.abandoned:
+        raise asyncio.CancelledError
+    if request.flight.is_over(now):
+        text = "the time was over before it could leave"
+        raise DeadlineExceededError(text, fate=request.flight.fate)
+
+
 @attrs.frozen
 class Limiting:
     """
@@ -78,9 +87,9 @@ class Limiting:
         request.flight.asked = self.clock.monotonic()
         grant, slot = await self._granted(request, queue)
         try:
-            self._check_time(request)
-            wait = request.flight.granted(self.clock.monotonic())
-            self._tell("granted", request, queue, wait=wait)
+            now = self.clock.monotonic()
+            _check_time(request, now)
+            self._tell("granted", request, queue, wait=request.flight.granted(now))
         except BaseException:
             queue.give_back(grant)
             self.slots.give_back(slot)
@@ -115,14 +124,6 @@ class Limiting:
             self.slots.give_back(slot)
             grant = await queue.acquire(told, until, grant)
 
-    def _check_time(self, request: Request) -> None:
-        """Let nothing leave that nobody waits for any more, however late the loop woke us."""
-        if request.flight.abandoned:
-            raise asyncio.CancelledError
-        if request.flight.is_over(self.clock.monotonic()):
-            text = "the time was over before it could leave"
-            raise DeadlineExceededError(text, fate=request.flight.fate)
-
     async def _attempt(
         self, request: Request, queue: TokenQueue, grant: Grant, slot: Grant
     ) -> Response:
@@ -149,6 +150,8 @@ class Limiting:
     def _hear(self, queue: TokenQueue, grant: Grant, response: Response) -> None:
         """Let HTX slow us down: it may count requests that are not ours."""
         said, per = heard(response.headers), queue.bucket.limit.per
+        if said is None and response.error is None:
+            return
         expire = said.expire if said else None
         seconds = ends_in(expire, self.now(), per)
         if said is not None:

@@ -132,7 +132,8 @@ class TokenQueue:
         """Return a token whose answer *began* to arrive then (monotonic seconds)."""
         del grant
         self.bucket.settle(began)
-        self._serve()
+        if self._waiting:
+            self._serve()
 
     def hear(self, grant: Grant, heard: Heard, ends_in: float) -> None:
         """Believe what HTX says of a window that ends in *ends_in* seconds, at most `per`."""

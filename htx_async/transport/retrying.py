@@ -57,7 +57,7 @@ class Retrying:
             attempt += 1
             outcome = await self._attempt(request)
             if isinstance(outcome, Response):
-                return evolve(outcome, attempts=attempt, waits=tuple(flight.waits))
+                return outcome
             flight.failed(outcome)
             left = flight.until - self.clock.monotonic()
             delay = policy.delay(attempt, outcome, left, self.jitter())

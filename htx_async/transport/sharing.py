@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from htx_async.errors import ClientClosedError, DeadlineExceededError, HTXError, NoAnswerError, told
 from htx_async.events import Event, Facts, Kind, Listener
-from htx_async.transport.flight import Flight, Waiter, new_number
-from htx_async.transport.request import evolve
+from htx_async.transport.alarms import Alarms
+from htx_async.transport.flight import Flight, Waiter
 
 if TYPE_CHECKING:
     from htx_async.clock import Clock
@@ -32,6 +32,9 @@ LAST_MOMENT = 1.0
 """Seconds that it then takes to cut it off, and once more for what will not be cut off."""
 MOMENT = 0.001
 """Seconds by which two timers of one deadline may go off apart."""
+
+_LATE = TimeoutError()
+"""What a caller is told whose time is over; its error is made when it wakes."""
 
 _CLOSED = "this client is closed: make a new one"
 _OTHER_LOOP = "this client serves another event loop: make one client for each loop"
@@ -50,12 +53,13 @@ class Sharing:
         self._base_url = base_url
         self._flights: set[Flight] = set()
         self._open: dict[Hashable, Flight] = {}
+        self._alarms = Alarms(clock)
         self._closed = False
 
     async def __call__(self, request: Request) -> Response:
         """Let *request* fly, or join one that is equal, and wait as long as the caller wants."""
         self._check_loop(request.endpoint.name)
-        number = new_number()
+        number = request.flight.number
         if self._listener is None:
             return await self._call(request, *self._board(request, number))
         # First of all: whatever is sent for this call is sent in the listener's context.
@@ -73,13 +77,14 @@ class Sharing:
     async def _call(self, request: Request, flight: Flight, waiter: Waiter) -> Response:
         outcome: Response | Exception
         try:
-            outcome = await self._wait(request, flight, waiter)
+            outcome = await self._wait(flight, waiter)
         finally:
             flight.leave(waiter)
             if flight.abandoned and flight.out:
                 self._end_in_time(flight)
-        if isinstance(outcome, NoAnswerError) and self._is_late(waiter):
-            # The attempt was ended by the same deadline, a moment before its caller.
+        if outcome is _LATE or (isinstance(outcome, NoAnswerError) and self._is_late(waiter)):
+            # Told only now: what became of it may have changed since. Or the attempt was ended by
+            # the same deadline, a moment before its caller.
             outcome = _deadline_exceeded(request, flight)
         if isinstance(outcome, HTXError):
             raise _copy(outcome, request.endpoint.name)
@@ -87,20 +92,19 @@ class Sharing:
             raise outcome
         return outcome
 
-    async def _wait(self, request: Request, flight: Flight, waiter: Waiter) -> Response | Exception:
-        options = waiter.options
-        timers = [
-            self._clock.call_later(
-                options.timeout, lambda: waiter.settle(_deadline_exceeded(request, flight))
-            )
-        ]
-        if patience := options.max_wait:
-            timers.append(self._clock.call_later(patience, partial(flight.lose_patience, waiter)))
+    async def _wait(self, flight: Flight, waiter: Waiter) -> Response | Exception:
+        end = partial(waiter.settle, _LATE)
+        lose_patience = partial(flight.lose_patience, waiter)
+        options, alarms = waiter.options, self._alarms
+        alarms.set(options.timeout, end, waiter.since)
+        if options.max_wait:
+            alarms.set(options.max_wait, lose_patience, waiter.since)
         try:
             return await waiter.done
         finally:
-            for timer in timers:
-                timer.cancel()
+            alarms.unset(options.timeout, end)
+            if options.max_wait:
+                alarms.unset(options.max_wait, lose_patience)
 
     def _end_in_time(self, flight: Flight) -> None:
         """Let what nobody waits for any more arrive, but no later than they would have waited."""
@@ -123,21 +127,21 @@ class Sharing:
             raise ClientClosedError(_OTHER_LOOP, endpoint=endpoint)
 
     def _board(self, request: Request, number: int) -> tuple[Flight, Waiter]:
-        """Join an equal read that still waits, or start one."""
+        """Join an equal read that still waits, or start the request's own."""
         now, options = self._clock.monotonic(), request.options
         key = request.key if options.share and options.max_wait != 0 else None
         flight = self._open.get(key)
         if flight is not None and flight.is_open:
             self._tell("joined", request, number, flight.number)
             return flight, flight.join(options, now)
-        flight = Flight(number)
+        flight = request.flight
         waiter = flight.join(options, now)
         self._flights.add(flight)
         if key is not None:
             self._open[key] = flight
         # Last: a loop with eager tasks runs it at once.
         flight.task = asyncio.get_running_loop().create_task(
-            self._fly(evolve(request, flight=flight), key), name=f"htx_async {request.path}"
+            self._fly(request, key), name=f"htx_async {request.path}"
         )
         # Once more, from outside: a task that is cancelled before its first step never runs.
         flight.task.add_done_callback(lambda _: self._land(flight, key, None))
@@ -207,6 +211,7 @@ class Sharing:
             for task in tasks:
                 task.cancel()
             await self._wait_for(tasks, LAST_MOMENT)
+            self._alarms.stop()
 
     async def _wait_for(self, tasks: Collection[asyncio.Task[Any]], seconds: float) -> None:
         """Wait until all *tasks* have ended, but no longer than *seconds*."""

@@ -442,6 +442,22 @@ def test_an_attempt_that_ends_with_the_deadline_is_told_as_the_deadline() -> Non
     run(main())
 
 
+def test_who_runs_out_of_time_as_the_read_leaves_is_told_that_it_left() -> None:
+    """What became of it is told when the caller wakes: a moment before, it still waited."""
+
+    async def main() -> None:
+        stack = Stack([Trip(), Trip(down=5.0)], limit=1)
+        await stack.ask("/first")
+        patient = asyncio.create_task(stack.ask())
+        await asyncio.sleep(0.25)
+        with pytest.raises(DeadlineExceededError) as caught:
+            await stack.ask(timeout=0.75)  # that is when the token is back
+        assert caught.value.fate == "unknown"
+        assert (await patient).value == 2
+
+    run(main())
+
+
 def test_what_nobody_waits_for_does_not_leave() -> None:
     """However it came to have a token."""
 
