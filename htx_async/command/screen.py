@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from htx_async.command import tables
+from htx_async.command.figures import Figure, figure, figures
 from htx_async.command.watching import Move, Watched
 from htx_async.redaction import printable
 from htx_async.resources.changes import Change
@@ -46,11 +47,11 @@ def _changes(seen: Watched, most: int) -> tables.Fitting:
 def _table(title: str, shown: Sequence[Move], amounts: Mapping[str, Sequence[Decimal]]) -> Table:
     table = tables.plain(title, "time (UTC)", "currency", "type")
     by = ("by", [move.change.delta for move in shown])
-    figures = tables.figures(table, *amounts.items(), by)
-    for move, (*now, delta) in zip(shown, figures, strict=True):
+    rows = figures(table, *amounts.items(), by)
+    for move, (*now, delta) in zip(shown, rows, strict=True):
         names = map(printable, (move.change.currency, move.change.type))
         sign = _sign(move.change)
-        moved = Text(f"{sign}{delta}", "green" if sign else "red")
+        moved = Figure(f"{sign}{delta.text}", "green" if sign else "red")
         table.add_row(_clock(move.at), *names, *now, moved)
     return table
 
@@ -87,8 +88,8 @@ def lines(seen: Watched) -> Iterator[str]:
     for move in seen.moves[: seen.fresh]:
         change = move.change
         what = f"{printable(change.currency)} {printable(change.type)}"
-        amounts = f"{tables.figure(change.before)} -> {tables.figure(change.after)}"
-        by = f"{_sign(change)}{tables.figure(change.delta)}"
+        amounts = f"{figure(change.before)} -> {figure(change.after)}"
+        by = f"{_sign(change)}{figure(change.delta)}"
         yield f"{datetime.fromtimestamp(move.at, UTC):%Y-%m-%dT%H:%M:%SZ} {what} {amounts} ({by})"
 
 

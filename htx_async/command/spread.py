@@ -6,7 +6,8 @@ import csv
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
-from htx_async.command.tables import COLUMNS, figure
+from htx_async.command.figures import figure
+from htx_async.command.tables import COLUMNS
 from htx_async.resources.balance import AccountBalance, CurrencyBalance, Snapshot
 
 Row = tuple[object, ...]

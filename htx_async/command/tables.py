@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from htx_async.amounts import total
+from htx_async.command.figures import aligned, figure, figures
 from htx_async.command.verdicts import Finding, Verdict
 from htx_async.redaction import printable
 from htx_async.resources.balance import (
@@ -93,11 +94,10 @@ _ALWAYS = 3
 
 
 def _amounts(title: str, caption: str, held: Sequence[_Sums]) -> Fitting:
-    wide, narrow = plain(title, "currency"), plain(title, "currency", "type")
+    wide = plain(title, "currency", caption=caption)
+    narrow = plain(title, "currency", "type", caption=caption)
     _row_each(wide, held)
     _line_each(narrow, held)
-    for table in (wide, narrow):
-        table.caption = caption or None
     return Fitting(wide, narrow)
 
 
@@ -195,7 +195,8 @@ def _described(group: PointGroup, today: datetime) -> tuple[str, Text]:
 
 def limits(found: Mapping[str, LimitStatus], now: float) -> Table:
     """Return a table of how things stand at each endpoint; *now* is HTX's time of day."""
-    table = plain("Limits")
+    caption = "free: tokens here; left, ends: what HTX says of its own window; -: not asked"
+    table = plain("Limits", caption=caption)
     table.add_column("endpoint", overflow="fold")
     table.add_column("allowed")
     for title in ("free", "left", "ends", "refused"):
@@ -207,7 +208,6 @@ def limits(found: Mapping[str, LimitStatus], now: float) -> Table:
         allowed = f"{limit.limit}/{limit.per:g} s"
         path = name.removeprefix("GET ")
         table.add_row(path, allowed, str(status.free), left, ends, str(status.refusals))
-    table.caption = "free: tokens here; left: requests in HTX's own window, which ends then"
     return table
 
 
@@ -238,36 +238,17 @@ def verdict(found: Iterable[Finding]) -> str:
     return f"Begin with: {bad[0]}." if bad else "All is well."
 
 
-def figure(amount: Decimal) -> str:
-    """Return an amount without exponent and without zeros at its end."""
-    text = f"{amount:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def aligned(amounts: Sequence[Decimal]) -> list[str]:
-    """Return amounts as figures of one column, their points below each other."""
-    figures = [figure(amount).partition(".") for amount in amounts]
-    widest = max((len(point + after) for _, point, after in figures), default=0)
-    return [before + (point + after).ljust(widest) for before, point, after in figures]
-
-
-def figures(table: Table, *columns: tuple[str, Sequence[Decimal]]) -> Iterator[tuple[str, ...]]:
-    """Add columns of amounts to *table*, and return the figures of each row."""
-    for title, _ in columns:
-        table.add_column(title, justify="right", overflow="fold")
-    return zip(*(aligned(amounts) for _, amounts in columns), strict=True)
-
-
-def plain(title: str, *columns: str) -> Table:
-    """Return an empty table of the kind that all are of."""
+def plain(title: str, *columns: str, caption: str = "") -> Table:
+    """Return an empty table of the kind that all are of, as wide as what is above and below it."""
     table = Table(
         title=Text(title, "bold"),
         title_justify="left",
+        caption=caption or None,
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
-        min_width=len(title),
+        min_width=max(len(title), len(caption)),
         collapse_padding=True,
     )
     for column in columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -20,6 +21,7 @@ from htx_async import (
     Snapshot,
 )
 from htx_async.command import tables
+from htx_async.command.figures import figure, figures
 from htx_async.command.verdicts import Finding, Verdict
 from htx_async.resources.accounts import BALANCE
 from htx_async.transport.queue import LimitStatus
@@ -40,14 +42,34 @@ def shown(table: RenderableType, width: int = 80) -> str:
 )
 def test_figures_have_no_exponent_and_no_idle_zeros(amount: str, text: str) -> None:
     """The same amount, shorter."""
-    assert tables.figure(Decimal(amount)) == text
+    assert figure(Decimal(amount)) == text
+
+
+def column(amounts: Sequence[str], width: int = 80) -> list[str]:
+    """Return amounts of a table as a terminal shows them."""
+    table = tables.plain("A title that is longer than all", "currency")
+    for (amount,) in figures(table, ("amount", [Decimal(each) for each in amounts])):
+        table.add_row("usdt", amount)
+    return [line.rstrip() for line in shown(table, width).rpartition("─\n")[2].splitlines()]
 
 
 def test_points_are_below_each_other() -> None:
-    """Digits of the same worth stand in one column."""
-    amounts = [Decimal("1.25"), Decimal(30), Decimal("0.5")]
-    assert tables.aligned(amounts) == ["1.25", "30   ", "0.5 "]
-    assert tables.aligned([]) == []
+    """Digits of the same worth stand in one column, in a table that is wider than they need."""
+    rows = column(["1.25", "-30", "1000.5"])
+    assert [row.split()[1] for row in rows] == ["1.25", "-30", "1000.5"]
+    one, thirty, thousand = rows
+    assert one.index(".") == thousand.index(".") == thirty.index("0") + 1
+    assert column([]) == []
+
+
+def test_a_figure_without_room_is_folded() -> None:
+    """No digit is lost, however narrow it is."""
+    rows = column(["123456789.123456789", "7"], 18)
+    assert "".join("".join(row.split()).removeprefix("usdt") for row in rows) == (
+        "123456789.1234567897"
+    )
+    assert len(rows) > 2
+    assert max(map(len, rows)) <= 18
 
 
 def test_hidden_currencies_are_counted() -> None:
@@ -60,7 +82,7 @@ def test_hidden_currencies_are_counted() -> None:
     )
     few = shown(tables.balance(balance, every=False))
     assert "btc" not in few
-    assert "and 1 more of which there is nothing: --all" in " ".join(few.split())
+    assert "and 1 more of which there is nothing: --all" in few
     assert "lock 7" in few
     every = shown(tables.balance(balance, every=True))
     assert "btc" in every
