@@ -41,7 +41,7 @@ _COMMON, _ASKING = Common(), Asking()
 
 @app.command
 def demo() -> None:
-    """Show accounts, a balance and points of a sandbox: no keys, no internet."""
+    """Show accounts, a balance and points of a sandbox: without keys."""
     asyncio.run(_demo())
 
 
@@ -61,7 +61,7 @@ async def _demo() -> None:
 @app.command
 def doctor(*, common: Common = _COMMON) -> int:
     """
-    Look at all that a read needs, and say what to do about what is wrong.
+    Look at all that a read needs; say how to mend what is wrong.
 
     Settings, proxy, name server, connection, TLS, HTX's answer, this machine's
     clock, the key, what it may do and from where, and whether HTX tells its
@@ -115,7 +115,7 @@ def balance(
     Args:
         account: The account's id, or its type where there is one of that type.
         all: Show currencies of which there is nothing, too.
-        csv: Print CSV instead of a table. Row types such as loan have a column each.
+        csv: Print CSV. Row types such as loan have a column each.
         common: What every command understands that prints a table.
     """
     showing.one_form(common, csv=csv)
@@ -131,7 +131,7 @@ def balance(
 @app.command
 def points(*, sub_uid: str | None = None, common: Common = _COMMON) -> None:
     """
-    Show the points and the days until they expire, the soonest first.
+    Show points and the days until they expire, the soonest first.
 
     For example:
 
@@ -180,18 +180,19 @@ def snapshot(
         showing.out(common, kept, lambda: tables.snapshot(found, every=all))
     failures = reading.failures(found)
     for line in failures if csv or common.json else ():
-        print(f"htx-async: {line}", file=sys.stderr)
+        asking.complain(line)
     return FAILED if failures else OK
 
 
 @app.command
 def limits(*, common: Common = _COMMON) -> None:
     """
-    Show how things stand at HTX's limits, after one read of each endpoint.
+    Show how things stand at HTX's limits, after a few reads.
 
-    What HTX allows, how many tokens are free here, how many requests are left as
-    HTX says, when its window ends, and how often it has refused. If far fewer are
-    left than are free, other programs ask with keys of the same user.
+    It reads the accounts, the points and one balance. Then it shows what HTX
+    allows, how many tokens are free here, how many requests are left as HTX says,
+    when its window ends, and how often it has refused. If far fewer are left than
+    are free, other programs ask with keys of the same user.
 
     For example:
 
@@ -230,7 +231,7 @@ def watch(
 
     Args:
         account: The account's id, or its type where there is one of that type.
-        every: Seconds from one read to the next, 0.1 at least.
+        every: Seconds between reads, 0.1 at least.
         common: What every command understands that asks HTX.
     """
     asyncio.run(_watch(account, every, common))

@@ -26,9 +26,9 @@ class Asking:
     """What every command understands that asks HTX."""
 
     sandbox: Flag = False
-    """Ask an HTX that is started for this call, with made-up accounts: no keys needed."""
+    """Ask an exchange made up for this call: no keys needed."""
     debug: Flag = False
-    """Tell on standard error what happens on the way. Keys are not in it."""
+    """Tell on standard error what happens. Keys are not in it."""
 
 
 @Parameter(name="*")
@@ -40,9 +40,21 @@ class Common(Asking):
     """Print JSON, amounts as strings, instead of a table."""
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the command end as for any other print: newer versions of rich end it with 1."""
+        raise BrokenPipeError
+
+
 def console(*, stderr: bool = False) -> Console:
     """Return where to print. What HTX says is printed as it is: it may look like markup."""
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    return _Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def complain(what: object) -> None:
+    """Tell on standard error what is wrong: on one line, which a terminal folds between words."""
+    where = console(stderr=True)
+    where.print(f"htx-async: {what}", soft_wrap=not where.file.isatty())
 
 
 def is_screen(where: Console) -> bool:

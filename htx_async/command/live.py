@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import partial
@@ -35,7 +34,7 @@ async def _in_lines(watched: AsyncIterator[Watched], clock: Clock) -> None:
     before = Watched(clock.now())
     async for seen in watched:
         if told := screen.notice(before, seen):
-            print(f"htx-async: {told}", file=sys.stderr, flush=True)
+            asking.complain(told)
         for line in screen.lines(seen):
             print(line, flush=True)
         before = seen

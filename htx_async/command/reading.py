@@ -47,7 +47,7 @@ class Stand:
 
 
 async def stand(htx: HTXClient) -> Stand:
-    """Read each endpoint once, so that HTX tells what is left."""
+    """Read accounts, points and a balance, so that HTX tells what is left."""
     accounts = await htx.accounts.list()
     await htx.points.balance()
     for account in [each for each in accounts if each.type != AccountType.OTC][:1]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError
 
 from htx_async.command.app import app
+from htx_async.command.asking import complain
 from htx_async.command.codes import FAILED, INTERRUPTED, MISUSED, OK, UNREAD
 from htx_async.errors import HTXError, InvalidInputError
 
@@ -26,13 +27,13 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        returned: object = app(arguments, exit_on_error=False, print_error=True)
+        returned: object = app(arguments, exit_on_error=False, print_error=False)
     except SystemExit as done:  # newer versions of cyclopts end the program themselves
         returned = done.code
     except KeyboardInterrupt:  # older ones do not
         return INTERRUPTED
-    except CycloptsError:  # told already
-        return MISUSED
+    except CycloptsError as error:
+        return _failed(_misuse(error), MISUSED)
     except BrokenPipeError:
         raise
     except InvalidInputError as error:
@@ -49,6 +50,12 @@ def _say_no_more() -> None:
     os.close(nowhere)
 
 
-def _failed(error: Exception, code: int) -> int:
-    print(f"htx-async: {error}", file=sys.stderr)
+def _misuse(error: CycloptsError) -> str:
+    """Return what is wrong with the call as one line, and where it says how to call it."""
+    helped = ("htx-async", *(error.command_chain or ()), "--help")
+    return f"{' '.join(str(error).split())} See {' '.join(helped)}"
+
+
+def _failed(error: object, code: int) -> int:
+    complain(error)
     return code

@@ -133,9 +133,10 @@ def test_json_has_amounts_as_text(capsys: pytest.CaptureFixture[str]) -> None:
         (["balance", "42", "--sandbox"], FAILED, "which is not the UID"),
         (["balance", "otc", "--sandbox"], FAILED, "HTX refused"),
         (["points", "--sub-uid", "me", "--sandbox"], MISUSED, "sub_uid must be digits"),
+        (["nonsense"], MISUSED, "See htx-async --help"),
         (["points", "--nonsense"], MISUSED, "--nonsense"),
-        (["sandbox", "--port", "99999"], MISUSED, "port"),
-        (["watch", "--every", "0", "--sandbox"], MISUSED, "0.1"),
+        (["sandbox", "--port", "99999"], MISUSED, "--port"),
+        (["watch", "--every", "0", "--sandbox"], MISUSED, "0.1. See htx-async watch --help"),
         (["watch", "42", "--sandbox"], FAILED, "which is not the UID"),
         (["balance", "--csv", "--json"], MISUSED, "which of them is meant?"),
     ],
@@ -146,8 +147,20 @@ def test_errors_are_one_helpful_line(
     """And no traceback."""
     assert run(arguments) == code
     said = capsys.readouterr()
-    assert text in said.out + said.err
-    assert "Traceback" not in said.out + said.err
+    assert text in said.err
+    assert "Traceback" not in said.err
+    assert [line[:11] for line in said.err.splitlines()] == ["htx-async: "]
+
+
+def test_errors_are_folded_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between words, which a terminal itself does not."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    asking.complain("words and " * 20)
+    lines = terminal.getvalue().splitlines()
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= 80
+    assert {word for line in lines for word in line.split()} == {"htx-async:", "words", "and"}
 
 
 def test_the_sandbox_command_ends_with_ctrl_c(
@@ -313,9 +326,10 @@ def test_debugging_tells_what_happens_and_no_secret(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.slow
-def test_nobody_reads_on() -> None:
-    """`| head` has enough: no traceback, and the code that shells know."""
-    command = [sys.executable, "-m", "htx_async", "snapshot", "--csv", "--sandbox"]
+@pytest.mark.parametrize("arguments", [["snapshot", "--csv"], ["accounts"]])
+def test_nobody_reads_on(arguments: list[str]) -> None:
+    """`| head` has enough: no traceback, and the code that shells know. Of tables, too."""
+    command = [sys.executable, "-m", "htx_async", *arguments, "--sandbox"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.close()
