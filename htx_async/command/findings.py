@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -100,11 +101,16 @@ def through_proxy() -> Finding:
     return Finding("TLS", Verdict.UNKNOWN, "made through the proxy: if HTX answers, it is trusted")
 
 
-def no_tls(error: Exception) -> Finding:
-    """Return that the other side could not prove who it is."""
+def no_tls(error: ssl.SSLError) -> Finding:
+    """Return that the other side could not prove who it is, or does not speak TLS at all."""
     why = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
-    advice = "Something on the way opens TLS, or SSL_CERT_FILE must name its issuer."
-    return Finding("TLS", Verdict.FAILED, printable(f"not trusted: {why}"), advice)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        says = f"not trusted: {why}"
+        advice = "Something on the way opens TLS, or SSL_CERT_FILE must name its issuer."
+    else:
+        says = f"none: {why.lower().replace('_', ' ')}"
+        advice = "No TLS, or another, is spoken there or on the way: check HTX_BASE_URL."
+    return Finding("TLS", Verdict.FAILED, printable(says), advice)
 
 
 def answer(took: float) -> Finding:

@@ -9,7 +9,6 @@ from decimal import Decimal
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -229,7 +228,12 @@ def finding(found: Finding) -> Group:
     table.add_row(Text(found.verdict, _COLOURS[found.verdict]), found.step, found.says)
     if not found.advice:
         return Group(table)
-    return Group(table, Padding(Text(f"> {found.advice}", "bold"), (0, 0, 0, 6)))
+    below = Table.grid()
+    for width in (6, 2):
+        below.add_column(width=width)
+    below.add_column(overflow="fold")
+    below.add_row("", Text(">", "bold"), Text(found.advice, "bold"))
+    return Group(table, below)
 
 
 def verdict(found: Iterable[Finding]) -> str:

@@ -116,7 +116,17 @@ def test_a_certificate_that_is_not_trusted() -> None:
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_message = "self-signed certificate"
     assert findings.no_tls(error).says == "not trusted: self-signed certificate"
-    assert findings.no_tls(ssl.SSLError("odd")).says.startswith("not trusted: ")
+    assert "SSL_CERT_FILE" in findings.no_tls(error).advice
+
+
+def test_no_tls_at_all() -> None:
+    """It is not a matter of trust then."""
+    error = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
+    error.reason = "WRONG_VERSION_NUMBER"
+    finding = findings.no_tls(error)
+    assert finding.says == "none: wrong version number"
+    assert "HTX_BASE_URL" in finding.advice
+    assert findings.no_tls(ssl.SSLError("odd")).says == "none: ('odd',)"
 
 
 @pytest.mark.parametrize(

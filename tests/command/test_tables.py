@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import attrs
 import pytest
 from rich.console import Console, RenderableType
 
@@ -167,9 +168,14 @@ def test_limits_say_what_htx_said(remain: int | None, expire: str | None, expect
 def test_what_the_doctor_says() -> None:
     """A line for the finding, one for the advice; the last word names the first fault."""
     bad = Finding("key", Verdict.FAILED, "HTX said: [no]", "Make a new one.")
-    assert [line.rstrip() for line in shown(tables.finding(bad)).splitlines()] == [
+    assert [line.rstrip() for line in shown(tables.finding(bad), 40).splitlines()] == [
         "FAIL  key         HTX said: [no]",
         "      > Make a new one.",
+    ]
+    long = attrs.evolve(bad, advice="Make a new one, and then another one.")
+    assert [line.rstrip() for line in shown(tables.finding(long), 40).splitlines()[1:]] == [
+        "      > Make a new one, and then another",
+        "        one.",
     ]
     fine = Finding("name", Verdict.UNKNOWN, "not told")
     assert shown(tables.finding(fine)).rstrip() == "?     name        not told"
