@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -28,8 +28,20 @@ def view(seen: Watched, now: float, rows: int, limit: LimitStatus | None = None)
 
 
 def summary(seen: Watched) -> Group:
-    """Return what is left on the terminal when a watch is over."""
-    return Group(_changes(seen, len(seen.moves)), Text(f"{_reads(seen)}, {_moves(seen)}."))
+    """Return what is left on the terminal when a watch is over: nothing of what never was."""
+    parts: list[RenderableType] = []
+    if seen.moves:
+        parts.append(_changes(seen, len(seen.moves)))
+    if seen.trouble is not None:
+        parts.append(Text(f"The last read failed: {seen.trouble}", "yellow"))
+    if seen.reads:
+        parts.append(Text(f"{_reads(seen)}, {_moves(seen)}.{_forgotten(seen)}"))
+    return Group(*parts)
+
+
+def _forgotten(seen: Watched) -> str:
+    kept = len(seen.moves)
+    return f" The latest {kept} are shown." if seen.changes > kept else ""
 
 
 def _changes(seen: Watched, most: int) -> tables.Fitting:
@@ -67,7 +79,7 @@ def _status(seen: Watched, now: float, limit: LimitStatus | None) -> Iterator[Te
     if seen.trouble is not None:
         since = seen.read_at or seen.began
         yield Text(f"No balance for {now - since:.0f} s, asking on: {seen.trouble}", "yellow")
-    age = f" the last {now - seen.read_at:.0f} s ago," if seen.reads else ""
+    age = f" last {now - seen.read_at:.0f} s ago," if seen.reads else ""
     yield Text(f"{_reads(seen)},{age} {_moves(seen)}.{_left(limit)} Ctrl-C ends it.", "dim")
 
 
@@ -76,11 +88,11 @@ def _reads(seen: Watched) -> str:
 
 
 def _moves(seen: Watched) -> str:
-    return f"{len(seen.moves)} change{'s' * (len(seen.moves) != 1)}"
+    return f"{seen.changes} change{'s' * (seen.changes != 1)}"
 
 
 def _left(limit: LimitStatus | None) -> str:
-    return "" if limit is None else f" {limit.free} of {limit.limit.limit} tokens are free."
+    return "" if limit is None else f" {limit.free}/{limit.limit.limit} tokens free."
 
 
 def lines(seen: Watched) -> Iterator[str]:

@@ -23,6 +23,9 @@ KEPT = 500
 FINAL = (InvalidInputError, ClientClosedError, AuthenticationError, AccountNotFoundError)
 """What time does not mend. All else is survived; HTX may block who asks on with a wrong key."""
 
+_UNSUPPORTED = "base-argument-unsupported"
+"""HTX's code for an account that cannot be asked for, such as an OTC account."""
+
 
 @attrs.frozen
 class Move:
@@ -42,7 +45,8 @@ class Watched:
         balance: The latest balance; `None`: none was read yet.
         read_at: When that was read; 0: never.
         reads: How many reads succeeded.
-        moves: What has moved, the newest first.
+        moves: What has moved, the newest first; the oldest are forgotten.
+        changes: How many changes there were, those that are forgotten too.
         fresh: How many of them are new with the latest read.
         trouble: Why reads fail at present; `None`: they do not.
     """
@@ -52,6 +56,7 @@ class Watched:
     read_at: float = 0.0
     reads: int = 0
     moves: tuple[Move, ...] = ()
+    changes: int = 0
     fresh: int = 0
     trouble: HTXError | None = None
 
@@ -65,6 +70,7 @@ class Watched:
             read_at=at,
             reads=self.reads + 1,
             moves=(*moves, *self.moves)[:KEPT],
+            changes=self.changes + len(moves),
             fresh=min(len(moves), KEPT),
             trouble=None,
         )
@@ -99,4 +105,6 @@ async def _next(
     except FINAL:
         raise
     except HTXError as error:
+        if error.code == _UNSUPPORTED:
+            raise
         return seen.failed(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 
+import attrs
 import httpx
 import pytest
 from rich.console import Console
@@ -19,6 +20,7 @@ from htx_async import (
     LimitStatus,
     NotSentError,
     RateLimit,
+    RefusedError,
 )
 from htx_async.command import screen
 from htx_async.command.watching import KEPT, Watched, watch
@@ -81,6 +83,7 @@ def test_what_is_too_much_is_forgotten() -> None:
     many = {f"c{number}": "1" for number in range(KEPT + 5)}
     _, last = run(watched(reading(held(), held(**many)), 2))
     assert (len(last.moves), last.fresh) == (KEPT, KEPT)
+    assert f"2 reads, {KEPT + 5} changes. The latest {KEPT} are shown." in left(last)
 
 
 def test_faults_are_survived_and_their_changes_seen() -> None:
@@ -93,7 +96,14 @@ def test_faults_are_survived_and_their_changes_seen() -> None:
     assert seen[-1].moves[0].change.delta == 4
 
 
-@pytest.mark.parametrize("error", [KeyExpiredError("expired"), AccountNotFoundError("none")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyExpiredError("expired"),
+        AccountNotFoundError("none"),
+        RefusedError("OTC account", code="base-argument-unsupported"),
+    ],
+)
 def test_what_will_not_pass_ends_it(error: HTXError) -> None:
     """Asking on with a wrong key helps nobody."""
     with pytest.raises(type(error)):
@@ -152,6 +162,14 @@ def shown(seen: Watched, now: float, width: int, rows: int = 24, free: int | Non
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
+def left(seen: Watched) -> str:
+    """Return what a watch leaves on the terminal."""
+    console = Console(width=80, no_color=True, markup=False)
+    with console.capture() as capture:
+        console.print(screen.summary(seen))
+    return capture.get()
+
+
 LONG = "1234567.123456789012345678"
 
 
@@ -188,13 +206,26 @@ def test_the_status_of_a_screen() -> None:
     """Nothing read yet, nothing moved yet, trouble."""
     assert "Watching: nothing was read yet" in shown(Watched(DAY), DAY, 80)
     one = after([held()])
-    assert "1 read, the last 7 s ago, 0 changes. 95 of 100 tokens" in shown(
-        one, DAY + 7, 80, 24, 95
+    assert "1 read, last 7 s ago, 0 changes. 95/100 tokens free." in shown(one, DAY + 7, 80, 24, 95)
+    weeks = attrs.evolve(one, reads=999_999, changes=9_999)
+    assert "9999 changes. 100/100 tokens free. Ctrl-C ends it.\n" in shown(
+        weeks, DAY + 9, 80, 24, 100
     )
     down = after([held(), NotSentError("no connection")])
     assert "No balance for 30 s, asking on: no connection" in shown(down, DAY + 30, 80)
     never = after([NotSentError("no connection")])
     assert "No balance for 4 s" in shown(never, DAY + 4, 80)
+
+
+def test_what_a_watch_leaves() -> None:
+    """No table without a change, no count without a read; and why there was none."""
+    assert left(Watched(DAY)).strip() == ""
+    down = NotSentError("no connection")
+    assert left(after([down])) == "The last read failed: no connection\n"
+    assert left(after([held()])) == "1 read, 0 changes.\n"
+    moved = left(after([held(usdt="1"), held(usdt="2"), down]))
+    assert moved.startswith("Changes in spot account 1 since ")
+    assert moved.endswith("+1\nThe last read failed: no connection\n2 reads, 1 change.\n")
 
 
 def test_lines() -> None:
