@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -336,6 +337,18 @@ def test_nobody_reads_on(arguments: list[str]) -> None:
         assert process.stderr is not None
         assert process.stderr.read() == b""
         assert process.wait(timeout=10) == UNREAD
+
+
+def test_a_table_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is for `run` to end the command, not for rich."""
+
+    class Closed(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    with pytest.raises(BrokenPipeError):
+        asking.console().print("a table")
 
 
 def test_what_is_unsaid_goes_nowhere(
