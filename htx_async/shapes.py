@@ -57,17 +57,18 @@ def _inner(kind: Any) -> Inner:
     return cast("type[Word]", kind) if is_word else None
 
 
-def unknown(body: bytes, data: bytes | memoryview, shape: Shape | None) -> tuple[Unknown, ...]:
+def unknown(body: bytes, shape: Shape | None) -> tuple[Unknown, ...]:
     """
-    Return what *shape* does not know in an answer's *body* and in its *data*.
+    Return what *shape* does not know in an answer's *body*: in the envelope, and in its `data`.
 
     Of a list only the first row is looked at.
     """
     found: list[Unknown] = []
     try:
-        found += [("", name, None) for name in _objects.decode(body) if name not in ENVELOPE]
-        if shape is not None:
-            found += _in_json(data, shape, "data")
+        envelope = _objects.decode(body)
+        found += [("", name, None) for name in envelope if name not in ENVELOPE]
+        if shape is not None and "data" in envelope:
+            found += _in_json(envelope["data"], shape, "data")
     except (msgspec.MsgspecError, ValueError, RecursionError):
         pass  # whoever makes the model says what is wrong
     return tuple(found)

@@ -25,9 +25,10 @@ from htx_async.resources.balance import (
     read_balance,
 )
 from htx_async.resources.reading import Ask
+from htx_async.resources.rows import Written, is_right
 from htx_async.resources.valuation import AssetValuation
 from htx_async.shapes import shape_of
-from htx_async.transport.request import Endpoint, RateLimit
+from htx_async.transport.request import Endpoint, RateLimit, Usual
 
 LIST: Final = Endpoint[tuple[Account, ...]](
     "/v1/account/accounts",
@@ -40,6 +41,7 @@ BALANCE: Final = Endpoint[AccountBalance](
     RateLimit(100, per=2.0),  # "100times/2s", HTX's page of it; for all ids together
     read_balance,
     shape=shape_of(AccountBalance),
+    usual=Usual(Written, is_right),
 )
 VALUATION: Final = Endpoint[AssetValuation](
     "/v2/account/asset-valuation",

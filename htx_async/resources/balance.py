@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any, Final, cast
 
 import attrs
-import msgspec
 
 from htx_async import failures
 from htx_async.amounts import total
@@ -23,12 +22,13 @@ from htx_async.resources.rows import (
     Maker,
     Source,
     Unmade,
+    Written,
     by_currency,
     run_at,
     unmade,
     written,
 )
-from htx_async.rules import text, whole
+from htx_async.rules import whole
 from htx_async.vocabulary import AccountState, AccountType, BalanceType
 
 
@@ -181,22 +181,25 @@ class AccountBalance(Unmade, Model, Mapping[str, CurrencyBalance]):
         return f"AccountBalance({head}, {currencies} currencies in {rows} entries)"
 
 
-def read_balance(data: bytes | memoryview) -> AccountBalance:
+def read_balance(data: bytes | memoryview | Written) -> AccountBalance:
     """
-    Return the balance that the JSON of `data` is.
+    Return the balance that *data* is: JSON, or rows that `is_right` has seen.
 
     Raises:
         DecodeError: Something that matters is missing or malformed.
     """
-    try:
-        found = written(data)
-        self = unmade(_new(AccountBalance), Maker(), found.rows)
-        _set(self, "id", whole(found.id))
-        _set(self, "type", AccountType(text(found.type)))
-        _set(self, "state", AccountState(text(found.state)))
-    except (ValueError, msgspec.MsgspecError, RecursionError):
-        # Written in another way, or wrong: the converter knows.
-        return _by_the_rules(data)
+    if isinstance(data, Written):
+        return _made(data)
+    found = written(data)
+    # Written in another way, or wrong: the converter knows.
+    return _by_the_rules(data) if found is None else _made(found)
+
+
+def _made(found: Written) -> AccountBalance:
+    self = unmade(_new(AccountBalance), Maker(), found.rows)
+    _set(self, "id", whole(found.id))
+    _set(self, "type", AccountType(found.type))
+    _set(self, "state", AccountState(found.state))
     return self
 
 

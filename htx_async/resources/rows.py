@@ -16,7 +16,7 @@ import msgspec
 
 from htx_async.convert import wire
 from htx_async.models import Model
-from htx_async.rules import amount, are_amounts, json_decoder, or_none, whole
+from htx_async.rules import WrongError, amount, are_amounts, json_decoder, or_none, text, whole
 from htx_async.vocabulary import BalanceType
 
 K = TypeVar("K")
@@ -91,18 +91,23 @@ class Written(msgspec.Struct):
 _decoder: Final[msgspec.json.Decoder[Written]] = json_decoder(Written)
 
 
-def written(data: bytes | memoryview) -> Written:
-    """
-    Return a balance with its rows as text, all amounts checked.
+def is_right(found: Written) -> bool:
+    """Tell whether a balance is all that it must be, its amounts too: then nothing can fail."""
+    try:
+        for rule, value in ((whole, found.id), (text, found.type), (text, found.state)):
+            rule(value)
+    except WrongError:
+        return False
+    return are_amounts({row.balance for row in found.rows})
 
-    Raises:
-        ValueError: Some row, or all, is not written in the usual way.
-        msgspec.MsgspecError: The same.
-    """
-    found = _decoder.decode(data)
-    if not are_amounts({row.balance for row in found.rows}):
-        raise ValueError
-    return found
+
+def written(data: bytes | memoryview) -> Written | None:
+    """Return a balance with its rows as text; `None`: it is not written in the usual way."""
+    try:
+        found = _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return found if is_right(found) else None
 
 
 def by_currency(rows: Sequence[R]) -> tuple[Sequence[R], dict[str, int]]:

@@ -57,7 +57,7 @@ class Noticing:
         return True
 
     def _look(self, request: Request, response: Response) -> None:
-        found = unknown(response.body, response.data, request.endpoint.shape)
+        found = unknown(response.body, request.endpoint.shape)
         for where, name, word in found:
             secrets = secrets_in(response.asked)
             what = ".".join(filter(None, (where, _shown(name, secrets))))

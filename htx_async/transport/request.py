@@ -35,6 +35,20 @@ class RateLimit:
     per: float
 
 
+@attrs.frozen
+class Usual:
+    """
+    How the `data` of an endpoint is written as a rule: then it is read along with its envelope.
+
+    Attributes:
+        kind: What msgspec makes of it.
+        is_right: Tells whether that is all it must be. If not, its JSON is looked at closely.
+    """
+
+    kind: Any
+    is_right: Callable[[Any], bool]
+
+
 def _name_of(endpoint: Endpoint[Any]) -> str:
     return f"{endpoint.method} {endpoint.path}"
 
@@ -47,18 +61,20 @@ class Endpoint(Generic[T]):
     Attributes:
         path: As HTX's pages write it, with `{...}` where a value goes.
         limit: What HTX allows one user at this endpoint, whatever the parameters.
-        read: Makes the model from the JSON of `data`; raises `DecodeError`.
+        read: Makes the model from the JSON of `data`, or from what is usual; raises `DecodeError`.
         signed: Whether HTX wants to know who asks.
         shape: What its `data` looks like; `None`: anything.
+        usual: How `data` is written as a rule, where it is worth while; `None`: its JSON is kept.
         name: Method and path, as HTX's pages write it.
     """
 
     path: str
     limit: RateLimit
-    read: Callable[[bytes | memoryview], T] = attrs.field(repr=False, eq=False)
+    read: Callable[[Any], T] = attrs.field(repr=False, eq=False)
     method: str = "GET"
     signed: bool = True
     shape: Shape | None = attrs.field(default=None, repr=False, eq=False)
+    usual: Usual | None = attrs.field(default=None, repr=False, eq=False)
     name: str = attrs.field(
         init=False, repr=False, eq=False, default=attrs.Factory(_name_of, takes_self=True)
     )
@@ -104,7 +120,8 @@ class Response:
         began: When its first byte was here, in monotonic seconds.
         asked: The query that was sent: what an answer may echo, and nobody may see.
         at: HTX's time of day when it answered, in seconds since 1970; `None`: not told.
-        data: The JSON of `data`, once the envelope is open: a view of the body, not a copy.
+        data: Once the envelope is open, the JSON of `data`, a view of the body and not a copy;
+            or what the endpoint calls usual.
         error: Why HTX refused, or why the answer makes no sense.
         value: The model, once it is made.
         attempts: The how-manieth attempt brought it.
@@ -117,7 +134,7 @@ class Response:
     began: float = -math.inf
     asked: str = attrs.field(default="", repr=False)
     at: float | None = None
-    data: bytes | memoryview = attrs.field(default=b"", repr=False)
+    data: Any = attrs.field(default=b"", repr=False)
     error: HTXError | None = None
     value: Any = attrs.field(default=None, repr=False)
     attempts: int = 1

@@ -38,13 +38,14 @@ ASKED = (
     f"AccessKeyId={ACCESS_KEY}&SignatureMethod=HmacSHA256&SignatureVersion=2"
     f"&Timestamp=2023-11-14T22%3A13%3A20&Signature={quote(SIGNATURE, safe='')}"
 )
-ENDPOINT = "GET /v1/account/accounts"
+LISTED = Endpoint("/v1/account/accounts", RateLimit(1, per=1.0), bytes)
+ENDPOINT = LISTED.name
 
 
 def opened(body: bytes | str, status: int = 200, **headers: str) -> Response:
     raw = body.encode() if isinstance(body, str) else body
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return open_envelope(ENDPOINT, Response(status, named, raw, asked=ASKED))
+    return open_envelope(LISTED, Response(status, named, raw, asked=ASKED))
 
 
 def error_of(body: bytes | str, status: int = 200, **headers: str) -> HTXError:
