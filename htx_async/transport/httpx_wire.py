@@ -172,7 +172,7 @@ class HttpxWire:
 
     def _made(self, request: Request, seconds: float | None) -> httpx.Request:
         """Return *request* as httpx wants it, to be answered within *seconds*."""
-        url = httpx.URL(f"{self._origin}{request.path}")
+        url = _plain_url(f"{self._origin}{request.path}")
         connect = connect_timeout(seconds)
         timeouts = {"connect": connect, "read": seconds, "write": seconds, "pool": seconds}
         made = httpx.Request(
@@ -223,6 +223,11 @@ def _transport(environment: _Environment) -> httpx.AsyncBaseTransport:
         needs = 'pip install "httpx[socks]"'
     msg = f"a SOCKS proxy is set in the environment, which needs: {needs}"
     raise InvalidInputError(msg)
+
+
+@functools.lru_cache(maxsize=256)
+def _plain_url(url: str) -> httpx.URL:
+    return httpx.URL(url)  # to read one takes longer than to sign a request
 
 
 def _signed(url: httpx.URL, query: str) -> httpx.URL:
