@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from email.utils import mktime_tz, parsedate_tz
 from typing import Any
 
 import attrs
@@ -111,6 +110,8 @@ def _time_of(response: Response, said: _Envelope) -> float | None:
 @functools.lru_cache(maxsize=4)
 def _date(header: str) -> float | None:
     """Return the middle of the second that a `Date` header names."""
+    from email.utils import mktime_tz, parsedate_tz  # noqa: PLC0415 - brings ten modules
+
     parsed = parsedate_tz(header)
     try:
         return mktime_tz(parsed) + 0.5 if parsed else None
