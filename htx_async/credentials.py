@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self, final
 from urllib.parse import quote
 
@@ -187,7 +186,8 @@ def _variable(name: str) -> tuple[str, str | None]:
     if name in os.environ:
         return f"{name} and {name}_FILE are both set: which of them is meant?", None
     try:
-        return "", Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+        with open(path, encoding="utf-8") as file:
+            return "", file.read().removesuffix("\n").removesuffix("\r")
     except (OSError, ValueError) as error:
         return f"the file that {name}_FILE names cannot be read: {type(error).__name__}", None
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import operator
 import re
 import sys
 from typing import TypeGuard
 from urllib.parse import urlsplit
 
-import attrs
+import msgspec
 
 from htx_async.errors import InvalidInputError
 
@@ -100,8 +99,7 @@ def fault_in_key(key: object, name: str) -> str | None:
     return None
 
 
-@attrs.frozen
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Where requests go: scheme, host (lower case) and port."""
 
     scheme: str
@@ -152,6 +150,8 @@ def _is_host(host: str | None) -> TypeGuard[str]:
 
 
 def _is_loopback(host: str) -> bool:
+    import ipaddress  # noqa: PLC0415 - once for each client
+
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

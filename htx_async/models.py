@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Self, cast
 
@@ -28,6 +27,8 @@ class Model:
 
     def to_json(self, *, indent: int | None = None) -> str:
         """Return it as JSON; with *indent*, on several lines."""
+        import json  # noqa: PLC0415 - only here
+
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
 
     @classmethod

@@ -11,8 +11,6 @@ import logging
 import re
 import threading
 
-import attrs
-
 from htx_async.clock import Clock
 from htx_async.events import Event, Listener
 from htx_async.redaction import redacted, secrets_in
@@ -32,25 +30,25 @@ _logged: set[tuple[str, str]] = set()
 _lock = threading.Lock()
 
 
-@attrs.frozen
 class Noticing:
     """The layer that looks at answers, and lets them pass."""
 
-    send: Send
-    clock: Clock
-    listener: Listener | None = None
-    _seen: set[tuple[str, str]] = attrs.field(factory=set[tuple[str, str]], repr=False)
-    _looked: dict[str, float] = attrs.field(factory=dict[str, float], repr=False)
+    def __init__(self, send: Send, clock: Clock, listener: Listener | None = None) -> None:
+        self._send = send
+        self._clock = clock
+        self._listener = listener
+        self._seen: set[tuple[str, str]] = set()
+        self._looked: dict[str, float] = {}
 
     async def __call__(self, request: Request) -> Response:
         """Return the answer as it is."""
-        response = await self.send(request)
+        response = await self._send(request)
         if self._is_time(request.endpoint.name):
             self._look(request, response)
         return response
 
     def _is_time(self, endpoint: str) -> bool:
-        now = self.clock.monotonic()
+        now = self._clock.monotonic()
         if now < self._looked.get(endpoint, now - PAUSE) + PAUSE:
             return False
         self._looked[endpoint] = now
@@ -73,10 +71,10 @@ class Noticing:
         if _is_new(key):
             text = "HTX says %s at %s: this version of htx_async does not know it"
             _log.warning(text, what, request.endpoint.name)
-        if self.listener is not None:
+        if self._listener is not None:
             name, number = key[0], request.flight.number
-            at = self.clock.now()
-            self.listener(Event(kind="unknown", endpoint=name, flight=number, at=at, unknown=what))
+            at = self._clock.now()
+            self._listener(Event(kind="unknown", endpoint=name, flight=number, at=at, unknown=what))
 
 
 def _is_new(key: tuple[str, str]) -> bool:
