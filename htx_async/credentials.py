@@ -186,8 +186,9 @@ def _variable(name: str) -> tuple[str, str | None]:
     if name in os.environ:
         return f"{name} and {name}_FILE are both set: which of them is meant?", None
     try:
-        with open(path, encoding="utf-8") as file:
-            return "", file.read().removesuffix("\n").removesuffix("\r")
+        from pathlib import Path  # noqa: PLC0415 - only for keys in files
+
+        return "", Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
     except (OSError, ValueError) as error:
         return f"the file that {name}_FILE names cannot be read: {type(error).__name__}", None
 

@@ -47,7 +47,8 @@ class Shape(msgspec.Struct, frozen=True):
 
 def shape_of(model: Any) -> Shape:
     """Return what a *model*, or a tuple of them, looks like on the wire."""
-    return Shape(get_args(model)[0], True) if get_origin(model) is tuple else Shape(model)
+    listed = get_origin(model) is tuple
+    return Shape(get_args(model)[0] if listed else model, listed)
 
 
 @functools.cache
@@ -84,6 +85,7 @@ def _in_json(data: bytes | memoryview | msgspec.Raw, shape: Shape, path: str) ->
         yield from _in_fields(_objects.decode(data), shape, path)
         return
     from json import JSONDecoder  # noqa: PLC0415 - once in a while
+
     head = bytes(data)[:_FIRST_ROW].decode(errors="ignore")
     opened = _LIST.match(head)
     if opened and not head.startswith("]", opened.end()):

@@ -34,21 +34,21 @@ class Noticing:
     """The layer that looks at answers, and lets them pass."""
 
     def __init__(self, send: Send, clock: Clock, listener: Listener | None = None) -> None:
-        self._send = send
-        self._clock = clock
-        self._listener = listener
+        self.send: Send = send
+        self.clock: Clock = clock
+        self.listener: Listener | None = listener
         self._seen: set[tuple[str, str]] = set()
         self._looked: dict[str, float] = {}
 
     async def __call__(self, request: Request) -> Response:
         """Return the answer as it is."""
-        response = await self._send(request)
+        response = await self.send(request)
         if self._is_time(request.endpoint.name):
             self._look(request, response)
         return response
 
     def _is_time(self, endpoint: str) -> bool:
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         if now < self._looked.get(endpoint, now - PAUSE) + PAUSE:
             return False
         self._looked[endpoint] = now
@@ -71,10 +71,10 @@ class Noticing:
         if _is_new(key):
             text = "HTX says %s at %s: this version of htx_async does not know it"
             _log.warning(text, what, request.endpoint.name)
-        if self._listener is not None:
+        if self.listener is not None:
             name, number = key[0], request.flight.number
-            at = self._clock.now()
-            self._listener(Event(kind="unknown", endpoint=name, flight=number, at=at, unknown=what))
+            at = self.clock.now()
+            self.listener(Event(kind="unknown", endpoint=name, flight=number, at=at, unknown=what))
 
 
 def _is_new(key: tuple[str, str]) -> bool:

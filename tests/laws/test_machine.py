@@ -25,6 +25,7 @@ from urllib.parse import parse_qsl
 
 import attrs
 import httpx
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -658,7 +659,7 @@ class Machine(RuleBasedStateMachine):
 
     async def _call(self, caller: Caller) -> None:
         _starter.set(caller)
-        chosen = attrs.asdict(caller.options, recurse=False)
+        chosen = msgspec.structs.asdict(caller.options)
         path = f"{caller.endpoint.path}/at{caller.path}"
         outcome: PointBalance | BaseException
         try:
