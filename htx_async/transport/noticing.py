@@ -11,6 +11,8 @@ import logging
 import re
 import threading
 
+import msgspec
+
 from htx_async.clock import Clock
 from htx_async.events import Event, Listener
 from htx_async.redaction import redacted, secrets_in
@@ -30,15 +32,14 @@ _logged: set[tuple[str, str]] = set()
 _lock = threading.Lock()
 
 
-class Noticing:
+class Noticing(msgspec.Struct, frozen=True):
     """The layer that looks at answers, and lets them pass."""
 
-    def __init__(self, send: Send, clock: Clock, listener: Listener | None = None) -> None:
-        self.send: Send = send
-        self.clock: Clock = clock
-        self.listener: Listener | None = listener
-        self._seen: set[tuple[str, str]] = set()
-        self._looked: dict[str, float] = {}
+    send: Send
+    clock: Clock
+    listener: Listener | None = None
+    _seen: set[tuple[str, str]] = msgspec.field(default_factory=set[tuple[str, str]])
+    _looked: dict[str, float] = msgspec.field(default_factory=dict[str, float])
 
     async def __call__(self, request: Request) -> Response:
         """Return the answer as it is."""
