@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import attrs
+import msgspec
 
 from htx_async.errors import DecodeError
 from htx_async.transport.request import Request, Response, Send, evolve
 
 
-@attrs.frozen
-class Converting:
+class Converting(msgspec.Struct, frozen=True):
     """The layer above all that is repeated: a `DecodeError` would only come again."""
 
     send: Send

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import attrs
 import msgspec
 
 from htx_async.causes import STATUSES, Code, cause_of
@@ -53,8 +52,7 @@ class _Envelope(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Envelope)
 
 
-@attrs.frozen
-class Opening:
+class Opening(msgspec.Struct, frozen=True):
     """
     The layer that tells an answer from a refusal. Whoever is above raises the error.
 
@@ -119,8 +117,7 @@ def _date(header: str) -> float | None:
         return None
 
 
-@attrs.frozen
-class _Refusal:
+class _Refusal(msgspec.Struct, frozen=True):
     code: Code
     text: str
 

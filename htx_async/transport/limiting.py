@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Unpack
 
-import attrs
+import msgspec
 
 from htx_async.clock import Clock
 from htx_async.errors import DeadlineExceededError, HTXError, NotSentError, RateLimitedError
@@ -56,8 +56,7 @@ def ends_in(expire: str | None, now: float, per: float) -> float:
     return min(max(seconds, 0.0), per)
 
 
-@attrs.frozen
-class Limiting:
+class Limiting(msgspec.Struct, frozen=True):
     """
     The layer that waits.
 

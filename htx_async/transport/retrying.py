@@ -12,7 +12,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
-import attrs
+import msgspec
 
 from htx_async.clock import Clock
 from htx_async.convert import reader
@@ -37,8 +37,7 @@ TIMESTAMP = Endpoint[int](
 """HTX, "Get Current Timestamp": its time of day, in milliseconds."""
 
 
-@attrs.frozen
-class Retrying:
+class Retrying(msgspec.Struct, frozen=True):
     """The layer that tries again."""
 
     send: Send
@@ -46,7 +45,7 @@ class Retrying:
     time: ServerTime
     keys: Keys
     jitter: Callable[[], float] = random.random
-    _measuring: asyncio.Lock = attrs.field(factory=asyncio.Lock, repr=False)
+    _measuring: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
 
     async def __call__(self, request: Request) -> Response:
         """Send *request* until it succeeds, or more attempts make no sense."""

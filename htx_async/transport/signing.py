@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from urllib.parse import quote
 
-import attrs
+import msgspec
 
 from htx_async.clock import Clock
 from htx_async.credentials import Credentials
@@ -78,8 +78,7 @@ def sign(request: Request, credentials: Credentials, host: str, at: float) -> Re
     return evolve(request, query=signed)
 
 
-@attrs.frozen
-class Signing:
+class Signing(msgspec.Struct, frozen=True):
     """The layer that signs: by the corrected clock, after all waiting."""
 
     send: Send
