@@ -481,7 +481,7 @@ class Machine(RuleBasedStateMachine):
             self.exchange.enter(request)
             return await limiting(request)
 
-        object.__setattr__(layer, "send", entering)  # frozen, and right so
+        msgspec.structs.force_setattr(layer, "send", entering)  # frozen, and right so
 
     # What happens.
 
