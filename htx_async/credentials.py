@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import os
 from typing import TYPE_CHECKING, NoReturn, Self, final
-from urllib.parse import quote
 
 from htx_async.errors import InvalidInputError
 from htx_async.inputs import fault_in_key
@@ -73,6 +70,8 @@ class Credentials:
         return self
 
     def _keep(self, access_key: str, secret: bytes, private: Ed25519PrivateKey | None) -> None:
+        from urllib.parse import quote  # noqa: PLC0415 - once for each key
+
         _set(self, "_access_key", access_key)
         _set(self, "_secret", secret)
         _set(self, "_private", private)
@@ -107,11 +106,15 @@ class Credentials:
         """Return the signature of *text*, in base64."""
         if self._private is not None:
             return base64.b64encode(self._private.sign(text.encode())).decode()
+        import hmac  # noqa: PLC0415 - a client brings most of it anyway
+
         return base64.b64encode(hmac.digest(self._secret, text.encode(), "sha256")).decode()
 
     def fingerprint(self) -> str:
         """Return a name for the access key from which it cannot be read back."""
-        return hashlib.sha256(b"htx_async:" + self._access_key.encode()).hexdigest()
+        from hashlib import sha256  # noqa: PLC0415 - once for each client
+
+        return sha256(b"htx_async:" + self._access_key.encode()).hexdigest()
 
     def parameters(self) -> tuple[tuple[str, str], ...]:
         """What tells HTX who asks, besides the time."""
@@ -130,6 +133,8 @@ class Credentials:
             return NotImplemented
         if (self._access_key, self.method) != (other._access_key, other.method):
             return False
+        import hmac  # noqa: PLC0415 - once for new keys
+
         return hmac.compare_digest(self._secret, other._secret)
 
     def __hash__(self) -> int:

@@ -6,7 +6,6 @@ import operator
 import re
 import sys
 from typing import TypeGuard
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -129,6 +128,8 @@ def origin(base_url: object) -> Origin:
 def _origin(base_url: object) -> tuple[str, Origin | None]:  # noqa: PLR0911 - one line, one fault
     if not isinstance(base_url, str) or not base_url.isascii() or not base_url.isprintable():
         return "must be ASCII text without blanks", None
+    from urllib.parse import urlsplit  # noqa: PLC0415 - once for each client
+
     try:
         parts = urlsplit(base_url)
         port = parts.port

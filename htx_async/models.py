@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self, cast
 
+import attrs
+
 from htx_async import exact
 from htx_async.errors import DecodeError
 from htx_async.fields import WrongFieldError, dumps_of, made
@@ -19,6 +21,12 @@ class Model:
     """
 
     __slots__ = ()
+
+    def __repr__(self) -> str:
+        # One for all: attrs would compile one for each class, whenever the package is imported.
+        kind: Any = type(self)
+        shown = (f"{field.name}={getattr(self, field.name)!r}" for field in attrs.fields(kind))
+        return f"{kind.__name__}({', '.join(shown)})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values: what JSON, pandas or polars understand."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterable
-from urllib.parse import quote
 
 import msgspec
 
@@ -28,6 +27,8 @@ def canonical(params: Iterable[tuple[str, str]]) -> str:
     >>> canonical([("b", "a b"), ("a", "1:2~")])
     'a=1%3A2~&b=a%20b'
     """
+    from urllib.parse import quote  # noqa: PLC0415 - once for each query, then it is remembered
+
     return "&".join(f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in sorted(params))
 
 
@@ -43,7 +44,7 @@ def timestamp(at: float) -> str:
 
 @functools.lru_cache(maxsize=4)
 def _second(at: int) -> str:
-    return quote(timestamp(at), safe="")
+    return timestamp(at).replace(":", "%3A")
 
 
 @functools.lru_cache(maxsize=256)
