@@ -9,7 +9,6 @@ and its own signature; and above the envelope, since HTX tells its errors in bod
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 
 import msgspec
@@ -37,6 +36,12 @@ TIMESTAMP = Endpoint[int](
 """HTX, "Get Current Timestamp": its time of day, in milliseconds."""
 
 
+def _random() -> Callable[[], float]:
+    from random import random  # noqa: PLC0415 - a client brings it anyway
+
+    return random
+
+
 class Retrying(msgspec.Struct, frozen=True):
     """The layer that tries again."""
 
@@ -44,7 +49,7 @@ class Retrying(msgspec.Struct, frozen=True):
     clock: Clock
     time: ServerTime
     keys: Keys
-    jitter: Callable[[], float] = random.random
+    jitter: Callable[[], float] = msgspec.field(default_factory=_random)
     _measuring: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
 
     async def __call__(self, request: Request) -> Response:
