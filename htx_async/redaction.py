@@ -11,7 +11,7 @@ HEAD = 200
 
 _AUTH_PARAMETER = r"(?i)(AccessKeyId|Signature)(\"?\s*(?:[=:]|%(?:25)*3D)\s*\"?)[^\s&\"'<>]+"
 _SHOWN, _LONG_ENOUGH = 4, 16
-_PASSWORD = r"//[^/@\s]*@"
+_USER_INFO = r"//[^/@\s]*@"
 
 
 def masked(key: str) -> str:
@@ -30,7 +30,7 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
     """Return *text* without *secrets*, however encoded, auth parameters and passwords of URLs."""
     for secret in filter(None, secrets):
         text = re.sub("".join(map(_in_any_form, secret)), HIDDEN, text)
-    text = re.sub(_PASSWORD, f"//{HIDDEN}@", text)
+    text = re.sub(_USER_INFO, f"//{HIDDEN}@", text)
     return re.sub(_AUTH_PARAMETER, rf"\1\2{HIDDEN}", text)
 
 
