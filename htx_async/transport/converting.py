@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
 from htx_async.errors import DecodeError
-from htx_async.transport.request import Request, Response, Send, evolve
+from htx_async.transport.request import Request, Response, Send
 
 
 class Converting(msgspec.Struct, frozen=True):
@@ -21,4 +22,4 @@ class Converting(msgspec.Struct, frozen=True):
         except DecodeError as error:
             error.endpoint, error.http_status = request.endpoint.name, response.status
             raise
-        return evolve(response, value=value)
+        return replace(response, value=value)

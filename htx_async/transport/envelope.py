@@ -13,12 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from htx_async.causes import STATUSES, Code, cause_of
 from htx_async.errors import DecodeError, HTXError, RateLimitedError, RefusedError, UnavailableError
 from htx_async.redaction import HEAD, printable, redacted, secrets_in
 from htx_async.servertime import MILLISECONDS
-from htx_async.transport.request import Request, Response, Send, evolve
+from htx_async.transport.request import Request, Response, Send
 
 _ABSENT = msgspec.UNSET
 _SUCCESS = 200
@@ -77,12 +78,12 @@ def open_envelope(endpoint: str, response: Response) -> Response:
     try:
         envelope = _decoder.decode(response.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return evolve(response, error=_unreadable(endpoint, response))
+        return replace(response, error=_unreadable(endpoint, response))
     # Only now: the date of a page that is not HTX's says nothing of HTX's clock.
     at, error = _time_of(response, envelope), _error_in(envelope, endpoint, response)
     if error is not None or isinstance(envelope.data, msgspec.UnsetType):
-        return evolve(response, at=at, error=error)
-    return evolve(response, at=at, data=memoryview(envelope.data))
+        return replace(response, at=at, error=error)
+    return replace(response, at=at, data=memoryview(envelope.data))
 
 
 def _error_in(envelope: _Envelope, endpoint: str, response: Response) -> HTXError | None:

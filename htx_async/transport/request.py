@@ -139,7 +139,4 @@ class Response(_Silent, frozen=True):
         return waited(self.waits, since)
 
 
-evolve = msgspec.structs.replace
-"""Returns a copy of a request or a response with other values."""
-
 Send = Callable[[Request], Awaitable[Response]]

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable
 
 import msgspec
+from msgspec.structs import replace
 
 from htx_async.clock import Clock
 from htx_async.convert import reader
@@ -25,7 +26,7 @@ from htx_async.errors import (
 )
 from htx_async.keys import Keys
 from htx_async.servertime import MILLISECONDS, TOLERATED, ServerTime
-from htx_async.transport.request import Endpoint, RateLimit, Request, Response, Send, evolve
+from htx_async.transport.request import Endpoint, RateLimit, Request, Response, Send
 
 TIMESTAMP = Endpoint[int](
     "/v1/common/timestamp",
@@ -61,7 +62,7 @@ class Retrying(msgspec.Struct, frozen=True):
             attempt += 1
             outcome = await self._attempt(request)
             if isinstance(outcome, Response):
-                return evolve(outcome, attempts=attempt, waits=tuple(flight.waits))
+                return replace(outcome, attempts=attempt, waits=tuple(flight.waits))
             flight.failed(outcome)
             left = flight.until - self.clock.monotonic()
             delay = policy.delay(attempt, outcome, left, self.jitter())
@@ -98,7 +99,7 @@ class Retrying(msgspec.Struct, frozen=True):
     async def _measured(self, request: Request, since: float) -> float | None:
         """Ask HTX what o'clock it is, unless another read has done that meanwhile."""
         path = TIMESTAMP.path
-        asked = evolve(request, endpoint=TIMESTAMP, path=path, params=(), aside=True)
+        asked = replace(request, endpoint=TIMESTAMP, path=path, params=(), aside=True)
         async with self._measuring:
             if self.time.measured_at >= since:
                 return 0.0

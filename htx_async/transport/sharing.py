@@ -17,10 +17,11 @@ from collections.abc import Collection, Hashable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
+from msgspec.structs import replace
+
 from htx_async.errors import ClientClosedError, DeadlineExceededError, HTXError, NoAnswerError, told
 from htx_async.events import Event, Facts, Kind, Listener
 from htx_async.transport.flight import Flight, Waiter, new_number
-from htx_async.transport.request import evolve
 
 if TYPE_CHECKING:
     from htx_async.clock import Clock
@@ -137,7 +138,7 @@ class Sharing:
             self._open[key] = flight
         # Last: a loop with eager tasks runs it at once.
         flight.task = asyncio.get_running_loop().create_task(
-            self._fly(evolve(request, flight=flight), key), name=f"htx_async {request.path}"
+            self._fly(replace(request, flight=flight), key), name=f"htx_async {request.path}"
         )
         # Once more, from outside: a task that is cancelled before its first step never runs.
         flight.task.add_done_callback(lambda _: self._land(flight, key, None))

@@ -11,13 +11,14 @@ import time
 from collections.abc import Iterable
 
 import msgspec
+from msgspec.structs import replace
 
 from htx_async.clock import Clock
 from htx_async.credentials import Credentials
 from htx_async.keys import Keys
 from htx_async.servertime import ServerTime
 from htx_async.transport.flight import Signed
-from htx_async.transport.request import Request, Response, Send, evolve
+from htx_async.transport.request import Request, Response, Send
 
 
 def canonical(params: Iterable[tuple[str, str]]) -> str:
@@ -76,7 +77,7 @@ def sign(request: Request, credentials: Credentials, host: str, at: float) -> Re
     text = f"{request.endpoint.method.upper()}\n{host.lower()}\n{request.path}\n{query}"
     signature = credentials.signature(text).replace("+", "%2B").replace("/", "%2F")
     signed = f"{query}&Signature={signature.replace('=', '%3D')}"  # no other is in base64
-    return evolve(request, query=signed)
+    return replace(request, query=signed)
 
 
 class Signing(msgspec.Struct, frozen=True):
@@ -91,7 +92,7 @@ class Signing(msgspec.Struct, frozen=True):
     async def __call__(self, request: Request) -> Response:
         """Send a signed copy of *request*."""
         if not request.endpoint.signed:
-            return await self.send(evolve(request, query=canonical(request.params)))
+            return await self.send(replace(request, query=canonical(request.params)))
         keys, now = self.keys.credentials, self.clock.now()
         correction = self.time.correction()
         request.flight.signed = Signed(keys, correction, self.clock.monotonic())
