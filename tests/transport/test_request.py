@@ -10,7 +10,7 @@ from rich.pretty import pretty_repr
 from htx_async.resources import accounts
 from htx_async.transport.request import Request, Response
 
-SECRET = "Signature=4F65x5A2bLyMWVQj3Aqp%2BB4w"  # noqa: S105 - the one of HTX's page
+SECRET = "Signature=4F65x5A2bLyMWVQj3Aqp%2BB4w"
 DOWN = Request(accounts.LIST, "/v1/account/accounts", query=SECRET)
 UP = Response(200, {"via": SECRET}, SECRET.encode(), asked=SECRET, data=SECRET.encode())
 
