@@ -11,7 +11,7 @@ somebody recorded; [inf] what follows from the others.
 
 from __future__ import annotations
 
-import attrs
+import msgspec
 
 from htx_async.errors import (
     AccessKeyError,
@@ -29,8 +29,7 @@ from htx_async.errors import (
 Code = str | int | None
 
 
-@attrs.frozen
-class Cause:
+class Cause(msgspec.Struct, frozen=True):
     """One row: what it is known by, what it means, what to do, and how we know."""
 
     codes: tuple[Code, ...]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self, final
-from urllib.parse import quote
 
 from htx_async.errors import InvalidInputError
 from htx_async.inputs import fault_in_key
 from htx_async.redaction import masked
 
 if TYPE_CHECKING:
+    import hmac
+
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
@@ -75,6 +73,9 @@ class Credentials:
         return self
 
     def _keep(self, access_key: str, secret: bytes, private: Ed25519PrivateKey | None) -> None:
+        import hmac  # noqa: PLC0415 - once for each key
+        from urllib.parse import quote  # noqa: PLC0415 - the same
+
         _set(self, "_access_key", access_key)
         _set(self, "_secret", secret)
         _set(self, "_hmac", hmac.new(secret, digestmod="sha256"))  # `hmac.digest` begins anew
@@ -116,7 +117,9 @@ class Credentials:
 
     def fingerprint(self) -> str:
         """Return a name for the access key from which it cannot be read back."""
-        return hashlib.sha256(b"htx_async:" + self._access_key.encode()).hexdigest()
+        from hashlib import sha256  # noqa: PLC0415 - once for each client
+
+        return sha256(b"htx_async:" + self._access_key.encode()).hexdigest()
 
     def parameters(self) -> tuple[tuple[str, str], ...]:
         """What tells HTX who asks, besides the time."""
@@ -135,6 +138,8 @@ class Credentials:
             return NotImplemented
         if (self._access_key, self.method) != (other._access_key, other.method):
             return False
+        import hmac  # noqa: PLC0415 - once for new keys
+
         return hmac.compare_digest(self._secret, other._secret)
 
     def __hash__(self) -> int:
@@ -191,6 +196,8 @@ def _variable(name: str) -> tuple[str, str | None]:
     if name in os.environ:
         return f"{name} and {name}_FILE are both set: which of them is meant?", None
     try:
+        from pathlib import Path  # noqa: PLC0415 - only for keys in files
+
         return "", Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
     except (OSError, ValueError) as error:
         return f"the file that {name}_FILE names cannot be read: {type(error).__name__}", None

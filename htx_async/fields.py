@@ -17,6 +17,7 @@ from types import NoneType
 from typing import Any, cast, get_args, get_origin
 
 import attrs
+import msgspec
 
 from htx_async import failures
 from htx_async.errors import HTXError
@@ -40,8 +41,7 @@ class WrongFieldError(ValueError):
         self.wanted = wanted
 
 
-@attrs.frozen
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """
     One kind of field.
 

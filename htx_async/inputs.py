@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import ipaddress
 import operator
 import re
 import sys
 from typing import TypeGuard
-from urllib.parse import urlsplit
 
-import attrs
+import msgspec
 
 from htx_async.errors import InvalidInputError
 
 MAX_DIGITS = 100
 """The longest id that is taken for one. HTX's own have at most 18 digits."""
 
-_HOST = re.compile(r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
-_LOWER, _UPPER = re.compile(r"[a-z0-9-]{1,40}"), re.compile(r"[A-Z0-9-]{1,40}")
+# Compiled when first used, and remembered by `re`: few calls need one.
+_HOST = r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?"
+_LOWER, _UPPER = r"[a-z0-9-]{1,40}", r"[A-Z0-9-]{1,40}"
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -39,7 +38,7 @@ def identifier(value: object, name: str) -> str:
 def word(value: object, name: str, example: str) -> str:
     """Return one of HTX's words, written as *example* is: to HTX, `usd` is not `USD`."""
     form, case = (_UPPER, "upper") if example.isupper() else (_LOWER, "lower")
-    if isinstance(value, str) and form.fullmatch(value):
+    if isinstance(value, str) and re.fullmatch(form, value):
         return str(value)
     shown = repr(value[:40]) if isinstance(value, str) else type(value).__name__
     msg = f"{name} must be a word in {case} case, such as {example}: got {shown}"
@@ -100,8 +99,7 @@ def fault_in_key(key: object, name: str) -> str | None:
     return None
 
 
-@attrs.frozen
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Where requests go: scheme, host (lower case) and port."""
 
     scheme: str
@@ -131,6 +129,8 @@ def origin(base_url: object) -> Origin:
 def _origin(base_url: object) -> tuple[str, Origin | None]:  # noqa: PLR0911 - one line, one fault
     if not isinstance(base_url, str) or not base_url.isascii() or not base_url.isprintable():
         return "must be ASCII text without blanks", None
+    from urllib.parse import urlsplit  # noqa: PLC0415 - once for each client
+
     try:
         parts = urlsplit(base_url)
         port = parts.port
@@ -148,10 +148,12 @@ def _origin(base_url: object) -> tuple[str, Origin | None]:  # noqa: PLR0911 - o
 
 
 def _is_host(host: str | None) -> TypeGuard[str]:
-    return host is not None and (":" in host or _HOST.fullmatch(host) is not None)
+    return host is not None and (":" in host or re.fullmatch(_HOST, host) is not None)
 
 
 def _is_loopback(host: str) -> bool:
+    import ipaddress  # noqa: PLC0415 - once for each client
+
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

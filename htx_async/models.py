@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Self, cast
+
+import attrs
 
 from htx_async import exact
 from htx_async.errors import DecodeError
@@ -21,6 +22,12 @@ class Model:
 
     __slots__ = ()
 
+    def __repr__(self) -> str:
+        # One for all: attrs would compile one for each class, whenever the package is imported.
+        kind: Any = type(self)
+        shown = (f"{field.name}={getattr(self, field.name)!r}" for field in attrs.fields(kind))
+        return f"{kind.__name__}({', '.join(shown)})"
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values: what JSON, pandas or polars understand."""
         kind: Any = type(self)
@@ -28,6 +35,8 @@ class Model:
 
     def to_json(self, *, indent: int | None = None) -> str:
         """Return it as JSON; with *indent*, on several lines."""
+        import json  # noqa: PLC0415 - only here
+
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
 
     @classmethod

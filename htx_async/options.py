@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import attrs
+from typing import cast
+
+import msgspec
 
 from htx_async import inputs
 from htx_async.errors import InvalidInputError
 from htx_async.retry import RetryPolicy
 
 
-def _timeout(_: object, attribute: attrs.Attribute[float], value: object) -> None:
-    inputs.seconds(value, attribute.name)
-
-
-def _max_wait(_: object, attribute: attrs.Attribute[float | None], value: object) -> None:
-    if value is not None and value != 0:
-        inputs.seconds(value, attribute.name)
-
-
-def _max_waiting(_: object, attribute: attrs.Attribute[int | None], value: object) -> None:
-    if value is not None:
-        inputs.at_least(value, 0, attribute.name)
-
-
-def _policy(_: object, attribute: attrs.Attribute[RetryPolicy], value: object) -> None:
-    if not isinstance(value, RetryPolicy):
-        msg = f"{attribute.name} must be a RetryPolicy or NO_RETRY, not {type(value).__name__}"
-        raise InvalidInputError(msg)
-
-
-@attrs.frozen(kw_only=True)
-class Options:
+class Options(msgspec.Struct, frozen=True, kw_only=True):
     """
     How a read is made.
 
@@ -42,8 +23,19 @@ class Options:
         max_waiting: Reads that may wait at a time, this one included; `None`: any number.
     """
 
-    timeout: float = attrs.field(default=30.0, validator=_timeout)
-    retry: RetryPolicy = attrs.field(default=RetryPolicy(), validator=_policy)
+    timeout: float = 30.0
+    retry: RetryPolicy = RetryPolicy()
     share: bool = True
-    max_wait: float | None = attrs.field(default=None, validator=_max_wait)
-    max_waiting: int | None = attrs.field(default=None, validator=_max_waiting)
+    max_wait: float | None = None
+    max_waiting: int | None = None
+
+    def __post_init__(self) -> None:
+        inputs.seconds(self.timeout, "timeout")
+        given = cast("object", self.retry)
+        if not isinstance(given, RetryPolicy):
+            msg = f"retry must be a RetryPolicy or NO_RETRY, not {type(given).__name__}"
+            raise InvalidInputError(msg)
+        if self.max_wait is not None and self.max_wait != 0:
+            inputs.seconds(self.max_wait, "max_wait")
+        if self.max_waiting is not None:
+            inputs.at_least(self.max_waiting, 0, "max_waiting")

@@ -20,8 +20,8 @@ AUTHENTICATION = frozenset(
 
 _MAX_PATH = 500
 # What stands in a URL as it is: so what is signed is what is sent, whoever writes it.
-_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_PATH = r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+"
+_NAME = r"[A-Za-z0-9._-]{1,100}"
 
 
 def path(value: object) -> str:
@@ -44,7 +44,7 @@ def _fault_in_path(text: str) -> str:
         ("#" in text, "must have no #"),
         (len(text) > _MAX_PATH, f"must have at most {_MAX_PATH} characters"),
         (
-            not _PATH.fullmatch(text),
+            not re.fullmatch(_PATH, text),
             "must be names of letters, digits and -._~, none empty or beginning with a point",
         ),
     )
@@ -63,7 +63,7 @@ def params(given: object) -> tuple[tuple[str, str], ...]:
 
 
 def _parameter(name: object, value: object) -> tuple[str, str]:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(_NAME, name):
         msg = "the name of a parameter must be letters, digits and -._, at most 100"
         raise InvalidInputError(msg)
     if name.lower() in AUTHENTICATION:

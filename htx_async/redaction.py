@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import parse_qs
 
 HIDDEN = "[hidden]"
 HEAD = 200
 """Characters kept of a body that could not be read: enough to know a page by."""
 
-_AUTH_PARAMETER = re.compile(
-    r"(?i)(AccessKeyId|Signature)(\"?\s*(?:[=:]|%(?:25)*3D)\s*\"?)[^\s&\"'<>]+"
-)
+_AUTH_PARAMETER = r"(?i)(AccessKeyId|Signature)(\"?\s*(?:[=:]|%(?:25)*3D)\s*\"?)[^\s&\"'<>]+"
 _SHOWN, _LONG_ENOUGH = 4, 16
-_PASSWORD = re.compile(r"//[^/@\s]*@")
+_USER_INFO = r"//[^/@\s]*@"
 
 
 def masked(key: str) -> str:
@@ -33,8 +30,8 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
     """Return *text* without *secrets*, however encoded, auth parameters and passwords of URLs."""
     for secret in filter(None, secrets):
         text = re.sub("".join(map(_in_any_form, secret)), HIDDEN, text)
-    text = _PASSWORD.sub(f"//{HIDDEN}@", text)
-    return _AUTH_PARAMETER.sub(rf"\1\2{HIDDEN}", text)
+    text = re.sub(_USER_INFO, f"//{HIDDEN}@", text)
+    return re.sub(_AUTH_PARAMETER, rf"\1\2{HIDDEN}", text)
 
 
 def _in_any_form(char: str) -> str:
@@ -47,5 +44,7 @@ def _in_any_form(char: str) -> str:
 
 def secrets_in(query: str) -> tuple[str, ...]:
     """Return what a signed *query* says that nobody else may see."""
+    from urllib.parse import parse_qs  # noqa: PLC0415 - rarely wanted
+
     said = parse_qs(query)
     return (*said.get("AccessKeyId", ()), *said.get("Signature", ()))

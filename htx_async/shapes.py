@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias, cast, get_args, get_origin
@@ -23,7 +23,6 @@ _FIRST_ROW = 4_096
 """Bytes in which the first row of a list has to end, or it is not looked at."""
 _LIST = re.compile(r"\s*\[\s*")
 
-_rows = json.JSONDecoder()
 _objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _values = msgspec.json.Decoder()
 
@@ -34,20 +33,28 @@ Unknown: TypeAlias = tuple[str, str, str | None]
 """Where it is, what it is called, and the word that it says; `None`: the field is unknown."""
 
 
-@attrs.frozen
-class Shape:
-    """The fields of an object by their names on the wire, or of the objects in a list."""
+class Shape(msgspec.Struct, frozen=True):
+    """What a *model* looks like on the wire, or a list of them."""
 
-    fields: Mapping[str, Inner]
+    model: Any
     listed: bool = False
+
+    @property
+    def fields(self) -> Mapping[str, Inner]:
+        """The fields of an object by their names on the wire."""
+        return _fields_of(self.model)
 
 
 def shape_of(model: Any) -> Shape:
     """Return what a *model*, or a tuple of them, looks like on the wire."""
-    if get_origin(model) is tuple:
-        return attrs.evolve(shape_of(get_args(model)[0]), listed=True)
+    listed = get_origin(model) is tuple
+    return Shape(get_args(model)[0] if listed else model, listed)
+
+
+@functools.cache
+def _fields_of(model: Any) -> Mapping[str, Inner]:
     fields: Any = attrs.fields(attrs.resolve_types(model))
-    return Shape({field.metadata[_WIRE]: _inner(field.type) for field in fields})
+    return {field.metadata[_WIRE]: _inner(field.type) for field in fields}
 
 
 def _inner(kind: Any) -> Inner:
@@ -78,10 +85,12 @@ def _in_json(data: bytes | memoryview | msgspec.Raw, shape: Shape, path: str) ->
     if not shape.listed:
         yield from _in_fields(_objects.decode(data), shape, path)
         return
+    from json import JSONDecoder  # noqa: PLC0415 - once in a while
+
     head = bytes(data)[:_FIRST_ROW].decode(errors="ignore")
     opened = _LIST.match(head)
     if opened and not head.startswith("]", opened.end()):
-        row = _rows.raw_decode(head, opened.end())[0]
+        row = JSONDecoder().raw_decode(head, opened.end())[0]
         if isinstance(row, dict):
             yield from _in_fields(cast("dict[str, Any]", row), shape, f"{path}[]")
 

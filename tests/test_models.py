@@ -150,6 +150,17 @@ def test_any_snapshot_comes_back(failures: list[HTXError]) -> None:
         assert getattr(picture.error, "__notes__", []) == getattr(error, "__notes__", [])
 
 
+def test_the_repr_names_every_field() -> None:
+    """As attrs would write it, though it is one for all models."""
+    assert repr(CHANGE) == (
+        "Change(currency='usdt', type=BalanceType('trade'), before=Decimal('0.10'), "
+        "after=Decimal('0'))"
+    )
+    (picture, _) = SNAPSHOT.pictures
+    shown = f"AccountPicture(account={ACCOUNT!r}, balance={BALANCE!r}, error=None)"
+    assert repr(picture) == shown
+
+
 def test_pictures_with_other_errors_differ() -> None:
     """By class, text, fact or note."""
     picture = SNAPSHOT.pictures[1]

@@ -32,7 +32,7 @@ from htx_async.rules import whole
 from htx_async.vocabulary import AccountState, AccountType, BalanceType
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Account(Model):
     """
     One account of a user.
@@ -50,7 +50,7 @@ class Account(Model):
     state: AccountState = wire("state")
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class CurrencyBalance(Unmade, Model):
     """
     All rows of one currency. Amounts are in that currency, and exact in any decimal context.
@@ -206,7 +206,7 @@ def _made(found: Written) -> AccountBalance:
 _by_the_rules: Final[Callable[[bytes | memoryview], AccountBalance]] = reader(AccountBalance)
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class AccountPicture(Model):
     """
     One account in a snapshot: it has either a balance or an error.
@@ -222,7 +222,7 @@ class AccountPicture(Model):
     error: HTXError | None = attrs.field(eq=failures.value)
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Snapshot(Model):
     """
     All accounts of a user, with what is in them: read at once, as far as the limit allows.

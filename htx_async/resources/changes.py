@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _Key: TypeAlias = tuple[str, BalanceType]
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Change(Model):
     """
     An amount that has moved: one row type in one currency, rows of it added.

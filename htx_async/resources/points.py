@@ -22,7 +22,7 @@ from htx_async.transport.request import Endpoint, RateLimit
 from htx_async.vocabulary import PointAccountStatus
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class PointGroup(Model):
     """
     Points that expire together.
@@ -43,7 +43,7 @@ class PointGroup(Model):
         return self.group_id == 0
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class PointBalance(Model):
     """
     The points of a user.

@@ -43,7 +43,7 @@ class _Unfilled:
         return _get(self, name)
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class BalanceEntry(_Unfilled, Model):
     """
     One row of a balance: an amount of one kind in one currency.

@@ -11,7 +11,7 @@ from htx_async.convert import wire
 from htx_async.models import Model
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class AssetValuation(Model):
     """
     What assets are worth.

@@ -23,13 +23,12 @@ from __future__ import annotations
 import heapq
 import math
 
-import attrs
+import msgspec
 
 from htx_async.transport.request import RateLimit
 
 
-@attrs.frozen
-class Grant:
+class Grant(msgspec.Struct, frozen=True):
     """
     The right to send one request.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import attrs
+import msgspec
+from msgspec.structs import replace
 
 from htx_async.errors import DecodeError
-from htx_async.transport.request import Request, Response, Send, evolve
+from htx_async.transport.request import Request, Response, Send
 
 
-@attrs.frozen
-class Converting:
+class Converting(msgspec.Struct, frozen=True):
     """The layer above all that is repeated: a `DecodeError` would only come again."""
 
     send: Send
@@ -23,4 +23,4 @@ class Converting:
             error.endpoint, error.http_status = request.endpoint.name, response.status
             raise
         flight = request.flight
-        return evolve(response, value=value, attempts=flight.attempts, waits=tuple(flight.waits))
+        return replace(response, value=value, attempts=flight.attempts, waits=tuple(flight.waits))

@@ -10,18 +10,17 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from email.utils import mktime_tz, parsedate_tz
 from typing import Any, Generic, TypeVar
 
-import attrs
 import msgspec
+from msgspec.structs import replace
 
 from htx_async.causes import STATUSES, Code, cause_of
 from htx_async.errors import DecodeError, HTXError, RateLimitedError, RefusedError, UnavailableError
 from htx_async.redaction import HEAD, printable, redacted, secrets_in
 from htx_async.rules import json_decoder
 from htx_async.servertime import MILLISECONDS
-from htx_async.transport.request import Endpoint, Request, Response, Send, Usual, evolve
+from htx_async.transport.request import Endpoint, Request, Response, Send, Usual
 
 D = TypeVar("D")
 
@@ -61,8 +60,7 @@ def _decoder_of(kind: Any) -> msgspec.json.Decoder[_Envelope[Any]]:
     return json_decoder(_Envelope[kind])
 
 
-@attrs.frozen
-class Opening:
+class Opening(msgspec.Struct, frozen=True):
     """
     The layer that tells an answer from a refusal. Whoever is above raises the error.
 
@@ -86,13 +84,13 @@ def open_envelope(endpoint: Endpoint[Any], response: Response) -> Response:
     """Return *response* with its `data`, or with the error that it is."""
     envelope = _usual(endpoint.usual, response.body) or _any(response.body)
     if envelope is None:
-        return evolve(response, error=_unreadable(endpoint.name, response))
+        return replace(response, error=_unreadable(endpoint.name, response))
     # Only now: the date of a page that is not HTX's says nothing of HTX's clock.
     at, error = _time_of(response, envelope), _error_in(envelope, endpoint.name, response)
     if error is not None or envelope.data is _ABSENT:
-        return evolve(response, at=at, error=error)
+        return replace(response, at=at, error=error)
     data = envelope.data
-    return evolve(response, at=at, data=memoryview(data) if type(data) is msgspec.Raw else data)
+    return replace(response, at=at, data=memoryview(data) if type(data) is msgspec.Raw else data)
 
 
 def _usual(usual: Usual | None, body: bytes) -> _Envelope[Any] | None:
@@ -138,6 +136,8 @@ def _time_of(response: Response, said: _Envelope[Any]) -> float | None:
 @functools.lru_cache(maxsize=4)
 def _date(header: str) -> float | None:
     """Return the middle of the second that a `Date` header names."""
+    from email.utils import mktime_tz, parsedate_tz  # noqa: PLC0415 - brings ten modules
+
     parsed = parsedate_tz(header)
     try:
         return mktime_tz(parsed) + 0.5 if parsed else None
@@ -145,8 +145,7 @@ def _date(header: str) -> float | None:
         return None
 
 
-@attrs.frozen
-class _Refusal:
+class _Refusal(msgspec.Struct, frozen=True):
     code: Code
     text: str
 

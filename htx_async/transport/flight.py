@@ -7,7 +7,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING, TypeAlias
 
-import attrs
+import msgspec
 
 from htx_async.credentials import Credentials
 from htx_async.errors import BudgetError, Fate, HTXError
@@ -28,8 +28,7 @@ def waited(waits: Iterable[tuple[float, float]], since: float) -> float:
     return sum(max(until - max(begun, since), 0.0) for begun, until in waits)
 
 
-@attrs.frozen
-class Signed:
+class Signed(msgspec.Struct, frozen=True):
     """With what an attempt was signed: the keys, the correction of the clock, and when."""
 
     credentials: Credentials

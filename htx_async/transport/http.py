@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import attrs
@@ -34,6 +33,8 @@ class AiohttpTransport:
     """
 
     def __attrs_post_init__(self) -> None:
+        from importlib.util import find_spec  # noqa: PLC0415 - only here
+
         if find_spec("aiohttp") is None:
             msg = 'AiohttpTransport needs the package aiohttp: pip install "htx-async[aiohttp]"'
             raise InvalidInputError(msg)

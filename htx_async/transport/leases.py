@@ -64,8 +64,7 @@ RULE = resources.files("htx_async.transport").joinpath("leases.lua").read_text(e
 NoteKind: TypeAlias = Literal["settled", "unused", "kept", "closed", "spent"]
 
 
-@attrs.frozen
-class Lease(Grant):
+class Lease(Grant, frozen=True):
     """
     A grant of a server.
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Unpack
 
-import attrs
+import msgspec
 
 from htx_async.clock import Clock
 from htx_async.errors import DeadlineExceededError, HTXError, NotSentError, RateLimitedError
@@ -65,8 +65,7 @@ def _check_time(request: Request, now: float) -> None:
         raise DeadlineExceededError(text, fate=request.flight.fate)
 
 
-@attrs.frozen
-class Limiting:
+class Limiting(msgspec.Struct, frozen=True):
     """
     The layer that waits.
 

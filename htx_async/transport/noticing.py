@@ -11,7 +11,7 @@ import logging
 import re
 import threading
 
-import attrs
+import msgspec
 
 from htx_async.clock import Clock
 from htx_async.events import Event, Listener
@@ -32,15 +32,14 @@ _logged: set[tuple[str, str]] = set()
 _lock = threading.Lock()
 
 
-@attrs.frozen
-class Noticing:
+class Noticing(msgspec.Struct, frozen=True):
     """The layer that looks at answers, and lets them pass."""
 
     send: Send
     clock: Clock
     listener: Listener | None = None
-    _seen: set[tuple[str, str]] = attrs.field(factory=set[tuple[str, str]], repr=False)
-    _looked: dict[str, float] = attrs.field(factory=dict[str, float], repr=False)
+    _seen: set[tuple[str, str]] = msgspec.field(default_factory=set[tuple[str, str]])
+    _looked: dict[str, float] = msgspec.field(default_factory=dict[str, float])
 
     async def __call__(self, request: Request) -> Response:
         """Return the answer as it is."""

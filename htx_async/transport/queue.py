@@ -8,6 +8,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import attrs
+import msgspec
 
 from htx_async.transport.bucket import Bucket, Grant
 from htx_async.transport.request import RateLimit
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from htx_async.clock import Clock
 
 
-@attrs.frozen
-class Heard:
+class Heard(msgspec.Struct, frozen=True):
     """
     What the headers of an answer said of the limit.
 

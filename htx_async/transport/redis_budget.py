@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Hashable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 import attrs
 
 from htx_async.clock import running_loop
 from htx_async.errors import InvalidInputError
 from htx_async.transport.budget import Budget, lock
-from htx_async.transport.leases import Place, user_key
-from htx_async.transport.leasing import LeaseQueue
-from htx_async.transport.redis_server import RedisServer, address_of
 
 if TYPE_CHECKING:
     from htx_async.clock import Clock
+    from htx_async.transport.leasing import LeaseQueue
     from htx_async.transport.queue import TokenQueue
+    from htx_async.transport.redis_server import RedisServer
     from htx_async.transport.request import Endpoint
 
 
@@ -70,6 +69,8 @@ class RedisBudget(Budget):
     def __init__(
         self, url: str, *, user: str | None = None, on_outage: Share | None = None
     ) -> None:
+        from htx_async.transport.redis_server import address_of  # noqa: PLC0415 - few make one
+
         super().__init__()
         found = _fault(user, on_outage) or address_of(url)
         del url  # it may hold a password, and must not show in a traceback
@@ -100,6 +101,9 @@ class RedisBudget(Budget):
 
     def _found(self, left: TokenQueue | None, endpoint: Endpoint[Any], clock: Clock) -> TokenQueue:
         """Return a queue; the server knows what a closed loop has left."""
+        from htx_async.transport.leases import Place, user_key  # noqa: PLC0415 - few make one
+        from htx_async.transport.leasing import LeaseQueue  # noqa: PLC0415 - few make one
+
         del left
         if self._user is None:
             msg = "this budget has no user yet: RedisBudget(url, user=...), or pass it to a client"
@@ -109,6 +113,8 @@ class RedisBudget(Budget):
         return LeaseQueue(place, self._server(), clock, share)
 
     def _server(self) -> RedisServer:
+        from htx_async.transport.redis_server import RedisServer  # noqa: PLC0415 - few make one
+
         loop, share = running_loop(), self._on_outage
         then = f"calls go on with {share.of_limit:g} of the limits" if share else "calls fail"
         server = self._servers.get(loop) if loop else None
@@ -139,7 +145,7 @@ class RedisBudget(Budget):
 
     def _lent(self, loop: asyncio.AbstractEventLoop) -> list[LeaseQueue]:
         found = [of_loops.get(loop) for of_loops in tuple(self._queues.values())]
-        return [queue for queue in found if isinstance(queue, LeaseQueue)]
+        return cast("list[LeaseQueue]", [queue for queue in found if queue is not None])
 
     async def aclose(self) -> None:
         """

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import attrs
+import msgspec
+from msgspec.structs import force_setattr
 
 from htx_async.errors import HTXError
 from htx_async.options import Options
@@ -35,8 +37,7 @@ class RateLimit:
     per: float
 
 
-@attrs.frozen
-class Usual:
+class Usual(msgspec.Struct, frozen=True):
     """
     How the `data` of an endpoint is written as a rule: then it is read along with its envelope.
 
@@ -49,12 +50,7 @@ class Usual:
     is_right: Callable[[Any], bool]
 
 
-def _name_of(endpoint: Endpoint[Any]) -> str:
-    return f"{endpoint.method} {endpoint.path}"
-
-
-@attrs.frozen
-class Endpoint(Generic[T]):
+class Endpoint(msgspec.Struct, Generic[T], frozen=True):
     """
     One read of HTX's API.
 
@@ -70,19 +66,31 @@ class Endpoint(Generic[T]):
 
     path: str
     limit: RateLimit
-    read: Callable[[Any], T] = attrs.field(repr=False, eq=False)
+    read: Callable[[Any], T]
     method: str = "GET"
     signed: bool = True
-    shape: Shape | None = attrs.field(default=None, repr=False, eq=False)
-    usual: Usual | None = attrs.field(default=None, repr=False, eq=False)
-    name: str = attrs.field(
-        init=False, repr=False, eq=False, default=attrs.Factory(_name_of, takes_self=True)
-    )
+    shape: Shape | None = None
+    usual: Usual | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "name", f"{self.method} {self.path}")
 
 
-# Without slots: then `evolve` copies all fields at once.
-@attrs.frozen(slots=False)
-class Request:
+class _Silent(msgspec.Struct, frozen=True):
+    """Shows no more than *shown*: the rest is secret, or long."""
+
+    shown: ClassVar[tuple[str, ...]] = ()
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(name, getattr(self, name)) for name in self.shown]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({shown})"
+
+
+class Request(_Silent, frozen=True):
     """
     One read, on its way down.
 
@@ -94,12 +102,14 @@ class Request:
         aside: Whether it only serves another read: the question what o'clock it is.
     """
 
+    shown: ClassVar[tuple[str, ...]] = ("endpoint", "path", "params", "options", "aside")
+
     endpoint: Endpoint[Any]
     path: str
     params: tuple[tuple[str, str], ...] = ()
     options: Options = Options()
-    flight: Flight = attrs.field(factory=Flight, eq=False, repr=False)
-    query: str = attrs.field(default="", repr=False)
+    flight: Flight = msgspec.field(default_factory=Flight)
+    query: str = ""
     aside: bool = False
 
     @property
@@ -110,8 +120,7 @@ class Request:
         return (*how, self.path, self.params, self.options.retry)
 
 
-@attrs.frozen(slots=False)
-class Response:
+class Response(_Silent, frozen=True):
     """
     One answer, on its way up.
 
@@ -128,15 +137,17 @@ class Response:
         waits: When the read waited for tokens and connections: from, until, in monotonic seconds.
     """
 
+    shown: ClassVar[tuple[str, ...]] = ("status", "began", "at", "error", "attempts", "waits")
+
     status: int
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    body: bytes = attrs.field(repr=False)
+    headers: Mapping[str, str]
+    body: bytes
     began: float = -math.inf
-    asked: str = attrs.field(default="", repr=False)
+    asked: str = ""
     at: float | None = None
-    data: Any = attrs.field(default=b"", repr=False)
+    data: Any = b""
     error: HTXError | None = None
-    value: Any = attrs.field(default=None, repr=False)
+    value: Any = None
     attempts: int = 1
     waits: tuple[tuple[float, float], ...] = ()
 
@@ -144,17 +155,5 @@ class Response:
         """Return for how many seconds a caller who came at *since* has waited."""
         return waited(self.waits, since)
 
-
-V = TypeVar("V", Request, Response)
-
-
-def evolve(value: V, /, **changes: Any) -> V:
-    """Return a copy of *value* with *changes*, as `attrs.evolve` does, in a quarter of the time."""
-    made = _new(type(value))
-    vars(made).update(vars(value), **changes)
-    return made
-
-
-_new = object.__new__
 
 Send = Callable[[Request], Awaitable[Response]]

@@ -9,10 +9,10 @@ and its own signature; and above the envelope, since HTX tells its errors in bod
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 
-import attrs
+import msgspec
+from msgspec.structs import replace
 
 from htx_async.clock import Clock
 from htx_async.convert import reader
@@ -26,7 +26,7 @@ from htx_async.errors import (
 )
 from htx_async.keys import Keys
 from htx_async.servertime import MILLISECONDS, TOLERATED, ServerTime
-from htx_async.transport.request import Endpoint, RateLimit, Request, Response, Send, evolve
+from htx_async.transport.request import Endpoint, RateLimit, Request, Response, Send
 
 TIMESTAMP = Endpoint[int](
     "/v1/common/timestamp",
@@ -37,16 +37,21 @@ TIMESTAMP = Endpoint[int](
 """HTX, "Get Current Timestamp": its time of day, in milliseconds."""
 
 
-@attrs.frozen
-class Retrying:
+def _random() -> Callable[[], float]:
+    from random import random  # noqa: PLC0415 - a client brings it anyway
+
+    return random
+
+
+class Retrying(msgspec.Struct, frozen=True):
     """The layer that tries again."""
 
     send: Send
     clock: Clock
     time: ServerTime
     keys: Keys
-    jitter: Callable[[], float] = random.random
-    _measuring: asyncio.Lock = attrs.field(factory=asyncio.Lock, repr=False)
+    jitter: Callable[[], float] = msgspec.field(default_factory=_random)
+    _measuring: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
 
     async def __call__(self, request: Request) -> Response:
         """Send *request* until it succeeds, or more attempts make no sense."""
@@ -94,7 +99,7 @@ class Retrying:
     async def _measured(self, request: Request, since: float) -> float | None:
         """Ask HTX what o'clock it is, unless another read has done that meanwhile."""
         path = TIMESTAMP.path
-        asked = evolve(request, endpoint=TIMESTAMP, path=path, params=(), aside=True)
+        asked = replace(request, endpoint=TIMESTAMP, path=path, params=(), aside=True)
         async with self._measuring:
             if self.time.measured_at >= since:
                 return 0.0

@@ -9,16 +9,16 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterable
-from urllib.parse import quote
 
-import attrs
+import msgspec
+from msgspec.structs import replace
 
 from htx_async.clock import Clock
 from htx_async.credentials import Credentials
 from htx_async.keys import Keys
 from htx_async.servertime import ServerTime
 from htx_async.transport.flight import Signed
-from htx_async.transport.request import Request, Response, Send, evolve
+from htx_async.transport.request import Request, Response, Send
 
 
 def canonical(params: Iterable[tuple[str, str]]) -> str:
@@ -28,6 +28,8 @@ def canonical(params: Iterable[tuple[str, str]]) -> str:
     >>> canonical([("b", "a b"), ("a", "1:2~")])
     'a=1%3A2~&b=a%20b'
     """
+    from urllib.parse import quote  # noqa: PLC0415 - once for each query, then it is remembered
+
     return "&".join(f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in sorted(params))
 
 
@@ -43,7 +45,7 @@ def timestamp(at: float) -> str:
 
 @functools.lru_cache(maxsize=4)
 def _second(at: int) -> str:
-    return quote(timestamp(at), safe="")
+    return timestamp(at).replace(":", "%3A")
 
 
 @functools.lru_cache(maxsize=256)
@@ -75,11 +77,10 @@ def sign(request: Request, credentials: Credentials, host: str, at: float) -> Re
     text = f"{request.endpoint.method.upper()}\n{host.lower()}\n{request.path}\n{query}"
     signature = credentials.signature(text).replace("+", "%2B").replace("/", "%2F")
     signed = f"{query}&Signature={signature.replace('=', '%3D')}"  # no other is in base64
-    return evolve(request, query=signed)
+    return replace(request, query=signed)
 
 
-@attrs.frozen
-class Signing:
+class Signing(msgspec.Struct, frozen=True):
     """The layer that signs: by the corrected clock, after all waiting."""
 
     send: Send
@@ -91,7 +92,7 @@ class Signing:
     async def __call__(self, request: Request) -> Response:
         """Send a signed copy of *request*."""
         if not request.endpoint.signed:
-            return await self.send(evolve(request, query=canonical(request.params)))
+            return await self.send(replace(request, query=canonical(request.params)))
         keys, now = self.keys.credentials, self.clock.now()
         correction = self.time.correction()
         request.flight.signed = Signed(keys, correction, self.clock.monotonic())

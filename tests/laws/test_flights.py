@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from itertools import cycle
 
 import attrs
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -363,7 +364,7 @@ def test_a_fault_of_ours_reaches_all_who_wait() -> None:
 
     async def main() -> None:
         stack = Stack()
-        stack.asked = attrs.evolve(stack.asked, read=broken)
+        stack.asked = msgspec.structs.replace(stack.asked, read=broken)
         outcomes = await asyncio.gather(stack.ask(), stack.ask(), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 2
 

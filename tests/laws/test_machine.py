@@ -25,6 +25,7 @@ from urllib.parse import parse_qsl
 
 import attrs
 import httpx
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -480,7 +481,7 @@ class Machine(RuleBasedStateMachine):
             self.exchange.enter(request)
             return await limiting(request)
 
-        object.__setattr__(layer, "send", entering)  # frozen, and right so
+        msgspec.structs.force_setattr(layer, "send", entering)  # frozen, and right so
 
     # What happens.
 
@@ -658,7 +659,7 @@ class Machine(RuleBasedStateMachine):
 
     async def _call(self, caller: Caller) -> None:
         _starter.set(caller)
-        chosen = attrs.asdict(caller.options, recurse=False)
+        chosen = msgspec.structs.asdict(caller.options)
         path = f"{caller.endpoint.path}/at{caller.path}"
         outcome: PointBalance | BaseException
         try:

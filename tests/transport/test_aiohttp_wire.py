@@ -68,7 +68,6 @@ def client(base_url: str, **options: object) -> HTXClient:
 def test_without_its_package_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """When it is made, before any client is."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    monkeypatch.setattr("htx_async.transport.http.find_spec", lambda _: None)
     with pytest.raises(InvalidInputError, match=r'pip install "htx-async\[aiohttp\]"'):
         AiohttpTransport()
 

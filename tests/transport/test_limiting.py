@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-import attrs
+import msgspec
 import pytest
 
 from htx_async.errors import NotSentError, RateLimitedError
@@ -247,7 +247,7 @@ def test_who_has_a_token_is_not_overtaken_before_a_connection() -> None:
         ask("/first")
         ask("/second")
         await asyncio.sleep(1.0)
-        elsewhere = attrs.evolve(setting.asked, path="/v1/other")
+        elsewhere = msgspec.structs.replace(setting.asked, path="/v1/other")
         tasks.append(asyncio.create_task(setting.send(Request(elsewhere, "/slow"))))
         ask("/early")
         loop.call_later(0.25, block)

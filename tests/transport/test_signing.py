@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-import attrs
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -239,7 +239,7 @@ async def test_the_layer_signs_a_copy_by_the_given_clock() -> None:
     assert said[0]["Signature"] != said[1]["Signature"]
     assert [each["subUid"] for each in said] == ["7", "7"]
     assert request.query == ""
-    assert [attrs.evolve(each, query="") for each in sent] == [request, request]
+    assert [msgspec.structs.replace(each, query="") for each in sent] == [request, request]
     assert all(each.flight is request.flight for each in sent)
 
 
