@@ -34,7 +34,9 @@ _HOST: Final = "api.huobi.pro"
 _SIGN, _LAYER, _PLAIN, _CCXT = "sign", "the layer", "urlencode and hmac", "ccxt"
 _QUEUE, _BARE = "TokenQueue", "its heap and a counter"
 _NOTHING, _HTTPX, _OURS = "pass", "import httpx", "import htx_async"
-_IMPORTS: Final = (_NOTHING, _HTTPX, _OURS)
+# httpx brings its own command with it where click and rich are installed: not wanted here.
+_ALONE: Final = "import sys; sys.modules['click'] = None; "
+_IMPORTS: Final = {_NOTHING: "pass", _HTTPX: _ALONE + _HTTPX, _OURS: _OURS}
 
 
 def _done(coroutine: Coroutine[Any, Any, object]) -> None:
@@ -94,9 +96,9 @@ def imports(rounds: int) -> Costs:
     """Return the microseconds of CPU that fresh processes take, all in turn."""
     spent: Costs = {statement: [] for statement in _IMPORTS}
     for _ in range(rounds + 1):
-        for statement in _IMPORTS:
+        for statement, code in _IMPORTS.items():
             before = _cpu_of_children()
-            subprocess.run([sys.executable, "-c", statement], check=True)  # noqa: S603 - our own
+            subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own
             spent[statement].append((_cpu_of_children() - before) * MICRO)
     return {statement: times[1:] for statement, times in spent.items()}
 
@@ -151,7 +153,8 @@ CPU: the median of {{rounds}} rounds and where the middle half of them lies. `{_
 signed copy of a request for the points; the layer asks the clock and the keys, too, and hands it
 on; *{_PLAIN}* is what the peers of the whole calls sign with; {_CCXT}: its `sign()`.
 *{_QUEUE}*: a token is taken and returned while nobody waits; *{_BARE}*: what must
-happen to them meanwhile, the clock read twice in both. Below, the CPU of fresh processes.
+happen to them meanwhile, the clock read twice in both. Below, the CPU of fresh processes; httpx
+without its own command, whatever is installed.
 """
 
 
