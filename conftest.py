@@ -110,6 +110,13 @@ def redis_process() -> Iterator[RedisProcess]:
         yield server
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _redis_grows_old(request: pytest.FixtureRequest) -> None:
+    """Start that server with the first test: who needs one that is trusted waits no longer."""
+    if any("redis_process" in getattr(test, "fixturenames", ()) for test in request.session.items):
+        request.getfixturevalue("redis_process")
+
+
 @pytest.fixture
 def keys_of_the_sandbox(
     served_sandbox: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest

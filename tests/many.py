@@ -9,33 +9,90 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from types import ModuleType
+from unittest.mock import patch
 
 import attrs
 
 from htx_async import Credentials, HTXClient, HTXError, RedisBudget, Share
-from htx_async.sandbox import Arrival, Sandbox
+from htx_async.resources import accounts
+from htx_async.sandbox import Arrival, Sandbox, endpoints
 from htx_async.sandbox.windows import WindowRule
+from htx_async.transport.leases import VALID
+from htx_async.transport.request import RateLimit
 from tests.redis_process import serving
 
 KEYS = Credentials("access-key", "secret-key")
-AT_A_TIME = 36
-LIMIT, PER = 100, 2.0
 WINDOWS: tuple[WindowRule, ...] = ("fixed", "sliding", "bucket")
-TIMEOUT = 3.5
-"""Longer than a caller waits: who is cut off may be counted later, when the machine is busy."""
 USER = "the tests"
 
 
-async def work(url: str, base_url: str, account: int, share: float | None) -> None:
+@attrs.frozen
+class Load:
+    """
+    What each process does.
+
+    Attributes:
+        limit: What the sandbox allows all of them, and the client keeps to.
+        at_a_time: Its tasks; those of all processes want more than there is.
+        timeout: Longer than a caller waits: who is cut off may be counted later, when the machine
+            is busy.
+    """
+
+    limit: RateLimit
+    at_a_time: int
+    timeout: float
+
+    @property
+    def lease(self) -> float:
+        """Seconds after which what a process had is free again."""
+        return self.timeout + VALID + self.limit.per
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command line of a process."""
+        return list(map(str, (*attrs.astuple(self.limit), self.at_a_time, self.timeout)))
+
+    @classmethod
+    def of(cls, limit: str, per: str, at_a_time: str, timeout: str) -> Load:
+        """Return what a command line says."""
+        return cls(RateLimit(int(limit), float(per)), int(at_a_time), float(timeout))
+
+
+HTXS = Load(accounts.BALANCE.limit, at_a_time=36, timeout=3.5)
+"""At HTX's own limit."""
+BRIEF = Load(RateLimit(25, per=0.5), at_a_time=9, timeout=1.5)
+"""The same, at a quarter of the limit and of its period: as many in a second."""
+
+
+@contextlib.contextmanager
+def limited(resource: ModuleType, limit: RateLimit) -> Iterator[None]:
+    """Let balances of *resource* have another limit, for the client and for the sandbox."""
+    asked = attrs.evolve(resource.BALANCE, limit=limit)
+    answered = tuple(
+        attrs.evolve(each, limit=limit.limit, per=limit.per) if each.name == asked.name else each
+        for each in endpoints.ENDPOINTS
+    )
+    with (
+        patch.object(resource, "BALANCE", asked),
+        patch.object(endpoints, "ENDPOINTS", answered),
+    ):
+        yield
+
+
+async def work(url: str, base_url: str, account: int, share: float | None, load: Load) -> None:
     """Read the balance of *account* again and again, with many tasks, until killed."""
     on_outage = Share(share) if share else None
     async with (
         RedisBudget(url, user=USER, on_outage=on_outage) as budget,
-        HTXClient(KEYS, base_url=base_url, budget=budget, timeout=TIMEOUT, share=False) as htx,
+        HTXClient(KEYS, base_url=base_url, budget=budget, timeout=load.timeout, share=False) as htx,
     ):
 
         async def read() -> None:
@@ -47,28 +104,47 @@ async def work(url: str, base_url: str, account: int, share: float | None) -> No
                     await asyncio.sleep(0.05)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(AT_A_TIME):
+            for _ in range(load.at_a_time):
                 group.create_task(read())
 
 
 @attrs.define
+class Worker:
+    """A process, by its id."""
+
+    pid: int
+    is_killed: bool = False
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it at once, as a crash does, and wait until it has ended."""
+        self.is_killed = True
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+            while True:
+                os.kill(self.pid, 0)
+                time.sleep(0.001)
+
+
+@attrs.define
 class Crowd:
-    """A sandbox, and the processes that ask it."""
+    """A sandbox, and the processes that ask it: children of one that imports all for them."""
 
     sandbox: Sandbox
-    base_url: str
-    url: str
-    share: float | None = None
-    processes: list[subprocess.Popen[bytes]] = attrs.field(factory=list)
+    parent: subprocess.Popen[str]
+    load: Load
+    processes: list[Worker] = attrs.field(factory=list)
 
     def add(self) -> None:
         """Start one more process; each reads an account of its own."""
+        assert self.parent.stdin is not None
+        assert self.parent.stdout is not None
         account = self.sandbox.account_ids[len(self.processes)]
-        command = [sys.executable, "-m", "tests.many", "--work", self.url, self.base_url]
-        share = str(self.share or "")
-        self.processes.append(
-            subprocess.Popen([*command, str(account), share], stderr=subprocess.DEVNULL)
-        )
+        self.parent.stdin.write(f"{account}\n")
+        self.parent.stdin.flush()
+        self.processes.append(Worker(int(self.parent.stdout.readline())))
 
     def since(self, moment: float) -> list[Arrival]:
         return [arrival for arrival in self.sandbox.arrivals if arrival.at >= moment]
@@ -85,30 +161,57 @@ class Crowd:
             while True:
                 now = asyncio.get_running_loop().time()
                 served = zip(self.processes, self.served(moment, now), strict=True)
-                if all(count for process, count in served if process.poll() is None):
+                if all(count for process, count in served if not process.is_killed):
                     return
                 await asyncio.sleep(0.02)
 
     def close(self) -> None:
         for process in self.processes:
             process.kill()
-            process.wait()
+        self.parent.communicate()
 
 
 @contextlib.asynccontextmanager
 async def crowd(
-    url: str, count: int, share: float | None = None, window: WindowRule = "sliding"
+    url: str,
+    count: int,
+    load: Load = HTXS,
+    share: float | None = None,
+    window: WindowRule = "sliding",
 ) -> AsyncGenerator[Crowd]:
     """Run *count* processes."""
     sandbox = Sandbox(accounts=count, window=window)
-    async with sandbox.serve() as base_url:
-        many = Crowd(sandbox, base_url, url, share)
-        try:
-            for _ in range(count):
-                many.add()
-            yield many
-        finally:
-            many.close()
+    with limited(accounts, load.limit):
+        async with sandbox.serve() as base_url:
+            many = Crowd(sandbox, parent(url, base_url, load, share), load)
+            try:
+                for _ in range(count):
+                    await asyncio.to_thread(many.add)
+                yield many
+            finally:
+                many.close()
+
+
+def parent(url: str, base_url: str, load: Load, share: float | None) -> subprocess.Popen[str]:
+    """Start the process that starts the others."""
+    command = [sys.executable, "-m", "tests.many", "--work", url, base_url, str(share or "")]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [*command, *load.arguments], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
+    )
+
+
+def start_workers(url: str, base_url: str, share: str, load: Load) -> None:
+    """Start a process for each account that comes in, and tell its id."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who has ended is gone
+    for account in sys.stdin:
+        if not (pid := os.fork()):
+            with limited(accounts, load.limit):
+                part = float(share) if share else None
+                asyncio.run(work(url, base_url, int(account), part, load))
+            return
+        sys.stdout.write(f"{pid}\n")
+        sys.stdout.flush()
 
 
 @attrs.frozen
@@ -137,10 +240,11 @@ async def measured(many: Crowd, seconds: float) -> Outcome:
     served = many.served(start, start + seconds)
     total = sum(served)
     times = [arrival.at for arrival in many.since(start)]
-    turns = (len(times) - 1) // LIMIT
+    limit, per = many.load.limit.limit, many.load.limit.per
+    turns = (len(times) - 1) // limit
     return Outcome(
-        total / (LIMIT / PER * seconds),
-        turns * PER / (times[turns * LIMIT] - times[0]) if turns > 0 else 0.0,
+        total / (limit / per * seconds),
+        turns * per / (times[turns * limit] - times[0]) if turns > 0 else 0.0,
         many.sandbox.rate_limited - refused,
         tuple(each / max(total, 1) for each in served),
     )
@@ -162,8 +266,8 @@ async def report(seconds: float, count: int) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Run what *arguments* say."""
     if arguments[:1] == ["--work"]:
-        url, base_url, account, share = arguments[1:]
-        asyncio.run(work(url, base_url, int(account), float(share) if share else None))
+        url, base_url, share, *load = arguments[1:]
+        start_workers(url, base_url, share, Load.of(*load))
         return
     parser = argparse.ArgumentParser(prog="python -m tests.many", description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0)
