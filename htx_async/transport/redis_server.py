@@ -116,7 +116,7 @@ class _Line:
     async def open(self) -> _Identity:
         """Connect if need be: whenever a server starts, or another takes over, connections end."""
         if not self.is_open:
-            await self._connection.connect()
+            await _heeded(self._connection.connect())
             self._identity = await self._met()
             self.rule = str(await self.call("SCRIPT", "LOAD", RULE), "ascii")
         return self._identity
@@ -133,7 +133,7 @@ class _Line:
 
     async def call(self, *command: Any, within: float | None = None) -> Any:
         """Send a command and return its answer."""
-        await self._connection.send_command(*command)
+        await _heeded(self._connection.send_command(*command))
         return await self._connection.read_response(disable_decoding=True, timeout=within)
 
     async def drop(self) -> None:
@@ -221,6 +221,16 @@ class RedisServer:
         lines, self._free_bells = [self._line, *self._free_bells], []
         for line in lines:
             await line.close()
+
+
+async def _heeded(step: Awaitable[object]) -> None:
+    """Await *step*, and end if it was cancelled: redis-py loses that on 3.11, by `wait_for`."""
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    await step
+    if task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 @attrs.frozen

@@ -214,6 +214,44 @@ async def test_where_nothing_answers_no_bell_rings(tmp_path: Path) -> None:
     assert not await redis_server.RedisServer(address, "").bell("key")
 
 
+async def test_who_listens_for_a_bell_can_be_stopped(redis_process: RedisProcess) -> None:
+    """At every turn of the loop, also while a line is opened: else a client does not close."""
+    for turns in range(40):
+        address = redis_server.address_of(redis_process.url)
+        assert isinstance(address, redis_server.Address)
+        server = redis_server.RedisServer(address, "")
+        listening = asyncio.create_task(server.bell("key"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        listening.cancel()
+        await asyncio.wait([listening], timeout=5.0)
+        assert listening.cancelled()
+        await server.aclose()
+
+
+class Deaf:
+    """A connection that does not notice when it is cancelled."""
+
+    is_connected = False
+
+    async def connect(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+    async def disconnect(self, *, nowait: bool = False) -> None:
+        """Nothing to do."""
+
+
+async def test_a_cancellation_that_redis_py_loses_is_found() -> None:
+    """On every Python."""
+    server = redis_server.RedisServer(redis_server.Address("here", Deaf), "")  # type: ignore[arg-type]
+    listening = asyncio.create_task(server.bell("key"))
+    await asyncio.sleep(0)
+    listening.cancel()
+    await asyncio.wait([listening], timeout=5.0)
+    assert listening.cancelled()
+
+
 async def test_a_server_that_hangs_does_not_hang_calls(base_url: str) -> None:
     """It accepts connections, and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -318,7 +356,7 @@ async def listened(server: RedisProcess, times: int) -> None:
 
     wanted = counted() + times
     async with asyncio.timeout(5):
-        while counted() < wanted:
+        while counted() < wanted:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.02)
 
 
