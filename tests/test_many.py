@@ -112,9 +112,7 @@ async def accident(servers: Pair, happen: Callable[[], None]) -> None:
     async with (
         sandbox.serve() as base_url,
         RedisBudget(f"unix://{servers.link}", user=USER) as budget,
-        HTXClient(
-            KEYS, base_url=base_url, budget=budget, timeout=FEW.timeout, share=False
-        ) as htx,
+        HTXClient(KEYS, base_url=base_url, budget=budget, timeout=FEW.timeout, share=False) as htx,
     ):
         tasks = [asyncio.create_task(read_on(htx, failures)) for _ in range(FEW.at_a_time)]
         await arrived(sandbox, limit)
@@ -135,7 +133,7 @@ async def accident(servers: Pair, happen: Callable[[], None]) -> None:
 async def arrived(sandbox: Sandbox, times: int) -> None:
     """Wait until it was asked so often."""
     async with asyncio.timeout(10):
-        while len(sandbox.arrivals) < times:
+        while len(sandbox.arrivals) < times:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.01)
 
 

@@ -21,7 +21,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "workers.md"
 
 @pytest.mark.slow
 async def test_the_workers_of_the_page_share(redis_process: RedisProcess, tmp_path: Path) -> None:
-    """Three rounds of reads of points, of which HTX allows two a second: none is refused."""
+    """Two rounds of reads of points, of which HTX allows two a second: none is refused."""
     [code] = re.findall(r"```python\n(import os\n.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     (tmp_path / "app.py").write_text(code, encoding="utf-8")
     await asyncio.to_thread(redis_process.grow, 10.0)
@@ -36,7 +36,7 @@ async def test_the_workers_of_the_page_share(redis_process: RedisProcess, tmp_pa
         )
         try:
             async with asyncio.timeout(30):
-                answers = [await asyncio.gather(*(ask(port) for _ in range(6))) for _ in range(3)]
+                answers = [await asyncio.gather(*(ask(port) for _ in range(12))) for _ in range(2)]
         finally:
             workers.send_signal(signal.SIGTERM)
             await asyncio.to_thread(workers.wait, 20)

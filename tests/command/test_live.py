@@ -27,14 +27,23 @@ CHANGED = faults.field("data.list[0].balance", "100")
 
 
 async def watch_a_change(*, lines: bool) -> None:
-    """Watch an account in which something moves, for a moment."""
+    """Watch an account in which something moves, until it was read twice after that."""
     sandbox = Sandbox()
     sandbox.faults.at(2, faults.reset(), endpoint="GET /v1/account/accounts/{account-id}/balance")
     sandbox.faults.at(3, CHANGED, endpoint="GET /v1/account/accounts/{account-id}/balance")
     keys = Credentials("access-key", "secret-key")
     async with sandbox.serve() as base_url, HTXClient(keys, base_url=base_url) as htx:
-        async with asyncio.timeout(1.2):
+        async with asyncio.timeout(10) as watching:
+            end = asyncio.create_task(end_after(6, sandbox, watching))
             await live.run(htx, "1000001", 0.1, lines=lines)
+        await end
+
+
+async def end_after(reads: int, sandbox: Sandbox, watching: asyncio.Timeout) -> None:
+    """End it once the balance was asked for so often."""
+    while sum("balance" in arrival.path for arrival in sandbox.arrivals) < reads:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    watching.reschedule(0.0)
 
 
 @pytest.mark.slow

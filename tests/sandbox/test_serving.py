@@ -26,9 +26,17 @@ pytestmark = pytest.mark.slow
 
 
 @contextlib.asynccontextmanager
-async def connected(base_url: str) -> AsyncIterator[tuple[asyncio.StreamReader, Any]]:
+async def connected(
+    base_url: str, *, buffer: int = 0
+) -> AsyncIterator[tuple[asyncio.StreamReader, Any]]:
+    """Connect; *buffer*: bytes that the system keeps for us until they are read; 0: it knows."""
     where = httpx.URL(base_url)
-    reader, writer = await asyncio.open_connection(where.host, where.port)
+    ours = socket.socket()
+    if buffer:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    ours.settimeout(0.0)
+    await asyncio.get_running_loop().sock_connect(ours, (where.host, where.port))
+    reader, writer = await asyncio.open_connection(sock=ours)
     try:
         yield reader, writer
     finally:
@@ -203,11 +211,11 @@ async def test_what_takes_too_long_is_cut_off(monkeypatch: pytest.MonkeyPatch) -
 async def test_who_does_not_read_does_not_hold_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that nobody fetches is dropped after the grace."""
     monkeypatch.setattr(serving, "_GRACE", 0.02)
-    sandbox = Sandbox(currencies=200_000, limits=False)
+    sandbox = Sandbox(currencies=40_000, limits=False)
     path = url(f"{ACCOUNTS}/1000001/balance", host="x", at=time.time())
     async with contextlib.AsyncExitStack() as stack:
         async with sandbox.serve() as base_url:
-            _, writer = await stack.enter_async_context(connected(base_url))
+            _, writer = await stack.enter_async_context(connected(base_url, buffer=4096))
             writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             while not sandbox.arrivals:  # noqa: ASYNC110
                 await asyncio.sleep(0)
