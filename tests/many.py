@@ -68,8 +68,8 @@ class Load:
 
 HTXS = Load(accounts.BALANCE.limit, at_a_time=36, timeout=3.5)
 """At HTX's own limit."""
-BRIEF = Load(RateLimit(25, per=0.5), at_a_time=9, timeout=1.5)
-"""The same, at a quarter of the limit and of its period: as many in a second."""
+BRIEF = Load(RateLimit(20, per=0.25), at_a_time=8, timeout=1.2)
+"""The same, with short periods: some of them fit into a second."""
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ from htx_async import (
 from htx_async.clock import Clock
 from htx_async.resources import accounts, points
 from htx_async.sandbox import Sandbox
-from htx_async.transport import leasing, redis_server
+from htx_async.transport import leasing, redis_server, spare
 from htx_async.transport.leases import Away
 from htx_async.transport.request import Endpoint, RateLimit
 from tests.many import limited
@@ -405,6 +405,7 @@ async def test_an_outage_is_logged_once_and_recovery_too(
     """Not per call; and the share goes on meanwhile."""
     caplog.set_level(logging.INFO, logger="htx_async")
     monkeypatch.setattr(leasing, "AGAIN", 0.1)
+    monkeypatch.setattr(spare, "VALID", 0.1)
     with serving() as server, limited(points, RateLimit(2, per=0.25)):
         budget = RedisBudget(server.url, user="me", on_outage=Share(0.25))
         server.kill()
