@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import os
 import re
 import shlex
@@ -148,6 +149,12 @@ pytest_collect_file = Sybil(
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let all tests that can go over the other wire, too."""
     parser.addoption("--wire", choices=["httpx", "aiohttp"], default="httpx", help="(httpx)")
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector of garbage pass over what stays anyway: the tests themselves."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -104,7 +104,13 @@ def _ours_with_locals(error: BaseException) -> str:
         trace = trace.tb_next
     console = Console(file=io.StringIO(), width=400)
     shown = Traceback.from_exception(
-        type(error), error, trace, show_locals=True, locals_max_string=9999, locals_max_length=999
+        type(error),
+        error,
+        trace,
+        extra_lines=0,
+        show_locals=True,
+        locals_max_string=9999,
+        locals_max_length=999,
     )
     console.print(shown)
     assert isinstance(console.file, io.StringIO)

@@ -406,13 +406,13 @@ async def test_an_outage_is_logged_once_and_recovery_too(
     caplog.set_level(logging.INFO, logger="htx_async")
     monkeypatch.setattr(leasing, "AGAIN", 0.1)
     monkeypatch.setattr(spare, "VALID", 0.1)
-    with serving() as server, limited(points, RateLimit(2, per=0.25)):
+    with serving() as server, limited(points, RateLimit(2, per=0.2)):
         budget = RedisBudget(server.url, user="me", on_outage=Share(0.25))
         server.kill()
         async with HTXClient(KEYS, base_url=base_url, budget=budget, timeout=10.0) as htx:
             await asyncio.gather(htx.points.balance(), htx.points.balance(sub_uid=1001))
             server.start()
-            brief = htx.with_options(timeout=0.5)
+            brief = htx.with_options(timeout=0.4)
             while len(caplog.records) < 2:
                 with contextlib.suppress(DeadlineExceededError):
                     await brief.points.balance()
