@@ -20,6 +20,7 @@ from types import ModuleType
 from unittest.mock import patch
 
 import attrs
+from msgspec.structs import replace
 
 from htx_async import Credentials, HTXClient, HTXError, RedisBudget, Share
 from htx_async.resources import accounts
@@ -75,7 +76,7 @@ BRIEF = Load(RateLimit(20, per=0.25), at_a_time=8, timeout=1.2)
 @contextlib.contextmanager
 def limited(resource: ModuleType, limit: RateLimit) -> Iterator[None]:
     """Let balances of *resource* have another limit, for the client and for the sandbox."""
-    asked = attrs.evolve(resource.BALANCE, limit=limit)
+    asked = replace(resource.BALANCE, limit=limit)
     answered = tuple(
         attrs.evolve(each, limit=limit.limit, per=limit.per) if each.name == asked.name else each
         for each in endpoints.ENDPOINTS
