@@ -207,11 +207,11 @@ class Sharing:
             for flight, task in pairs:
                 flight.land(_closed(flight, "while this read was on its way"))
                 (flight.stop or task.cancel)()
+            self._alarms.stop()
             await self._wait_for(tasks, LAST_MOMENT)
             for task in tasks:
                 task.cancel()
             await self._wait_for(tasks, LAST_MOMENT)
-            self._alarms.stop()
 
     async def _wait_for(self, tasks: Collection[asyncio.Task[Any]], seconds: float) -> None:
         """Wait until all *tasks* have ended, but no longer than *seconds*."""
