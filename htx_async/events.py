@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import attrs
 
@@ -31,17 +31,18 @@ something that this version does not know.
 
 _log = logging.getLogger("htx_async")
 
+if TYPE_CHECKING:
 
-class Facts(TypedDict, total=False):
-    """What an event may tell besides what all of them do."""
+    class Facts(TypedDict, total=False):
+        """What an event may tell besides what all of them do."""
 
-    wait: float | None
-    http_status: int | None
-    error: str | None
-    attempts: int | None
-    base_url: str | None
-    limits: LimitStatus | None
-    clock_offset: float | None
+        wait: float | None
+        http_status: int | None
+        error: str | None
+        attempts: int | None
+        base_url: str | None
+        limits: LimitStatus | None
+        clock_offset: float | None
 
 
 @attrs.frozen(kw_only=True)

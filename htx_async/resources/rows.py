@@ -7,6 +7,7 @@ are touched, and nobody can tell: not by what comes, only by when.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any, Final, TypeAlias, TypeVar
@@ -88,7 +89,9 @@ class Written(msgspec.Struct):
     rows: list[Row] = msgspec.field(name="list")
 
 
-_decoder: Final[msgspec.json.Decoder[Written]] = json_decoder(Written)
+@functools.cache
+def _decoder() -> msgspec.json.Decoder[Written]:
+    return json_decoder(Written)
 
 
 def is_right(found: Written) -> bool:
@@ -104,7 +107,7 @@ def is_right(found: Written) -> bool:
 def written(data: bytes | memoryview) -> Written | None:
     """Return a balance with its rows as text; `None`: it is not written in the usual way."""
     try:
-        found = _decoder.decode(data)
+        found = _decoder().decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return found if is_right(found) else None

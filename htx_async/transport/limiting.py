@@ -11,17 +11,20 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import msgspec
 
 from htx_async.clock import Clock
 from htx_async.errors import DeadlineExceededError, HTXError, NotSentError, RateLimitedError
-from htx_async.events import Event, Facts, Kind, Listener
+from htx_async.events import Event, Kind, Listener
 from htx_async.transport.bucket import Grant
 from htx_async.transport.budget import Budget
 from htx_async.transport.queue import Heard, TokenQueue
 from htx_async.transport.request import Request, Response, Send
+
+if TYPE_CHECKING:
+    from htx_async.events import Facts
 
 REMAIN = "x-hb-ratelimit-requests-remain"
 EXPIRE = "x-hb-ratelimit-requests-expire"

@@ -18,12 +18,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from htx_async.errors import ClientClosedError, DeadlineExceededError, HTXError, NoAnswerError, told
-from htx_async.events import Event, Facts, Kind, Listener
+from htx_async.events import Event, Kind, Listener
 from htx_async.transport.alarms import Alarms
 from htx_async.transport.flight import Flight, Waiter
 
 if TYPE_CHECKING:
     from htx_async.clock import Clock
+    from htx_async.events import Facts
     from htx_async.transport.request import Request, Response, Send
 
 GRACE = 5.0
@@ -183,8 +184,16 @@ class Sharing:
         error: str | None = None,
     ) -> None:
         wait = flight.waited(waiter.since, self._clock.monotonic())
-        facts = Facts(wait=wait, attempts=flight.attempts, http_status=status, error=error)
-        self._tell("returned", request, number, flight.number, **facts)
+        self._tell(
+            "returned",
+            request,
+            number,
+            flight.number,
+            wait=wait,
+            attempts=flight.attempts,
+            http_status=status,
+            error=error,
+        )
 
     def refuse(self) -> None:
         """Refuse new reads from now on; raise if what is under way is another loop's."""
