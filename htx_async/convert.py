@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 import msgspec
 
 from htx_async.errors import DecodeError
-from htx_async.rules import MalformedError, json_decoder
+from htx_async.rules import ABSENT, WIRE, MalformedError, json_decoder
 
 T = TypeVar("T")
-
-WIRE: Final = "wire"
-ABSENT: Final = "absent"
-"""What the metadata of a field say: its name on the wire, and what it is if it is not there."""
 
 _decoder = json_decoder()
 

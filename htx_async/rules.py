@@ -10,13 +10,17 @@ import re
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from htx_async.inputs import MAX_DIGITS
 
 T = TypeVar("T")
+
+WIRE: Final = "wire"
+ABSENT: Final = "absent"
+"""What the metadata of a field say: its name on the wire, and what it is if it is not there."""
 
 WRITTEN = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
 """How an amount is written, wherever it comes from."""

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias, cast, get_args, get_origin
 import attrs
 import msgspec
 
+from htx_async.rules import WIRE
 from htx_async.vocabulary import Word
 
 ENVELOPE: Final = frozenset(
@@ -18,7 +19,6 @@ ENVELOPE: Final = frozenset(
 )
 """Fields that HTX's pages, or recorded answers, show beside and with `data`."""
 
-_WIRE = "wire"
 _FIRST_ROW = 4_096
 """Bytes in which the first row of a list has to end, or it is not looked at."""
 _LIST = re.compile(r"\s*\[\s*")
@@ -54,7 +54,7 @@ def shape_of(model: Any) -> Shape:
 @functools.cache
 def _fields_of(model: Any) -> Mapping[str, Inner]:
     fields: Any = attrs.fields(attrs.resolve_types(model))
-    return {field.metadata[_WIRE]: _inner(field.type) for field in fields}
+    return {field.metadata[WIRE]: _inner(field.type) for field in fields}
 
 
 def _inner(kind: Any) -> Inner:

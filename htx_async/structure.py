@@ -17,8 +17,7 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
 from htx_async import rules
-from htx_async.convert import ABSENT, WIRE
-from htx_async.rules import MalformedError, WrongError
+from htx_async.rules import ABSENT, WIRE, MalformedError, WrongError
 
 _Hook = Callable[[Any, Any], Any]
 
