@@ -39,10 +39,11 @@ class Signed(msgspec.Struct, frozen=True):
 class Waiter:
     """One caller that waits for a flight, since when, and under which conditions."""
 
-    __slots__ = ("done", "options", "since")
+    __slots__ = ("done", "loop", "options", "since")
 
     def __init__(self, options: Options, since: float) -> None:
-        self.done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.done: asyncio.Future[Outcome] = self.loop.create_future()
         self.options: Options = options
         self.since: float = since
 

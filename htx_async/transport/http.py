@@ -73,26 +73,24 @@ class HTTP:
 
     async def __call__(self, request: Request) -> Response:
         """Send *request* and return the answer, or raise why there is none."""
-        # Raised out here: an error of a library in the context would hand out the signed URL.
-        outcome = await self._exchange(request)
-        if isinstance(outcome, HTXError):
-            raise outcome
-        return outcome
-
-    async def _exchange(self, request: Request) -> Response | HTXError:
+        outcome: Response | HTXError
         left = request.flight.until - self._clock.monotonic()
         seconds = left if left < math.inf else None
         try:
             async with self._wire.stoppable() as request.flight.stop:
-                return await self._wire.carry(request, seconds)
+                outcome = await self._wire.carry(request, seconds)
         except asyncio.CancelledError:
             if _is_cancelled():
                 raise
-            return self._told(RuntimeError("the transport was cancelled"), request)
+            outcome = self._told(RuntimeError("the transport was cancelled"), request)
         except Exception as error:  # noqa: BLE001 - whatever a transport raises is told
-            return self._told(error, request)
+            outcome = self._told(error, request)
         finally:
             request.flight.stop = None
+        # Raised out here: an error of a library in the context would hand out the signed URL.
+        if isinstance(outcome, HTXError):
+            raise outcome
+        return outcome
 
     def _told(self, error: Exception, request: Request) -> HTXError:
         """Return what *error*, of a library or a foreign transport, means. It is not chained."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Collection, Hashable
+from collections.abc import Callable, Collection, Hashable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -140,22 +140,30 @@ class Sharing:
         self._flights.add(flight)
         if key is not None:
             self._open[key] = flight
+
+        def lost(_: object) -> None:
+            self._land(flight, key, None)
+
         # Last: a loop with eager tasks runs it at once.
-        flight.task = asyncio.get_running_loop().create_task(
-            self._fly(request, key), name=f"htx_async {request.path}"
-        )
-        # Once more, from outside: a task that is cancelled before its first step never runs.
-        flight.task.add_done_callback(lambda _: self._land(flight, key, None))
+        name = f"htx_async {request.path}"
+        flight.task = waiter.loop.create_task(self._fly(request, key, lost), name=name)
+        # A task that is cancelled before its first step never runs.
+        flight.task.add_done_callback(lost)
         return flight, waiter
 
-    async def _fly(self, request: Request, key: Hashable) -> None:
+    async def _fly(self, request: Request, key: Hashable, lost: Callable[[object], None]) -> None:
         outcome: Response | Exception
+        if request.flight.task is not None:  # from now on it says itself how it ends
+            request.flight.task.remove_done_callback(lost)
         try:
             outcome = await self._send(request)
         except HTXError as error:
             outcome = error.with_traceback(None)
         except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
             outcome = error
+        except BaseException:
+            self._land(request.flight, key, None)
+            raise
         # Here, not when the task is done: those who wait go on a turn of the loop sooner.
         self._land(request.flight, key, outcome)
 
