@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
 
-import msgspec
+from msgspec.structs import asdict
 
 from htx_async import inputs, queries
 from htx_async.clock import Clock, running_loop
@@ -176,7 +176,8 @@ class HTXClient:
         if unknown:
             msg = f"with_options takes {', '.join(Changes.__annotations__)}: not {min(unknown)}"
             raise InvalidInputError(msg)
-        return copy.copy(self)._copy(msgspec.structs.replace(self._options, **changes))  # noqa: SLF001 - its own
+        chosen: dict[str, Any] = {**asdict(self._options), **changes}
+        return copy.copy(self)._copy(Options(**chosen))  # noqa: SLF001 - its own
 
     def _copy(self, options: Options) -> Self:
         self._original, self._options = False, options

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 import cattrs
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,7 +104,7 @@ def by_converter(converter: cattrs.Converter, name: str, data: bytes) -> Any:
     """Return the model that *converter* makes; `None`: it makes none."""
     try:
         return converter.structure(convert._decoder.decode(data), MODELS[name])
-    except (ValueError, KeyError, cattrs.BaseValidationError):
+    except (ValueError, KeyError, cattrs.BaseValidationError, msgspec.MsgspecError):
         return None
 
 
