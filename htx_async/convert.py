@@ -51,7 +51,7 @@ def reader(model: type[T] | Any) -> Callable[[bytes | memoryview], T]:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             path, wanted = "data", "is no JSON"
         except MalformedError as error:
-            path, wanted = f"data{error.path}", error.wanted
+            path, wanted = f"data{error.args[0]}", error.args[1]
         # Raised out here: no error of a lower layer is chained. Nothing of `data` is shown: it
         # may echo the request, and who asked is not known here.
         msg = f"the answer cannot be read: {path} {wanted}"

@@ -45,12 +45,7 @@ class WrongError(ValueError):
 
 
 class MalformedError(ValueError):
-    """Something in an answer is not what it must be: where, and what is wrong with it."""
-
-    def __init__(self, path: str, wanted: str) -> None:
-        super().__init__(path, wanted)
-        self.path: str = path
-        self.wanted: str = wanted
+    """Something in an answer is not what it must be. Its arguments: where, and what is wrong."""
 
 
 def json_decoder(kind: Any = Any) -> msgspec.json.Decoder[Any]:
@@ -79,11 +74,10 @@ def are_amounts(texts: Collection[str]) -> bool:
 
 def whole(value: object) -> int:
     """Return an id or another whole number that is not negative, from a number or its digits."""
-    if type(value) is int and 0 <= value < _TOO_LONG:
-        return value
-    text = value if isinstance(value, str) else _digits(value)
-    if _ID.fullmatch(text):
-        return int(text)
+    if isinstance(value, str) and _ID.fullmatch(value):
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _TOO_LONG:
+        return int(value)
     msg = "a whole number"
     raise WrongError(msg)
 

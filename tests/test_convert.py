@@ -12,7 +12,7 @@ import attrs
 import cattrs
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import find, given
 from hypothesis import strategies as st
 
 from htx_async import (
@@ -447,6 +447,28 @@ def test_a_moment_becomes_iso_8601() -> None:
 def test_the_sentence_of_a_fault(name: str, data: bytes, text: str) -> None:
     """Where it is, and what is wanted there."""
     assert str(fault(name, data)) == f"the answer cannot be read: {text}"
+
+
+@pytest.mark.parametrize("name", ["accounts", "points"])
+def test_who_tells_of_faults_is_only_asked_where_there_is_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every answer would be read twice, and no other test would notice."""
+    said = {"accounts": strategies.account_lists(), "points": strategies.point_balances()}[name]
+    right = find(said, lambda _: True).text.encode()
+    nobody = cattrs.Converter()
+    nobody.register_structure_hook_func(lambda _: True, lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(structure, "_telling", nobody)
+    assert not isinstance(read(name, right), DecodeError)
+
+
+def test_a_whole_number_has_at_most_a_hundred_digits() -> None:
+    """As text, and as a number, which JSON of our own making may have."""
+    for value in (10**100 - 1, str(10**100 - 1), 0, "0"):
+        assert rules.whole(value) == int(value)
+    for wrong in (10**100, str(10**100), -1, "-1", True, 1.0, None, ""):
+        with pytest.raises(ValueError, match=r"^a whole number$"):
+            rules.whole(wrong)
 
 
 def test_a_moment_after_the_year_9999_says_what_it_should_be() -> None:
