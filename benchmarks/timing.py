@@ -25,7 +25,8 @@ class Spread:
     high: float
 
     def __str__(self) -> str:
-        return f"{short(self.median)} ({short(self.low)}-{short(self.high)})"
+        # A hyphen at which no line of a page is broken.
+        return f"{short(self.median)} ({short(self.low)}\u2011{short(self.high)})"
 
 
 def short(value: float) -> str:
