@@ -11,7 +11,7 @@ from rich.pretty import pretty_repr
 
 import htx_async
 
-_OURS = str(Path(htx_async.__file__).parent)
+OURS = str(Path(htx_async.__file__).parent)
 
 
 def shown_by(error: BaseException) -> str:
@@ -33,6 +33,6 @@ def _locals(trace: TracebackType | None) -> list[str]:
     said: list[str] = []
     while trace is not None:
         frame, trace = trace.tb_frame, trace.tb_next
-        if frame.f_code.co_filename.startswith(_OURS):
+        if frame.f_code.co_filename.startswith(OURS):
             said += [repr(frame.f_locals), pretty_repr(frame.f_locals)]
     return said

@@ -39,6 +39,7 @@ from htx_async.transport.leases import Away
 from htx_async.transport.request import Endpoint, RateLimit
 from tests.many import limited
 from tests.redis_process import RedisProcess, free_port, serving
+from tests.shown import OURS
 
 pytestmark = pytest.mark.slow
 KEYS = Credentials("access-key", "secret-key")
@@ -66,7 +67,7 @@ async def failure(url: str, base_url: str, **options: Any) -> str:
     await budget.aclose()
     error = caught.value
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    ours = [frame.f_locals for frame in frames if "htx_async" in frame.f_code.co_filename]
+    ours = [frame.f_locals for frame in frames if frame.f_code.co_filename.startswith(OURS)]
     assert ours
     assert SECRET not in repr(ours) + repr(budget) + repr(vars(error)) + str(error)
     assert SECRET.encode() not in pickle.dumps(error)
