@@ -11,7 +11,8 @@ class Clock:
     """
     The system's time. Subclass it to let time run differently, in a simulation say.
 
-    Every moment that this package notes, and every wait that it makes, goes through here.
+    Every moment that this package notes, and every wait that it makes, goes through here. Whatever
+    runs differently, `monotonic` and the three that wait must be of one time.
     """
 
     def now(self) -> float:

@@ -61,6 +61,7 @@ class _Stoppable:
         trace: TracebackType | None,
     ) -> None:
         is_ours = self._stopped and self._task.uncancel() <= self._cancelling
+        self._stopped = True  # what comes later is not stopped by it
         if is_ours and kind is asyncio.CancelledError:
             raise TimeoutError
 

@@ -54,20 +54,22 @@ class Alarms:
     def _wake_at(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._at = None, due
+        self._timer, self._at = None, math.inf
         if due < math.inf:
             delay = max(due - self._clock.monotonic(), 0.0)
-            self._timer = self._clock.call_later(delay, self._ring)
+            self._timer, self._at = self._clock.call_later(delay, self._ring), due
 
     def _ring(self) -> None:
         # A timer may go off a little before its moment, by rounding: it is believed.
         now = max(self._clock.monotonic(), self._at)
         self._timer, self._at = None, math.inf
-        for seconds, alarm in self._due(now):
-            self.unset(seconds, alarm)
-            alarm()
-        firsts = (next(iter(waiting.values())) for waiting in self._waiting.values())
-        self._wake_at(min(firsts, default=math.inf))
+        try:
+            for seconds, alarm in self._due(now):
+                self.unset(seconds, alarm)
+                alarm()
+        finally:  # one that fails hurts no other
+            firsts = (next(iter(waiting.values())) for waiting in self._waiting.values())
+            self._wake_at(min(firsts, default=math.inf))
 
     def _due(self, now: float) -> list[tuple[float, Alarm]]:
         found: list[tuple[float, Alarm]] = []

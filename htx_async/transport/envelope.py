@@ -156,7 +156,7 @@ def _verdict(said: _Envelope[Any]) -> _Refusal | str:
         if said.status == "ok":
             return ""
         code = _code(said.err_code) or _code(said.futures_code) or _code(said.code)
-        return _Refusal(code, _text(said.err_msg or said.futures_msg or said.message))
+        return _Refusal(code, _text(said.err_msg, said.futures_msg, said.message))
     code = _code(said.code)
     if code is None:
         return "status" if said.code is _ABSENT else "code"
@@ -173,8 +173,9 @@ def _code(code: object) -> Code:
     return None
 
 
-def _text(text: object) -> str:
-    return text if type(text) is str else ""
+def _text(*said: object) -> str:
+    """Return the first that is text, and not empty."""
+    return next((text for text in said if type(text) is str and text), "")
 
 
 def _is_false(flag: object) -> bool:

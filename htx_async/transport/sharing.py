@@ -97,10 +97,10 @@ class Sharing:
         end = partial(waiter.settle, _LATE)
         lose_patience = partial(flight.lose_patience, waiter)
         options, alarms = waiter.options, self._alarms
-        alarms.set(options.timeout, end, waiter.since)
-        if options.max_wait:
-            alarms.set(options.max_wait, lose_patience, waiter.since)
         try:
+            alarms.set(options.timeout, end, waiter.since)
+            if options.max_wait:
+                alarms.set(options.max_wait, lose_patience, waiter.since)
             return await waiter.done
         finally:
             alarms.unset(options.timeout, end)

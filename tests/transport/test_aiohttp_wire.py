@@ -214,3 +214,11 @@ async def test_the_way_to_htx(proxy: str | None, monkeypatch: pytest.MonkeyPatch
     context, url = aiohttp_wire._environment(origin("https://api.huobi.pro"))
     assert isinstance(context, ssl.SSLContext)
     assert (url and str(url)) == proxy
+
+
+async def test_a_stop_that_comes_late_stops_nothing() -> None:
+    """Else it would cancel whatever the task does next."""
+    async with aiohttp_wire._Stoppable() as stop:
+        pass
+    stop()
+    await asyncio.sleep(0)

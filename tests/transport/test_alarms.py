@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,6 +93,35 @@ def test_a_timer_that_goes_off_a_little_early_is_believed() -> None:
         alarms.set(3.3, lambda: rung.append(asyncio.get_running_loop().time()), 0.0)
         await asyncio.sleep(4.0)
         assert rung == [3.3]
+
+    run(main())
+
+
+def test_an_alarm_that_fails_hurts_no_other() -> None:
+    """Nor does a clock that once fails to set a timer."""
+
+    async def main() -> None:
+        class Failing(VirtualClock):
+            fails = True
+
+            def call_later(
+                self, seconds: float, callback: Callable[[], object]
+            ) -> asyncio.TimerHandle:
+                if self.fails:
+                    raise OverflowError
+                return super().call_later(seconds, callback)
+
+        clock, rung = Failing(), list[float]()
+        alarms, now = Alarms(clock), asyncio.get_running_loop().time
+        with pytest.raises(OverflowError):
+            alarms.set(1.0, partial(int, 0), 0.0)
+        clock.fails = False
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        alarms.set(2.0, partial(int, "x"), 0.0)
+        for _ in range(2):
+            alarms.set(2.0, lambda: rung.append(now()), 0.0)
+        await asyncio.sleep(3.0)
+        assert rung == [2.0, 2.0]
 
     run(main())
 

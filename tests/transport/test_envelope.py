@@ -95,6 +95,7 @@ REFUSALS: list[tuple[str, int, type[HTXError], bool, Any, str | None]] = [
     ('{"status":"error"}', 200, Refused, False, None, None),
     ('{"status":"weird","data":1}', 200, Refused, False, None, None),
     ('{"status":"error","err-code":7.5,"err-msg":[]}', 200, Refused, False, None, None),
+    ('{"status":"error","err-msg":0.0,"message":"m"}', 200, Refused, False, None, "m"),
     ('{"status":"error","err_code":1003,"err_msg":"w"}', 200, Signature, False, 1003, "w"),
     ('{"status":"error","code":1003,"message":"w"}', 200, Signature, False, 1003, "w"),
     ('{"status":"error","code":200,"err-code":"timeout"}', 200, Unavailable, True, "timeout", None),
