@@ -97,7 +97,7 @@ class Request(_Silent, frozen=True):
     Attributes:
         path: What is sent: percent-encoded, values filled in.
         params: What the query says besides the authentication, not yet encoded.
-        flight: Who waits for it, unless it joins another.
+        flight: Who waits for it, unless it joins another. A request flies once.
         query: What is sent after the `?`. Signed it is a secret.
         aside: Whether it only serves another read: the question what o'clock it is.
     """
