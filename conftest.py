@@ -25,9 +25,9 @@ from sybil import Example, Sybil
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
 from htx_async import AiohttpTransport, client
+from htx_async.ratelimit import limiter
 from htx_async.sandbox import Sandbox
-from htx_async.transport import budget
-from htx_async.transport.http import HTTP
+from htx_async.transports.adapter import HTTP
 from tests.redis_process import RedisProcess, serving
 
 ROOT = Path(__file__).parent
@@ -175,5 +175,5 @@ def _by_aiohttp(transport: Any, *args: Any, **options: Any) -> HTTP:
 @pytest.fixture(autouse=True)
 def _full_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every test start with the tokens of a new process."""
-    monkeypatch.setattr(budget, "_remembered", {})
-    monkeypatch.setattr(budget, "_in_use", weakref.WeakValueDictionary())
+    monkeypatch.setattr(limiter, "_remembered", {})
+    monkeypatch.setattr(limiter, "_in_use", weakref.WeakValueDictionary())

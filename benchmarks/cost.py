@@ -15,9 +15,9 @@ import attrs
 from benchmarks.limiters import Kind, Limiter
 from benchmarks.peers import Ccxt
 from htx_async.clock import Clock
-from htx_async.transport.bucket import Bucket
-from htx_async.transport.queue import TokenQueue
-from htx_async.transport.request import RateLimit
+from htx_async.ratelimit.queue import TokenQueue
+from htx_async.ratelimit.token_bucket import Bucket
+from htx_async.request import RateLimit
 
 ROUNDS: Final = 200
 _MICRO: Final = 1e6

@@ -17,8 +17,8 @@ import attrs
 from benchmarks.results import machine
 from htx_async import Budget, RedisBudget
 from htx_async.clock import Clock
-from htx_async.transport.queue import TokenQueue
-from htx_async.transport.request import Endpoint, RateLimit
+from htx_async.ratelimit.queue import TokenQueue
+from htx_async.request import Endpoint, RateLimit
 from tests.redis_process import serving
 
 ROUNDS: Final = 300

@@ -11,11 +11,11 @@ from typing import TypeAlias
 import attrs
 
 from htx_async.clock import Clock
-from htx_async.transport.bucket import Bucket, Grant
-from htx_async.transport.budget import Budget
-from htx_async.transport.limiting import Limiting
-from htx_async.transport.queue import TokenQueue
-from htx_async.transport.request import Endpoint, RateLimit, Request, Response
+from htx_async.middleware.rate_limiting import Limiting
+from htx_async.ratelimit.limiter import Budget
+from htx_async.ratelimit.queue import TokenQueue
+from htx_async.ratelimit.token_bucket import Bucket, Grant
+from htx_async.request import Endpoint, RateLimit, Request, Response
 
 SendOne: TypeAlias = Callable[[], Awaitable[float]]
 """Sends a request, and returns when its answer began to arrive, in seconds of the loop."""

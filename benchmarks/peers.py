@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from benchmarks.limiters import Kind, Limiter
 from htx_async.clock import Clock
-from htx_async.transport.request import RateLimit
+from htx_async.request import RateLimit
 from tests.virtual import DAY
 
 

@@ -10,7 +10,7 @@ import attrs
 
 from benchmarks.cost import Cost
 from benchmarks.simulation import Outcome
-from htx_async.transport.request import RateLimit
+from htx_async.request import RateLimit
 
 
 def machine() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, Protocol
 
-from htx_async.transport.request import RateLimit
+from htx_async.request import RateLimit
 
 
 class Server(Protocol):

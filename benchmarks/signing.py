@@ -18,14 +18,14 @@ from benchmarks import goals, plain, rivals, tables
 from benchmarks.goals import Goal
 from benchmarks.timing import MICRO, Costs, interleaved, spread
 from htx_async import Credentials
+from htx_async.auth.provider import Keys
 from htx_async.clock import Clock
-from htx_async.keys import Keys
+from htx_async.middleware.signing import Signing, sign
+from htx_async.ratelimit.queue import TokenQueue
+from htx_async.ratelimit.token_bucket import Bucket
+from htx_async.request import RateLimit, Request, Response
 from htx_async.resources.points import BALANCE
 from htx_async.servertime import ServerTime
-from htx_async.transport.bucket import Bucket
-from htx_async.transport.queue import TokenQueue
-from htx_async.transport.request import RateLimit, Request, Response
-from htx_async.transport.signing import Signing, sign
 
 ROUNDS: Final = 41
 _QUICK: Final = 3

@@ -13,7 +13,7 @@ import attrs
 from benchmarks.limiters import Kind, Limiter
 from benchmarks.network import Trips
 from benchmarks.servers import SERVERS, Server
-from htx_async.transport.request import RateLimit
+from htx_async.request import RateLimit
 from tests.virtual import VirtualClock, VirtualLoop
 
 T = TypeVar("T")

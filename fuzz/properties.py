@@ -9,10 +9,10 @@ import attrs
 from msgspec.structs import replace
 
 from htx_async.errors import DecodeError, HTXError
+from htx_async.middleware.parsing import open_envelope
+from htx_async.models.balance import AccountBalance
+from htx_async.request import Endpoint, Response
 from htx_async.resources import accounts, points
-from htx_async.resources.balance import AccountBalance
-from htx_async.transport.envelope import open_envelope
-from htx_async.transport.request import Endpoint, Response
 
 READS: Final[tuple[Endpoint[Any], ...]] = (
     *(accounts.LIST, accounts.BALANCE, points.BALANCE),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from htx_async.auth.credentials import Credentials
 from htx_async.client import HTXClient
 from htx_async.clock import Clock
-from htx_async.credentials import Credentials
 from htx_async.errors import (
     AccessKeyError,
     AccountNotFoundError,
@@ -27,27 +27,27 @@ from htx_async.errors import (
     UnavailableError,
 )
 from htx_async.events import Event
-from htx_async.models import Model
-from htx_async.resources.accounts import Accounts
-from htx_async.resources.balance import (
+from htx_async.models.balance import (
     Account,
     AccountBalance,
     AccountPicture,
     CurrencyBalance,
     Snapshot,
 )
-from htx_async.resources.changes import Change
-from htx_async.resources.other import Answer
+from htx_async.models.balance_diff import Change
+from htx_async.models.base import Model
+from htx_async.models.enums import AccountState, AccountType, BalanceType, PointAccountStatus
+from htx_async.models.rows import BalanceEntry
+from htx_async.models.valuation import AssetValuation
+from htx_async.ratelimit.limiter import UNLIMITED, Budget
+from htx_async.ratelimit.queue import LimitStatus
+from htx_async.ratelimit.redis.limiter import RedisBudget, Share
+from htx_async.request import RateLimit
+from htx_async.resources.accounts import Accounts
 from htx_async.resources.points import PointBalance, PointGroup, Points
-from htx_async.resources.rows import BalanceEntry
-from htx_async.resources.valuation import AssetValuation
+from htx_async.resources.raw import Answer
 from htx_async.retry import NO_RETRY, RetryPolicy
-from htx_async.transport.budget import UNLIMITED, Budget
-from htx_async.transport.http import AiohttpTransport
-from htx_async.transport.queue import LimitStatus
-from htx_async.transport.redis_budget import RedisBudget, Share
-from htx_async.transport.request import RateLimit
-from htx_async.vocabulary import AccountState, AccountType, BalanceType, PointAccountStatus
+from htx_async.transports.adapter import AiohttpTransport
 
 __all__ = [
     "NO_RETRY",

@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the command, or say what it lacks."""
     try:
-        from htx_async.command.running import run  # noqa: PLC0415 - an extra, needed by nobody else
+        from htx_async.cli.main import run  # noqa: PLC0415 - an extra, needed by nobody else
     except ImportError as error:
         sys.exit(
             f'htx-async needs {error.name}, which is in the extra "cli": '

@@ -10,31 +10,31 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
 
 from msgspec.structs import asdict
 
-from htx_async import inputs, queries
+from htx_async import validation
+from htx_async.auth.credentials import Credentials
+from htx_async.auth.provider import Keys, Provider
 from htx_async.clock import Clock, running_loop
-from htx_async.credentials import Credentials
 from htx_async.errors import InvalidInputError
 from htx_async.events import Guarded, Listener
-from htx_async.keys import Keys, Provider
+from htx_async.middleware.coalescing import Sharing
+from htx_async.middleware.converting import Converting
+from htx_async.middleware.drift import Noticing
+from htx_async.middleware.parsing import Opening
+from htx_async.middleware.rate_limiting import Limiting
+from htx_async.middleware.retrying import Retrying
+from htx_async.middleware.signing import Signing
 from htx_async.options import Options
-from htx_async.resources import accounts, other, points
+from htx_async.ratelimit.limiter import Budget, process_budget
+from htx_async.ratelimit.queue import LimitStatus, TokenQueue
+from htx_async.ratelimit.token_bucket import Bucket
+from htx_async.request import Endpoint, RateLimit, Request
+from htx_async.resources import accounts, points, queries, raw
 from htx_async.resources.accounts import Accounts
-from htx_async.resources.other import Answer, Others
 from htx_async.resources.points import Points
+from htx_async.resources.raw import Answer, Others
 from htx_async.retry import RetryPolicy
 from htx_async.servertime import ServerTime
-from htx_async.transport.bucket import Bucket
-from htx_async.transport.budget import Budget, process_budget
-from htx_async.transport.converting import Converting
-from htx_async.transport.envelope import Opening
-from htx_async.transport.http import HTTP, AiohttpTransport
-from htx_async.transport.limiting import Limiting
-from htx_async.transport.noticing import Noticing
-from htx_async.transport.queue import LimitStatus, TokenQueue
-from htx_async.transport.request import Endpoint, RateLimit, Request
-from htx_async.transport.retrying import Retrying
-from htx_async.transport.sharing import Sharing
-from htx_async.transport.signing import Signing
+from htx_async.transports.adapter import HTTP, AiohttpTransport
 
 if TYPE_CHECKING:
     import httpx
@@ -114,9 +114,9 @@ class HTXClient:
             msg = f"credentials must be Credentials(...), not {type(credentials).__name__}"
             del credentials  # keys given as plain text must not show in a traceback
             raise InvalidInputError(msg)
-        origin = inputs.origin(base_url)
-        inputs.at_least(max_connections, 1, "max_connections")
-        inputs.at_least(max_body, 1, "max_body")
+        origin = validation.origin(base_url)
+        validation.at_least(max_connections, 1, "max_connections")
+        validation.at_least(max_body, 1, "max_body")
         if budget is None:
             budget = Budget() if clock else process_budget(_owner(credentials))
         budget = budget.for_keys(_owner(credentials))
@@ -216,7 +216,7 @@ class HTXClient:
         endpoint = self._others.endpoint(path, limit, signed=signed)
         since = self._clock.monotonic()
         response = await self._sharing(Request(endpoint, path, said, self._options))
-        return other.answered(endpoint, response, since, self._clock.monotonic())
+        return raw.answered(endpoint, response, since, self._clock.monotonic())
 
     def limits(self) -> Mapping[str, LimitStatus]:
         """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 import attrs
 
-from htx_async.transport.queue import LimitStatus
+from htx_async.ratelimit.queue import LimitStatus
 
 Kind = Literal[
     "called",

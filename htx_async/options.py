@@ -6,7 +6,7 @@ from typing import cast
 
 import msgspec
 
-from htx_async import inputs
+from htx_async import validation
 from htx_async.errors import InvalidInputError
 from htx_async.retry import RetryPolicy
 
@@ -30,12 +30,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     max_waiting: int | None = None
 
     def __post_init__(self) -> None:
-        inputs.seconds(self.timeout, "timeout")
+        validation.seconds(self.timeout, "timeout")
         given = cast("object", self.retry)
         if not isinstance(given, RetryPolicy):
             msg = f"retry must be a RetryPolicy or NO_RETRY, not {type(given).__name__}"
             raise InvalidInputError(msg)
         if self.max_wait is not None and self.max_wait != 0:
-            inputs.seconds(self.max_wait, "max_wait")
+            validation.seconds(self.max_wait, "max_wait")
         if self.max_waiting is not None:
-            inputs.at_least(self.max_waiting, 0, "max_waiting")
+            validation.at_least(self.max_waiting, 0, "max_waiting")

@@ -17,7 +17,7 @@ import attrs
 from htx_async.clock import Clock
 from htx_async.errors import InvalidInputError
 from htx_async.events import Event
-from htx_async.transport.queue import LimitStatus
+from htx_async.ratelimit.queue import LimitStatus
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

@@ -6,16 +6,16 @@ from typing import Final
 
 import attrs
 
-from htx_async import inputs
+from htx_async import validation
 from htx_async.errors import DecodeError, HTXError
 
 
 def _seconds(_: object, attribute: attrs.Attribute[float], value: object) -> None:
-    inputs.seconds(value, attribute.name)
+    validation.seconds(value, attribute.name)
 
 
 def _count(_: object, attribute: attrs.Attribute[int], value: object) -> None:
-    inputs.at_least(value, 1, attribute.name)
+    validation.at_least(value, 1, attribute.name)
 
 
 @attrs.frozen

@@ -27,8 +27,8 @@ from htx_async import (
     RateLimit,
     RetryPolicy,
 )
-from htx_async.transport.bucket import Bucket
-from htx_async.transport.request import Endpoint
+from htx_async.ratelimit.token_bucket import Bucket
+from htx_async.request import Endpoint
 from soak.exchange import ACCOUNTS, LIMITS, Told, exchange
 
 ACCESS, SECRET = "access-key", "secret-key"

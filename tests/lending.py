@@ -12,11 +12,11 @@ from typing import Any
 import attrs
 
 from htx_async.clock import Clock
-from htx_async.transport.budget import Budget
-from htx_async.transport.leases import RULE, Ask, Away, Place, Reply, user_key
-from htx_async.transport.leasing import LeaseQueue
-from htx_async.transport.queue import TokenQueue
-from htx_async.transport.request import Endpoint, RateLimit
+from htx_async.ratelimit.limiter import Budget
+from htx_async.ratelimit.queue import TokenQueue
+from htx_async.ratelimit.redis.lease_queue import LeaseQueue
+from htx_async.ratelimit.redis.protocol import RULE, Ask, Away, Place, Reply, user_key
+from htx_async.request import Endpoint, RateLimit
 from tests.virtual import VirtualClock
 
 EPOCH = 1_700_000_000_000_000

@@ -23,11 +23,11 @@ import attrs
 from msgspec.structs import replace
 
 from htx_async import Credentials, HTXClient, HTXError, RedisBudget, Share
+from htx_async.ratelimit.redis.protocol import VALID
+from htx_async.request import RateLimit
 from htx_async.resources import accounts
 from htx_async.sandbox import Arrival, Sandbox, endpoints
-from htx_async.sandbox.windows import WindowRule
-from htx_async.transport.leases import VALID
-from htx_async.transport.request import RateLimit
+from htx_async.sandbox.rate_windows import WindowRule
 from tests.redis_process import serving
 
 KEYS = Credentials("access-key", "secret-key")

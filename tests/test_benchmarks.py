@@ -36,9 +36,9 @@ from benchmarks.rivals import CONTENDERS
 from benchmarks.simulation import RULES, lost, simulate
 from benchmarks.timing import Sample, ratio
 from htx_async import Credentials
+from htx_async.middleware import signing as ours
+from htx_async.request import RateLimit, Request
 from htx_async.resources import accounts, points
-from htx_async.transport import signing as ours
-from htx_async.transport.request import RateLimit, Request
 
 REQUESTS = 300
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import htx_async
 from htx_async import errors
-from htx_async.causes import CAUSES
-from htx_async.command import codes
+from htx_async.cli import exit_codes
+from htx_async.error_codes import CAUSES
 from htx_async.errors import HTXError
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -52,7 +52,7 @@ def test_the_exit_codes_are_those_of_the_command() -> None:
     page = (DOCS / "promises.md").read_text(encoding="utf-8")
     table = page.rpartition("## Exit codes")[2]
     told = [int(code) for code in re.findall(r"(?m)^\| (\d+) \|", table)]
-    named = {value for value in vars(codes).values() if isinstance(value, int)}
+    named = {value for value in vars(exit_codes).values() if isinstance(value, int)}
     assert told == sorted(named)
 
 

@@ -16,7 +16,7 @@ STANDARD |= {"json", "pathlib", "secrets", "tempfile", "urllib.parse", "urllib.r
 """What a client or a transport brings once it is made, or what only few calls want."""
 TRANSPORT = {"aiohttp_wire", "httpx_wire", "leases", "leasing", "redis_server", "wire"}
 OURS = {f"htx_async.transport.{name}" for name in TRANSPORT}
-OURS |= {"htx_async.command", "htx_async.otel", "htx_async.sandbox", "htx_async.schemas"}
+OURS |= {"htx_async.cli", "htx_async.otel", "htx_async.sandbox", "htx_async.models.pydantic"}
 
 
 @pytest.mark.slow

@@ -17,10 +17,10 @@ import attrs
 import pytest
 
 from htx_async import BudgetError, DeadlineExceededError, HTXClient, HTXError, RedisBudget
+from htx_async.ratelimit.redis.protocol import VALID
+from htx_async.request import RateLimit
 from htx_async.resources import points
 from htx_async.sandbox import Sandbox
-from htx_async.transport.leases import VALID
-from htx_async.transport.request import RateLimit
 from tests.many import BRIEF, HTXS, KEYS, USER, Load, crowd, limited, measured
 from tests.redis_process import RedisProcess, free_port, serving
 from tests.world import most_in_a_window

@@ -12,7 +12,7 @@ import attrs
 
 from htx_async.clock import Clock
 from htx_async.errors import NoAnswerError, NotSentError
-from htx_async.transport.request import Endpoint, RateLimit, Request, Response
+from htx_async.request import Endpoint, RateLimit, Request, Response
 
 Fault = Literal["", "not sent", "cut"]
 

@@ -14,21 +14,21 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from htx_async import inputs
-from htx_async.convert import reader
+from htx_async import validation
 from htx_async.errors import AccountNotFoundError, HTXError, InvalidInputError
-from htx_async.resources.balance import (
+from htx_async.models.balance import (
     Account,
     AccountBalance,
     AccountPicture,
     Snapshot,
     read_balance,
 )
-from htx_async.resources.reading import Ask
-from htx_async.resources.rows import Written, is_right
-from htx_async.resources.valuation import AssetValuation
-from htx_async.shapes import shape_of
-from htx_async.transport.request import Endpoint, RateLimit, Usual
+from htx_async.models.decoding import reader
+from htx_async.models.rows import Written, is_right
+from htx_async.models.shapes import shape_of
+from htx_async.models.valuation import AssetValuation
+from htx_async.request import Endpoint, RateLimit, Usual
+from htx_async.resources.base import Ask
 
 LIST: Final = Endpoint[tuple[Account, ...]](
     "/v1/account/accounts",
@@ -120,7 +120,7 @@ class Accounts:
             HTXError: See `htx_async.errors`.
         """
         given = account.id if isinstance(account, Account) else account
-        account_id = inputs.identifier(given, "account")
+        account_id = validation.identifier(given, "account")
         return await self._ask(BALANCE, path=BALANCE.path.replace("{account-id}", account_id))
 
     async def snapshot(self) -> Snapshot:
@@ -162,12 +162,12 @@ class Accounts:
             InvalidInputError: An argument is nothing of the kind. Nothing was sent.
             HTXError: What else can go wrong: see `htx_async.errors`.
         """
-        currency = inputs.word(valuation_currency, "valuation_currency", "BTC")
+        currency = validation.word(valuation_currency, "valuation_currency", "BTC")
         params = [("valuationCurrency", currency)]
         if account_type is not None:
-            params.append(("accountType", inputs.word(account_type, "account_type", "spot")))
+            params.append(("accountType", validation.word(account_type, "account_type", "spot")))
         if sub_uid is not None:
-            params.append(("subUid", inputs.identifier(sub_uid, "sub_uid")))
+            params.append(("subUid", validation.identifier(sub_uid, "sub_uid")))
         return await self._ask(VALUATION, params=tuple(params))
 
     async def _picture(self, account: Account) -> AccountPicture:

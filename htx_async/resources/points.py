@@ -13,13 +13,13 @@ from typing import Final
 
 import attrs
 
-from htx_async import inputs
-from htx_async.convert import reader, wire
-from htx_async.models import Model
-from htx_async.resources.reading import Ask
-from htx_async.shapes import shape_of
-from htx_async.transport.request import Endpoint, RateLimit
-from htx_async.vocabulary import PointAccountStatus
+from htx_async import validation
+from htx_async.models.base import Model
+from htx_async.models.decoding import reader, wire
+from htx_async.models.enums import PointAccountStatus
+from htx_async.models.shapes import shape_of
+from htx_async.request import Endpoint, RateLimit
+from htx_async.resources.base import Ask
 
 
 @attrs.frozen(repr=False)
@@ -89,5 +89,5 @@ class Points:
             InvalidInputError: *sub_uid* is no whole number.
             HTXError: What else can go wrong: see `htx_async.errors`.
         """
-        params = () if sub_uid is None else (("subUid", inputs.identifier(sub_uid, "sub_uid")),)
+        params = () if sub_uid is None else (("subUid", validation.identifier(sub_uid, "sub_uid")),)
         return await self._ask(BALANCE, params=params)

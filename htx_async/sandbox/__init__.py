@@ -7,12 +7,13 @@ It checks signatures, counts requests and answers as HTX does, over a world of `
 from __future__ import annotations
 
 from htx_async.sandbox import faults
-from htx_async.sandbox.answers import ExpireUnit
 from htx_async.sandbox.app import Sandbox
-from htx_async.sandbox.defaults import default_users
+from htx_async.sandbox.context import Arrival
 from htx_async.sandbox.fault import Fault
-from htx_async.sandbox.orders import Orders
-from htx_async.sandbox.values import (
+from htx_async.sandbox.fault_schedule import Orders
+from htx_async.sandbox.fixtures import default_users
+from htx_async.sandbox.rate_windows import WindowRule
+from htx_async.sandbox.records import (
     Key,
     PointsAccount,
     PointsGroup,
@@ -21,8 +22,7 @@ from htx_async.sandbox.values import (
     User,
     Valuation,
 )
-from htx_async.sandbox.visit import Arrival
-from htx_async.sandbox.windows import WindowRule
+from htx_async.sandbox.responses import ExpireUnit
 
 __all__ = [
     "Arrival",

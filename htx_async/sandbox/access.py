@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from htx_async.sandbox import refusals
-from htx_async.sandbox.refusals import RefusedError
-from htx_async.sandbox.values import Key
+from htx_async.sandbox import errors
+from htx_async.sandbox.errors import RefusedError
+from htx_async.sandbox.records import Key
 
 
 def authorize(key: Key, ip: str, permission: str) -> None:
     """Refuse *key* if it is expired, bound to other addresses than *ip*, or not allowed to."""
     if key.expired:
-        raise RefusedError(refusals.EXPIRED)
+        raise RefusedError(errors.EXPIRED)
     if key.ip_addresses and ip not in key.ip_addresses:
-        raise RefusedError(refusals.wrong_ip(ip))
+        raise RefusedError(errors.wrong_ip(ip))
     if permission not in key.permissions:
-        raise RefusedError(refusals.NO_PERMISSION)
+        raise RefusedError(errors.NO_PERMISSION)

@@ -8,9 +8,17 @@ from collections import deque
 from collections.abc import AsyncGenerator
 
 from htx_async.clock import Clock
-from htx_async.sandbox import endpoints, front, refusals, signature
+from htx_async.sandbox import auth, connection, endpoints, errors
 from htx_async.sandbox.access import authorize
-from htx_async.sandbox.answers import (
+from htx_async.sandbox.context import Arrival, Visit
+from htx_async.sandbox.errors import RefusedError
+from htx_async.sandbox.fault import WireFault
+from htx_async.sandbox.fault_schedule import Orders
+from htx_async.sandbox.fixtures import default_users
+from htx_async.sandbox.rate_windows import WindowRule, Windows
+from htx_async.sandbox.records import User
+from htx_async.sandbox.request import Asked, Receive, Scope, Send, has_body
+from htx_async.sandbox.responses import (
     CARRIES_A_BODY,
     Answer,
     ExpireUnit,
@@ -18,15 +26,7 @@ from htx_async.sandbox.answers import (
     limit_headers,
     send_answer,
 )
-from htx_async.sandbox.asked import Asked, Receive, Scope, Send, has_body
-from htx_async.sandbox.defaults import default_users
-from htx_async.sandbox.fault import WireFault
-from htx_async.sandbox.orders import Orders
-from htx_async.sandbox.refusals import RefusedError
-from htx_async.sandbox.values import User
-from htx_async.sandbox.visit import Arrival, Visit
-from htx_async.sandbox.windows import WindowRule, Windows
-from htx_async.sandbox.world import World, readable
+from htx_async.sandbox.state import World, readable
 
 ARRIVALS_KEPT = 100_000
 """How many arrivals a sandbox remembers."""
@@ -123,7 +123,7 @@ class Sandbox:
         Runs in the running loop. `OSError` if the port is taken. Needs the extra `sandbox`.
         """
         try:
-            from htx_async.sandbox.serving import listen  # noqa: PLC0415  # uvicorn is optional
+            from htx_async.sandbox.server import listen  # noqa: PLC0415  # uvicorn is optional
         except ImportError as error:
             message = 'Sandbox.serve() needs uvicorn: pip install "htx-async[sandbox]"'
             raise ImportError(message) from error
@@ -153,7 +153,7 @@ class Sandbox:
         headers = limit_headers(verdict, self._expire_unit, visit.now)
         sending = functools.partial(send_answer, answer, visit.asked, headers, visit.now, send)
         if isinstance(fault, WireFault):
-            await front.find(scope, fault).play(fault, sending)
+            await connection.find(scope, fault).play(fault, sending)
         else:
             await sending()
 
@@ -179,8 +179,8 @@ class Sandbox:
             self._count(visit, endpoint)
 
     def _identify(self, visit: Visit, permission: str) -> None:
-        visit.params = signature.parameters(visit.asked.query)
-        key = signature.verify(visit.asked, visit.params, self._world.keys, visit.now)
+        visit.params = auth.parameters(visit.asked.query)
+        key = auth.verify(visit.asked, visit.params, self._world.keys, visit.now)
         visit.user = self._world.owner(key)
         authorize(key, visit.asked.ip, permission)
 
@@ -189,7 +189,7 @@ class Sandbox:
         counted = (endpoint.path, who)
         visit.verdict = self._windows.admit(counted, endpoint.limit, endpoint.per, visit.at)
         if not visit.verdict.admitted:
-            raise RefusedError(refusals.TOO_MANY)
+            raise RefusedError(errors.TOO_MANY)
 
     def _note(self, visit: Visit, answer: Answer) -> None:
         self._requests += 1
@@ -199,7 +199,7 @@ class Sandbox:
 
 def _wanted(visit: Visit) -> endpoints.Endpoint:
     if visit.endpoint is None:
-        raise RefusedError(refusals.NO_SUCH_PATH)
+        raise RefusedError(errors.NO_SUCH_PATH)
     return visit.endpoint
 
 

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import attrs
 
-from htx_async.sandbox.answers import Answer
-from htx_async.sandbox.windows import Verdict
+from htx_async.sandbox.rate_windows import Verdict
+from htx_async.sandbox.responses import Answer
 
 
 @attrs.frozen

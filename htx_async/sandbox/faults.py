@@ -14,11 +14,12 @@ from typing import Any
 
 import msgspec
 
-from htx_async.sandbox import wire
-from htx_async.sandbox.catalogue import CATALOGUE, refused
+from htx_async.sandbox import connection_faults
+from htx_async.sandbox.connection_faults import Where
+from htx_async.sandbox.error_catalogue import CATALOGUE, refused
+from htx_async.sandbox.errors import Cause
 from htx_async.sandbox.fault import Fault
-from htx_async.sandbox.refusals import Cause
-from htx_async.sandbox.spoiled import (
+from htx_async.sandbox.response_faults import (
     MISSING,
     Field,
     GzipGarbage,
@@ -29,7 +30,6 @@ from htx_async.sandbox.spoiled import (
     TooMany,
     steps,
 )
-from htx_async.sandbox.wire import Where
 
 __all__ = [
     "CATALOGUE",
@@ -129,7 +129,7 @@ def refuse(seconds: float = 0.1) -> Fault:
     A request has a connection already: that one is reset without an answer. Other connections
     that are open stay open.
     """
-    return wire.Refuse(_not_negative("seconds", seconds))
+    return connection_faults.Refuse(_not_negative("seconds", seconds))
 
 
 def hang(where: Where = "head") -> Fault:
@@ -137,24 +137,24 @@ def hang(where: Where = "head") -> Fault:
     if where not in ("head", "body"):
         message = f'where must be "head" or "body": got {where!r}'
         raise ValueError(message)
-    return wire.Hang(where)
+    return connection_faults.Hang(where)
 
 
 def cut(after: int | None = None) -> Fault:
     """The connection is closed after so many bytes of the body; `None`: half of it."""
     if after is not None:
         _not_negative("after", after)
-    return wire.Cut(after)
+    return connection_faults.Cut(after)
 
 
 def reset() -> Fault:
     """The connection is reset before anything is answered."""
-    return wire.Reset()
+    return connection_faults.Reset()
 
 
 def trickle(seconds: float = 0.01) -> Fault:
     """The answer comes byte by byte, with so many seconds after each."""
-    return wire.Trickle(_not_negative("seconds", seconds))
+    return connection_faults.Trickle(_not_negative("seconds", seconds))
 
 
 def wrong_length(by: int = 1) -> Fault:
@@ -167,12 +167,12 @@ def wrong_length(by: int = 1) -> Fault:
     if not by:
         message = "by must not be 0: that is the right length"
         raise ValueError(message)
-    return wire.WrongLength(by)
+    return connection_faults.WrongLength(by)
 
 
 def answer_and_close() -> Fault:
     """The answer is whole, but then the connection is closed, which its head did not say."""
-    return wire.AnswerAndClose()
+    return connection_faults.AnswerAndClose()
 
 
 def _status(status: int) -> int:

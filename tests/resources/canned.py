@@ -7,7 +7,7 @@ from typing import TypeVar
 import attrs
 
 from htx_async.errors import HTXError
-from htx_async.transport.request import Endpoint
+from htx_async.request import Endpoint
 
 T = TypeVar("T")
 

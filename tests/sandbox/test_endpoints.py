@@ -8,7 +8,7 @@ import pytest
 
 from htx_async.sandbox import PointsAccount, Sandbox, SandboxAccount, User
 from htx_async.sandbox.endpoints import ENDPOINTS, find
-from htx_async.sandbox.world import World
+from htx_async.sandbox.state import World
 from tests.sandbox.signer import HandClock, ask, client, url
 
 BALANCE = "/v1/account/accounts/{}/balance"

@@ -1,0 +1,1 @@
+"""The middleware chain: each class adds one behaviour to a request."""

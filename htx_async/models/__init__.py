@@ -1,0 +1,1 @@
+"""Frozen models of HTX's responses, and the decoder that makes them."""

@@ -1,0 +1,1 @@
+"""Token-bucket rate limiter, in one process or shared through Redis."""

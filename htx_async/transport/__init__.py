@@ -1,1 +1,0 @@
-"""The path of a request, one layer a module; `client.py` puts them in order."""

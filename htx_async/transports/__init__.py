@@ -1,0 +1,1 @@
+"""Transports that carry HTTP requests to HTX."""

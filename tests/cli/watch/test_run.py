@@ -1,0 +1,119 @@
+"""A watch on a terminal, in a pipe, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import pytest
+from rich.console import Console
+
+from htx_async import Credentials, HTXClient
+from htx_async.cli import session
+from htx_async.cli.exit_codes import INTERRUPTED
+from htx_async.cli.watch import run
+from htx_async.sandbox import Sandbox, faults
+from tests.cli.terminal import Terminal
+
+CHANGED = faults.field("data.list[0].balance", "100")
+
+
+async def watch_a_change(*, lines: bool) -> None:
+    """Watch an account in which something moves, until it was read twice after that."""
+    sandbox = Sandbox()
+    sandbox.faults.at(2, faults.reset(), endpoint="GET /v1/account/accounts/{account-id}/balance")
+    sandbox.faults.at(3, CHANGED, endpoint="GET /v1/account/accounts/{account-id}/balance")
+    keys = Credentials("access-key", "secret-key")
+    async with sandbox.serve() as base_url, HTXClient(keys, base_url=base_url) as htx:
+        async with asyncio.timeout(10) as watching:
+            end = asyncio.create_task(end_after(6, sandbox, watching))
+            await run.run(htx, "1000001", 0.1, lines=lines)
+        await end
+
+
+async def end_after(reads: int, sandbox: Sandbox, watching: asyncio.Timeout) -> None:
+    """End it once the balance was asked for so often."""
+    while sum("balance" in arrival.path for arrival in sandbox.arrivals) < reads:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    watching.reschedule(0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("forced", [True, False])
+async def test_in_a_pipe_it_is_lines(*, forced: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """Changes on standard output, all else aside."""
+    with pytest.raises(TimeoutError):
+        await watch_a_change(lines=forced)
+    said = capsys.readouterr()
+    there, back = said.out.splitlines()
+    assert there.endswith("usdt trade 91.850043797676510303 -> 100 (+8.149956202323489697)")
+    assert back.endswith("usdt trade 100 -> 91.850043797676510303 (-8.149956202323489697)")
+    assert said.err.startswith("htx-async: watching spot account 1000001\n")
+
+
+@pytest.mark.slow
+async def test_on_a_terminal_it_is_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of its own; the changes stay on the terminal when it is over."""
+    file = Terminal()
+    console = Console(file=file, force_terminal=True, width=80, height=24, no_color=True)
+    monkeypatch.setattr(session, "console", lambda: console)
+    with pytest.raises(TimeoutError):
+        await watch_a_change(lines=False)
+    before, entered, rest = file.getvalue().partition("\x1b[?1049h")
+    inside, left, after = rest.rpartition("\x1b[?1049l")
+    assert (before, bool(entered), bool(left)) == ("", True, True)
+    assert "Ctrl-C ends it." in inside
+    assert "\x1b[?25h" in inside + left + after  # the cursor is back
+    assert "+8.149956202323489697" in after
+    assert "2 changes." in after
+
+
+def read_until(master: int, wanted: str) -> str:
+    """Return what a terminal was sent until *wanted* was."""
+    said, until = "", time.monotonic() + 15
+    while wanted not in said and time.monotonic() < until:
+        if select.select([master], [], [], 0.1)[0]:
+            said += os.read(master, 65536).decode(errors="replace")
+    assert wanted in said, said
+    return said
+
+
+@pytest.mark.slow
+def test_ctrl_c_and_a_new_size(served_sandbox: str) -> None:
+    """A real terminal is resized; then somebody has seen enough."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = os.environ | {
+        "HTX_ACCESS_KEY": "access-key",
+        "HTX_SECRET_KEY": "secret-key",
+        "HTX_BASE_URL": served_sandbox,
+        "TERM": "xterm",
+    }
+    for name in ("COLUMNS", "LINES"):
+        environment.pop(name, None)
+    command = [sys.executable, "-m", "htx_async", "watch", "--every", "0.1"]
+    with subprocess.Popen(
+        command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
+    ) as process:
+        os.close(slave)
+        try:
+            read_until(master, " reads, ")
+            fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 40, 0, 0))
+            os.kill(process.pid, signal.SIGWINCH)
+            read_until(master, "Ctrl-C")
+            process.send_signal(signal.SIGINT)
+            end = read_until(master, "\x1b[?1049l")
+            assert process.wait(timeout=10) == INTERRUPTED
+        finally:
+            process.kill()
+            os.close(master)
+    assert "Traceback" not in end

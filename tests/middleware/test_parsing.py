@@ -1,0 +1,531 @@
+"""Every kind of answer: opened, or the error that it is, without any secret in it."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from htx_async import (
+    AccessKeyError,
+    AccountNotFoundError,
+    ClockError,
+    DecodeError,
+    HTXError,
+    IPAddressError,
+    KeyExpiredError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RefusedError,
+    SignatureError,
+    UnavailableError,
+)
+from htx_async.middleware.parsing import Opening, open_envelope
+from htx_async.request import Endpoint, RateLimit, Request, Response
+from tests import strategies
+from tests.shown import shown_by
+
+ACCESS_KEY = "vf25treb80-1a2b3c4d-5e6f7a8b-9c0d1"
+SIGNATURE = "4F65x5A2bLyMWVQj3Aqp+BQ4w+ivaA7n5O/2SuYtCJ9o="
+ASKED = (
+    f"AccessKeyId={ACCESS_KEY}&SignatureMethod=HmacSHA256&SignatureVersion=2"
+    f"&Timestamp=2023-11-14T22%3A13%3A20&Signature={quote(SIGNATURE, safe='')}"
+)
+LISTED = Endpoint("/v1/account/accounts", RateLimit(1, per=1.0), bytes)
+ENDPOINT = LISTED.name
+
+
+def opened(body: bytes | str, status: int = 200, **headers: str) -> Response:
+    raw = body.encode() if isinstance(body, str) else body
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return open_envelope(LISTED, Response(status, named, raw, asked=ASKED))
+
+
+def error_of(body: bytes | str, status: int = 200, **headers: str) -> HTXError:
+    error = opened(body, status, **headers).error
+    assert error is not None
+    assert error.endpoint == ENDPOINT
+    assert error.http_status == status
+    assert error.fate == "answered"
+    return error
+
+
+@pytest.mark.parametrize(
+    ("body", "data"),
+    [
+        ('{"status":"ok","data":[1, 2.50]}', b"[1, 2.50]"),
+        ('{"status":"ok","ts":1,"ch":"x","next-id":2,"data":"text"}', b'"text"'),
+        ('{"status":"ok","code":200,"data":{}}', b"{}"),
+        ('{"status":"ok","code":500,"data":{}}', b"{}"),
+        ('{"code":200,"data":1}', b"1"),
+        ('{"code":200,"message":"success","data":1,"success":true}', b"1"),
+        ('{"code":200,"data":1,"success":"true"}', b"1"),
+        ('{"code":200,"data":1,"success":null}', b"1"),
+        ('{"code":200,"data":1,"ok":true}', b"1"),
+        ('{"code":"200","data":{"currency":"TRX"},"success":true}', b'{"currency":"TRX"}'),
+        ('{"code":200,"data":null}', b"null"),
+        (' \n{"data":1,"code":200}\n', b"1"),
+        ('{"status":null,"code":200,"data":1}', b"1"),
+        ('{"code":200,"data":1,"new":{"field":[[[]]]}}', b"1"),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 201])
+def test_an_envelope_is_opened_by_what_it_says(body: str, data: bytes, status: int) -> None:
+    """`status` counts first, then `code`; `success` and `ok` may be missing."""
+    response = opened(body, status)
+    assert response.error is None
+    assert response.data == data
+    assert response.status == status
+
+
+FIELDS = ("status", "code", "success", "ok", "message", "err-code", "err-msg", "data", "ts")
+LOGIN = "login-required"
+Unavailable, RateLimited, AccessKey = UnavailableError, RateLimitedError, AccessKeyError
+PermissionDenied, Signature, Refused = PermissionDeniedError, SignatureError, RefusedError
+REFUSALS: list[tuple[str, int, type[HTXError], bool, Any, str | None]] = [
+    # body, status, error, transient, code, message
+    ('{"status":"error","err-code":"x","err-msg":"y","data":0}', 200, Refused, False, "x", "y"),
+    ('{"status":"error"}', 200, Refused, False, None, None),
+    ('{"status":"weird","data":1}', 200, Refused, False, None, None),
+    ('{"status":"error","err-code":7.5,"err-msg":[]}', 200, Refused, False, None, None),
+    ('{"status":"error","err-msg":0.0,"message":"m"}', 200, Refused, False, None, "m"),
+    ('{"status":"error","err_code":1003,"err_msg":"w"}', 200, Signature, False, 1003, "w"),
+    ('{"status":"error","code":1003,"message":"w"}', 200, Signature, False, 1003, "w"),
+    ('{"status":"error","code":200,"err-code":"timeout"}', 200, Unavailable, True, "timeout", None),
+    ('{"code":1003,"message":"m"}', 200, Signature, False, 1003, "m"),
+    ('{"code":"1003","message":"m"}', 200, Signature, False, 1003, "m"),
+    ('{"code":1006,"message":"m"}', 200, RateLimited, True, 1006, "m"),
+    ('{"code":500,"message":"m"}', 200, Unavailable, True, 500, "m"),
+    ('{"code":-1,"data":1}', 200, Refused, False, -1, None),
+    ('{"code":200,"data":1,"success":false}', 200, Refused, False, 200, None),
+    ('{"code":200,"data":1,"success":"False"}', 200, Refused, False, 200, None),
+    ('{"code":200,"data":1,"ok":false,"message":"m"}', 200, Refused, False, 200, "m"),
+    ('{"code":"abc","data":1}', 200, Refused, False, "abc", None),
+    ('{"status":"error","err-code":"x"}', 400, Refused, False, "x", None),
+    ('{"status":"error","err-code":"x"}', 401, AccessKey, False, "x", None),
+    ('{"status":"error","err-code":"x"}', 403, PermissionDenied, False, "x", None),
+    ('{"status":"error","err-code":"x"}', 429, RateLimited, True, "x", None),
+    ('{"status":"error","err-code":"x"}', 503, Unavailable, True, "x", None),
+    # The body tells more than the status; but 429 is 429.
+    ('{"status":"error","err-code":"login-required"}', 403, AccessKey, False, LOGIN, None),
+    ('{"status":"error","err-code":"login-required"}', 429, RateLimited, True, LOGIN, None),
+    ('{"status":"error","err-code":"login-required"}', 500, AccessKey, False, LOGIN, None),
+    # It says yes, and the status says no.
+    ('{"status":"ok","data":1}', 500, Unavailable, True, None, None),
+    ('{"code":200,"data":1}', 302, Unavailable, False, None, None),
+    ('{"code":200,"data":1}', 429, RateLimited, True, None, None),
+    ('{"hello":1}', 404, Refused, False, None, None),
+    ("{}", 502, Unavailable, True, None, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind", "transient", "code", "message"),
+    REFUSALS,
+    ids=[f"{refusal[1]} {refusal[0]}" for refusal in REFUSALS],
+)
+def test_a_refusal_is_told_by_its_name(
+    body: str, status: int, kind: type[HTXError], transient: bool, code: Any, message: str | None
+) -> None:
+    """Code and text of HTX, whichever envelope they come in, and what they mean."""
+    error = error_of(body, status)
+    assert type(error) is kind
+    assert error.transient is transient
+    assert (error.code, error.message) == (code, message)
+    assert str(error).startswith(f"{ENDPOINT}: HTX refused: ")
+    assert (f"HTTP {status}" in str(error)) == (status != 200)
+    assert opened(body, status).data == b""
+
+
+PAGE = "<!DOCTYPE html><title>502 Bad Gateway</title>"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind", "transient"),
+    [
+        (PAGE, 200, UnavailableError, True),
+        (" \n" + PAGE, 200, UnavailableError, True),
+        (PAGE, 301, UnavailableError, False),
+        (PAGE, 400, UnavailableError, False),
+        (PAGE, 403, UnavailableError, False),
+        (PAGE, 404, UnavailableError, False),
+        (PAGE, 408, UnavailableError, True),
+        (PAGE, 429, RateLimitedError, True),
+        (PAGE, 502, UnavailableError, True),
+        ("", 200, DecodeError, False),
+        ("", 204, DecodeError, False),
+        ("", 302, UnavailableError, False),
+        ("", 400, RefusedError, False),
+        ("", 401, AccessKeyError, False),
+        ("", 403, PermissionDeniedError, False),
+        ("error code 403", 403, PermissionDeniedError, False),
+        ("", 404, RefusedError, False),
+        ("", 405, RefusedError, False),
+        ("404 page not found", 404, RefusedError, False),
+        ("", 418, RefusedError, False),
+        ("", 429, RateLimitedError, True),
+        ("", 500, UnavailableError, True),
+        ("upstream connect error", 503, UnavailableError, True),
+        ("", 599, UnavailableError, True),
+        ("[1,2]", 200, DecodeError, False),
+        ("null", 200, DecodeError, False),
+        ('"text"', 200, DecodeError, False),
+        ("7", 200, DecodeError, False),
+        ('{"status":"ok","data":[1,2', 200, DecodeError, False),
+        ('{"status":"ok","data":1}{', 200, DecodeError, False),
+        ('{"status":"ok","data":01}', 200, DecodeError, False),
+        ("[" * 100_000, 200, DecodeError, False),
+        ('{"a":' * 100_000, 200, DecodeError, False),
+        ('{"status":"ok","data":' + "[" * 100_000, 200, DecodeError, False),
+        ("[" * 100_000, 502, UnavailableError, True),
+        (b"\xff\xfe\x00", 200, DecodeError, False),
+        (b'{"status":"error","err-msg":"\xff"}', 200, DecodeError, False),
+        (b"\x1f\x8b\x08\x00", 200, DecodeError, False),
+        ('{"code":' + "9" * 5000 + "}", 200, DecodeError, False),
+    ],
+)
+def test_what_is_no_envelope(
+    body: bytes | str, status: int, kind: type[HTXError], transient: bool
+) -> None:
+    """A page of somebody else, or a broken answer: by its status, or not to be trusted."""
+    error = error_of(body, status)
+    assert type(error) is kind
+    assert error.transient is transient
+    assert error.code is None
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ("{}", "status"),
+        ('{"data":1}', "status"),
+        ('{"status":7,"data":1}', "status"),
+        ('{"code":true,"data":1}', "code"),
+        ('{"code":200.0,"data":1}', "code"),
+        ('{"code":null,"data":1}', "code"),
+        ('{"code":1000000000,"data":1}', "code"),
+        ('{"status":"ok"}', "data"),
+        ('{"code":200,"success":true}', "data"),
+        ("[]", ""),
+    ],
+)
+def test_where_an_envelope_is_malformed(body: str, path: str) -> None:
+    """The place is named, and the error shows how the body begins."""
+    error = error_of(body)
+    assert type(error) is DecodeError
+    assert error.path == path
+    assert body in str(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "text"),
+    [
+        ('{"status":"error"}', 200, "HTX refused: without a reason."),
+        ('{"status":"error","err-code":"x"}', 200, "HTX refused: x."),
+        ('{"status":"error","err-code":"x","err-msg":"No.."}', 200, "HTX refused: x: No."),
+        ('{"code":7,"message":"No"}', 200, "HTX refused: 7: No."),
+        ('{"code":7,"message":"No. "}', 400, "HTX refused: HTTP 400: 7: No."),
+        ('{"code":7,"message":"No"}', 418, "HTX refused: HTTP 418: 7: No."),
+        ('{"code":7,"message":"No"}', 401, "HTX refused: HTTP 401: 7: No. Check both keys."),
+        ('{"code":7,"message":"MAX."}', 200, "HTX refused: 7: MAX."),
+        ("Oh.", 503, "HTX refused: HTTP 503: Oh. Try again a little later."),
+        ("Oh.", 499, "HTX refused: HTTP 499: Oh."),
+        ("", 499, "HTX refused: HTTP 499."),
+    ],
+)
+def test_the_sentence_of_a_refusal(body: str, status: int, text: str) -> None:
+    """Status, code and words of HTX in this order, one full stop, and what to do."""
+    assert str(error_of(body, status)) == f"{ENDPOINT}: {text}"
+
+
+@pytest.mark.parametrize(
+    ("body", "what", "head"),
+    [
+        ("{}", "`status` is missing or malformed", "{}"),
+        ('{"code":200}', "`data` is missing or malformed", '{"code":200}'),
+        ("[1]", "it is not a JSON object", "[1]"),
+        ("", "it is not a JSON object", "(it is empty)"),
+        (" ", "it is not a JSON object", "(it is empty)"),
+    ],
+)
+def test_the_sentence_of_an_answer_that_cannot_be_read(body: str, what: str, head: str) -> None:
+    """What is wrong, and how it begins."""
+    text = f"{ENDPOINT}: the answer cannot be read: {what}. It begins: {head}"
+    assert str(error_of(body)) == text
+
+
+def test_the_head_of_an_answer_may_end_inside_a_character() -> None:
+    """Text is cut by bytes: what is half a character then is no fault."""
+    body = '{"x":"' + " " * 1993 + 'é"}'
+    assert body.encode()[:2000].endswith(b"\xc3")
+    assert 'It begins: {"x":"' in str(error_of(body))
+
+
+def test_a_code_is_cut_earlier_than_a_text() -> None:
+    """HTX's codes are short words; what is longer is none."""
+    error = error_of(json.dumps({"status": "error", "err-code": "c" * 99, "err-msg": "m" * 199}))
+    assert error.code == "c" * 79 + "…"
+    assert error.message == "m" * 199
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "hint"),
+    [
+        ("Incorrect Access key [Access key错误]", AccessKeyError, "Check the access key"),
+        ("Incorrect IP address [IP地址错误]:203.0.113.7", IPAddressError, "HTX saw 203.0.113.7."),
+        ("Incorrect IP address [IP地址错误]: 2001:db8::7", IPAddressError, "HTX saw 2001:db8::7."),
+        ("APIkey has expired", KeyExpiredError, "Make a new key"),
+        ("API key has no permission [API Key没有权限]", PermissionDeniedError, "permission"),
+        (
+            "Invalid submission time or incorrect time format [无效的提交时间]",
+            ClockError,
+            "NTP",
+        ),
+        ("Verification failure [校验失败]", SignatureError, "secret key"),
+        ("something new", SignatureError, "secret key"),
+    ],
+)
+def test_one_code_for_six_faults(text: str, kind: type[HTXError], hint: str) -> None:
+    """`api-signature-not-valid` is told apart by its text; a hint says what to do."""
+    message = f"Signature not valid: {text}"
+    body = {"status": "error", "err-code": "api-signature-not-valid", "err-msg": message}
+    error = error_of(json.dumps(body))
+    assert type(error) is kind
+    assert error.code == "api-signature-not-valid"
+    assert error.message == message
+    assert hint in str(error)
+    assert not error.transient
+
+
+def test_an_account_that_is_not_there() -> None:
+    """Recorded: ids with thousands separators in the text."""
+    text = "account for id `372,736,492` and user id `37,273,649` does not exist"
+    code = "account-get-balance-account-inexistent-error"
+    error = error_of(json.dumps({"status": "error", "err-code": code, "err-msg": text}))
+    assert type(error) is AccountNotFoundError
+    assert error.message == text
+    assert "not the UID" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("3", 3.0),
+        (" 0.5 ", 0.5),
+        ("0", 0.0),
+        ("", None),
+        ("-1", None),
+        ("nan", None),
+        ("1e3", None),
+        ("9999999", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", None),
+    ],
+)
+@pytest.mark.parametrize("body", ["", '{"code":1006}'])
+def test_when_to_come_again(header: str, seconds: float | None, body: str) -> None:
+    """`Retry-After` in seconds is told; a date, or nonsense, is not."""
+    assert error_of(body, 429, retry_after=header).retry_after == seconds
+
+
+@pytest.mark.parametrize("status", [200, 429, 503])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "x" * 5_000,
+        "<html>" + "x" * 5_000,
+        "\x00\x1b[31m\r\n\t\u202e\u2028" * 50,
+        " " * 5_000,
+        json.dumps({"status": "error", "err-msg": "\x1b]0;" + "y\n" * 5_000}),
+        json.dumps({"status": "error", "err-code": "c\x1b" * 5_000}),
+        json.dumps({"code": "c" * 5_000, "message": "m" * 5_000}),
+        json.dumps({"code": int("9" * 4_000)}),
+    ],
+)
+def test_what_is_shown_of_an_answer_is_short_and_printable(body: str, status: int) -> None:
+    """One line of text that no terminal obeys, some hundred characters at most."""
+    error = error_of(body, status)
+    for shown in (str(error), str(error.message), str(error.code)):
+        assert shown.isprintable()
+        assert len(shown) < 600
+
+
+def percent(secret: str) -> str:
+    return quote(secret, safe="")
+
+
+def lower_percent(secret: str) -> str:
+    return re.sub("%..", lambda found: found[0].lower(), percent(secret))
+
+
+ECHOES: dict[str, Callable[[str], str]] = {
+    "raw": str,
+    "percent": percent,
+    "lower-case percent": lower_percent,
+    "percent twice": lambda secret: percent(percent(secret)),
+    "html": lambda secret: html.escape(secret).replace("+", "&#43;").replace("/", "&#x2F;"),
+    "json": lambda secret: secret.replace("/", "\\/"),
+    "json hex": lambda secret: secret.replace("/", "\\u002F").replace("+", "\\u002b"),
+}
+BODIES = {
+    "page": "<html>You asked for %s</html>",
+    "text": "no such thing: %s",
+    "long text": "x" * 150 + "%s",
+    "cut": '{"status":"error","err-msg":"%s',
+    "v1 message": '{"status":"error","err-code":"x","err-msg":"got %s"}',
+    "v1 code": '{"status":"error","err-code":"%s","err-msg":"x"}',
+    "v2 message": '{"code":1003,"message":"got %s"}',
+    "v2 code": '{"code":"%s","message":"x"}',
+    "status": '{"status":["%s"]}',
+    "no data": '{"status":"ok","echo":"%s"}',
+}
+
+
+@pytest.mark.parametrize("secret", [ACCESS_KEY, SIGNATURE], ids=["access key", "signature"])
+@pytest.mark.parametrize("form", ECHOES)
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("status", [200, 302, 403, 502])
+def test_a_secret_that_is_echoed_is_not_shown(
+    secret: str, form: str, body: str, status: int
+) -> None:
+    """Whatever an answer repeats of the request, in any form, no error carries it on."""
+    echoed = ECHOES[form](secret)
+    error = error_of(BODIES[body] % echoed, status)
+    said = shown_by(error)
+    # The first half is enough to know it by; the text may have been cut.
+    assert secret not in said
+    assert echoed not in said
+    assert secret[:12] not in said
+    if body in {"page", "text", "long text", "cut", "v1 message", "v2 message"}:
+        assert "[hidden]" in str(error)
+
+
+@pytest.mark.parametrize("form", ECHOES)
+def test_a_signed_url_that_is_echoed_is_not_shown(form: str) -> None:
+    """A login page with the whole URL in its link, encoded once more."""
+    url = ECHOES[form](f"https://api.huobi.pro/v1/account/accounts?{ASKED}")
+    said = shown_by(error_of(f"<html><a href='{url}'>", 302))
+    assert ACCESS_KEY not in said
+    assert SIGNATURE[:12] not in said
+
+
+@given(
+    strategies.json_values.map(json.dumps).map(str.encode) | st.binary(max_size=60),
+    st.integers(100, 699),
+)
+def test_any_answer_has_an_outcome(body: bytes, status: int) -> None:
+    """Whatever comes, it is data or one of our errors."""
+    response = opened(body, status)
+    assert (response.error is None) != (response.data == b"")
+    assert response.error is None or isinstance(response.error, RefusedError | DecodeError)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional=dict.fromkeys(
+            ("status", "code", "success", "ok", "message", "err-code", "err-msg", "data"),
+            strategies.json_values,
+        ),
+    ),
+    st.sampled_from([200, 200, 302, 403, 429, 500]),
+)
+def test_any_envelope_has_an_outcome(envelope: dict[str, Any], status: int) -> None:
+    """Whatever stands in the fields of an envelope, it is data or one of our errors."""
+    response = opened(json.dumps(envelope), status)
+    if response.error is None:
+        assert json.loads(bytes(response.data)) == envelope["data"]
+        assert status == 200
+    else:
+        assert isinstance(response.error, RefusedError | DecodeError)
+        assert str(response.error).isprintable()
+
+
+HALF_PAST = 1_445_412_480.5
+"""The middle of the second 2015-10-21T07:28:00Z."""
+
+
+@pytest.mark.parametrize(
+    ("date", "body", "at"),
+    [
+        ("Wed, 21 Oct 2015 07:28:00 GMT", '{"code":1006}', HALF_PAST),
+        ("Wed, 21 Oct 2015 09:28:00 +0200", '{"status":"ok","data":1}', HALF_PAST),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", '{"code":1006,"ts":1629715504949}', HALF_PAST),
+        ("", '{"code":1006,"ts":1629715504949}', 1_629_715_504.949),
+        ("nonsense", '{"code":1006,"ts":1629715504949}', 1_629_715_504.949),
+        ("Mon, 99 Foo 2015 07:28:00 GMT", '{"code":1006}', None),
+        ("Wed, 21 Oct 99999999999 07:28:00 GMT", '{"code":1006}', None),
+        ("", '{"code":1006,"ts":1629715504}', None),
+        ("", '{"code":1006,"ts":1629715504949.0}', None),
+        ("", '{"code":1006,"ts":"1629715504949"}', None),
+        ("", '{"code":1006,"ts":1' + "0" * 400 + "}", None),
+        ("", '{"code":1006,"ts":null}', None),
+        ("", '{"code":1006}', None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", "<html>a proxy's clock</html>", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", "", None),
+    ],
+)
+def test_what_o_clock_it_is_at_htx(date: str, body: str, at: float | None) -> None:
+    """By the `Date` header, else by `ts`; a page of somebody else tells nothing."""
+    assert opened(body, date=date).at == at
+
+
+@given(
+    st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d{1,20} [A-Z][a-z]{2} -?\d{1,20} [\d:]{0,9} \S*")
+)
+def test_any_date_is_a_moment_or_none(date: str) -> None:
+    """Whatever the header says, the answer is opened."""
+    at = opened('{"code":200,"data":7}', date=date).at
+    assert at is None or isinstance(at, float)
+
+
+async def test_the_layer_tells_the_time_that_it_hears() -> None:
+    """With the moment at which it was that; of an answer that tells none it says nothing."""
+    heard: list[tuple[float, float]] = []
+    date = {"date": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    answers = iter(
+        [
+            Response(200, date, b'{"code":200,"data":7}', began=3.0),
+            Response(200, date, b'{"code":1006}', began=4.0),
+            Response(200, {}, b'{"code":1006}', began=5.0),
+            Response(200, date, b"", began=6.0, error=DecodeError("too large")),
+        ]
+    )
+
+    async def send(_: Request) -> Response:
+        return next(answers)
+
+    layer = Opening(send, lambda at, began: heard.append((at, began)))
+    for _ in range(4):
+        await layer(Request(Endpoint("/x", RateLimit(1, per=1.0), bytes), "/x"))
+    assert heard == [(HALF_PAST, 3.0), (HALF_PAST, 4.0)]
+
+
+async def test_the_layer_opens_what_came_and_leaves_errors_alone() -> None:
+    """An answer that could not even be read keeps its error."""
+    broken = DecodeError("the body is larger than 1 bytes (max_body)")
+    answers = iter(
+        [
+            Response(200, {}, b'{"code":200,"data":7}'),
+            Response(200, {}, b"{}"),
+            Response(200, {}, b"", error=broken),
+        ]
+    )
+
+    async def send(request: Request) -> Response:
+        assert request.path == "/x"
+        return next(answers)
+
+    layer = Opening(send)
+    request = Request(Endpoint("/{x}", RateLimit(1, per=1.0), bytes), "/x")
+    assert (await layer(request)).data == b"7"
+    error = (await layer(request)).error
+    assert type(error) is DecodeError
+    assert error.endpoint == "GET /{x}"
+    assert (await layer(request)).error is broken

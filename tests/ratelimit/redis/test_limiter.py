@@ -1,0 +1,426 @@
+"""`RedisBudget` before a real server: what it is given, what it says, and what it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import pickle
+import re
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from htx_async import (
+    NO_RETRY,
+    Budget,
+    BudgetError,
+    Credentials,
+    DeadlineExceededError,
+    HTXClient,
+    InvalidInputError,
+    RedisBudget,
+    Share,
+)
+from htx_async.clock import Clock
+from htx_async.ratelimit.redis import connection, fallback, lease_queue
+from htx_async.ratelimit.redis.protocol import Away
+from htx_async.request import Endpoint, RateLimit
+from htx_async.resources import accounts, points
+from htx_async.sandbox import Sandbox
+from tests.many import limited
+from tests.redis_process import RedisProcess, free_port, serving
+from tests.shown import OURS
+
+pytestmark = pytest.mark.slow
+KEYS = Credentials("access-key", "secret-key")
+SECRET = "pass-word-0815"
+
+
+@pytest.fixture
+async def base_url() -> AsyncIterator[str]:
+    async with Sandbox().serve() as base_url:
+        yield base_url
+
+
+async def read(base_url: str, budget: Budget, **options: Any) -> int:
+    """Read the accounts with a client of its own, and return how many there are."""
+    options = {"timeout": 10.0, "retry": NO_RETRY, "share": False, **options}
+    async with HTXClient(KEYS, base_url=base_url, budget=budget, **options) as htx:
+        return len(await htx.accounts.list())
+
+
+async def failure(url: str, base_url: str, **options: Any) -> str:
+    """Return what a read says that gets no token, once it is sure that it says no secret."""
+    budget = RedisBudget(url, user="me", **options)
+    with pytest.raises(BudgetError) as caught:
+        await read(base_url, budget)
+    await budget.aclose()
+    error = caught.value
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = [frame.f_locals for frame in frames if frame.f_code.co_filename.startswith(OURS)]
+    assert ours
+    assert SECRET not in repr(ours) + repr(budget) + repr(vars(error)) + str(error)
+    assert SECRET.encode() not in pickle.dumps(error)
+    assert error.__context__ is error.__cause__ is None
+    assert error.fate == "not_sent"
+    return f"{error.transient}: {error}"
+
+
+def test_importing_the_package_does_not_import_redis() -> None:
+    """It is an extra."""
+    code = "import sys, htx_async; assert 'redis' not in sys.modules; htx_async.RedisBudget"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as one is made."""
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+    with pytest.raises(InvalidInputError, match=r'pip install "htx-async\[redis\]"'):
+        RedisBudget("redis://localhost")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://:{SECRET}@localhost",
+        f"redis://:{SECRET}/x@localhost",
+        f"redis://user:{SECRET}#x@localhost",
+        f"redis://:{SECRET}",
+        f"redis://[{SECRET}",
+        f"redis://:{SECRET}@localhost?socket_timeout=soon",
+        f"redis://:{SECRET}@localhost?no_option_of_redis_py=1",
+        "",
+        7,
+    ],
+)
+def test_a_wrong_url_is_one_sentence(url: Any) -> None:
+    """Which shows no part of it: there may be a password in it."""
+    with pytest.raises(InvalidInputError, match="url must be the URL of a Redis") as caught:
+        RedisBudget(url)
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
+    shown = "".join(repr(frame.f_locals) for frame in frames) + repr(caught.value)
+    assert SECRET not in shown
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("share", [0, -1, 1.5, True, "a quarter", float("nan")])
+def test_a_share_is_a_part(share: Any) -> None:
+    with pytest.raises(InvalidInputError, match="of_limit must be a number above 0, at most 1"):
+        Share(share)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"user": ""}, "user is empty"),
+        ({"user": 7}, "user must be a name, not int"),
+        ({"on_outage": 0.25}, r"on_outage must be Share\(...\) or None, not float"),
+    ],
+)
+def test_other_wrong_arguments(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(InvalidInputError, match=text):
+        RedisBudget(f"redis://:{SECRET}@localhost", **options)
+
+
+def test_it_shows_no_password_and_is_not_pickled() -> None:
+    """Neither it nor what it is made of."""
+    budget = RedisBudget(f"redis://me:{SECRET}@example.org:7000/2", user="me")
+    assert repr(budget) == "RedisBudget('example.org:7000')"
+    assert SECRET not in repr(vars(budget))
+    for each in (budget, budget._address):
+        with pytest.raises(TypeError, match="not pickled"):
+            pickle.dumps(each)
+
+
+async def test_keys_stand_for_their_user(redis_process: RedisProcess) -> None:
+    """Unless one is named; a provider has none to stand for."""
+    budget = RedisBudget(redis_process.url)
+    htx, same, other = (
+        HTXClient(Credentials(key, "secret-key"), budget=budget) for key in ("one", "one", "two")
+    )
+    assert htx._budget is same._budget is not other._budget
+    named = RedisBudget(redis_process.url, user="me")
+    assert HTXClient(KEYS, budget=named)._budget is named
+
+    async def provider() -> Credentials:
+        return KEYS
+
+    assert HTXClient(provider, budget=named)._budget is named
+    with pytest.raises(InvalidInputError, match="a provider does not tell whose keys"):
+        HTXClient(provider, budget=budget)
+    with pytest.raises(InvalidInputError, match="no user yet"):
+        budget.known(accounts.LIST, htx._clock, None)
+
+
+async def test_clients_share_and_leave_nothing_behind(
+    redis_process: RedisProcess, base_url: str
+) -> None:
+    """No task and no connection after the last client, with or without `aclose()`."""
+    connected = redis_process.connected()
+    redis_process.grow(5.0)
+    async with RedisBudget(redis_process.url) as budget:
+        outer = HTXClient(KEYS, base_url=base_url, budget=budget, timeout=2.0)
+        assert outer.limits()["GET /v1/account/accounts"].free == 100
+        await read(base_url, budget, timeout=2.0)
+        await outer.accounts.list()
+        assert outer.limits()["GET /v1/account/accounts"].free < 100
+        await outer.aclose()
+        gc.collect()
+        assert redis_process.connected() == connected
+    await budget.aclose()
+    ours = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    assert not ours
+
+
+def test_one_budget_serves_loops_one_after_the_other(redis_process: RedisProcess) -> None:
+    """What the first has used is used in the second."""
+    budget = RedisBudget(redis_process.url, user=f"loops {time.time()}")
+    redis_process.grow(6.0)
+
+    async def read_points() -> None:
+        options: dict[str, Any] = {"budget": budget, "timeout": 1.0, "max_wait": 0.0}
+        transport = httpx.ASGITransport(app=Sandbox())
+        async with HTXClient(KEYS, transport=transport, **options) as htx:
+            await htx.points.balance()
+            await htx.points.balance()
+
+    with limited(points, RateLimit(2, per=2.0)):
+        asyncio.run(read_points())
+        with pytest.raises(BudgetError):
+            asyncio.run(read_points())
+    assert len(budget._servers) == 1
+
+
+async def test_nothing_answers(base_url: str, tmp_path: Path) -> None:
+    """The address is named, and trying again may help."""
+    said = await failure(f"unix://me:{SECRET}@{tmp_path}/none", base_url)
+    assert said.startswith("True: GET /v1/account/accounts: no token: Redis at ")
+    assert "/none cannot be reached (ConnectionError)" in said
+
+
+async def test_where_nothing_answers_no_bell_rings(tmp_path: Path) -> None:
+    """And nobody listens for it in vain."""
+    address = connection.address_of(f"unix://{tmp_path}/none")
+    assert isinstance(address, connection.Address)
+    assert not await connection.RedisServer(address, "").bell("key")
+
+
+async def test_who_listens_for_a_bell_can_be_stopped(redis_process: RedisProcess) -> None:
+    """At every turn of the loop, also while a line is opened: else a client does not close."""
+    for turns in range(40):
+        address = connection.address_of(redis_process.url)
+        assert isinstance(address, connection.Address)
+        server = connection.RedisServer(address, "")
+        listening = asyncio.create_task(server.bell("key"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        listening.cancel()
+        await asyncio.wait([listening], timeout=5.0)
+        assert listening.cancelled()
+        await server.aclose()
+
+
+class Deaf:
+    """A connection that does not notice when it is cancelled."""
+
+    is_connected = False
+
+    async def connect(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+    async def disconnect(self, *, nowait: bool = False) -> None:
+        """Nothing to do."""
+
+
+async def test_a_cancellation_that_redis_py_loses_is_found() -> None:
+    """On every Python."""
+    server = connection.RedisServer(connection.Address("here", Deaf), "")  # type: ignore[arg-type]
+    listening = asyncio.create_task(server.bell("key"))
+    await asyncio.sleep(0)
+    listening.cancel()
+    await asyncio.wait([listening], timeout=5.0)
+    assert listening.cancelled()
+
+
+async def test_a_server_that_hangs_does_not_hang_calls(base_url: str) -> None:
+    """It accepts connections, and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://:{SECRET}@127.0.0.1:{silent.getsockname()[1]}?socket_timeout=0.2"
+        start = time.monotonic()
+        assert "does not answer in time" in await failure(url, base_url)
+        assert time.monotonic() - start < 1.5
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "passes"),
+    [
+        ("_TooOldError", "is too old: 6.2 or later is needed", False),
+        ("KeyError", "does not answer as a Redis does", False),
+        ("ReadOnlyError", "is a read-only replica: the URL must name the primary", False),
+        ("OSError", "cannot be reached (OSError)", True),
+    ],
+)
+def test_what_failures_mean(error: str, text: str, passes: bool) -> None:
+    """By their class, or by a word."""
+    kind = getattr(connection, error, None) or type(error, (Exception,), {})
+    away = connection._told(kind("secret text"), "here")
+    assert away == Away(f"Redis at here {text}", passes)
+
+
+async def test_a_server_that_is_too_old(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version that is needed is named."""
+    monkeypatch.setattr(connection, "LEAST", (999, 0))
+    with serving() as server:
+        assert "is too old" in await failure(server.url, base_url)
+
+
+def rights() -> str:
+    """Return what the page says that a user of its own needs."""
+    page = Path(__file__).parents[2] / "docs" / "workers.md"
+    [said] = re.findall(r"these commands: `(.*?)`", page.read_text("utf-8"), re.DOTALL)
+    return " ".join(said.split())
+
+
+async def test_a_wrong_password_and_a_user_with_too_few_rights(
+    redis_process: RedisProcess, base_url: str
+) -> None:
+    """And one with just the rights that the page names, waiting and bells included."""
+    with redis_process.client() as client:
+        client.execute_command(*f"ACL SETUSER htx on >{SECRET} ~htx_async:* {rights()}".split())
+        client.execute_command(*f"ACL SETUSER few on >{SECRET} ~* -@all +info".split())
+    path = redis_process.path
+    wrong = await failure(f"unix://htx:{SECRET}x@{path}", base_url)
+    assert wrong.startswith("False: ")
+    assert "does not accept the user or password of its URL" in wrong
+    few = await failure(f"unix://few:{SECRET}@{path}", base_url)
+    assert "does not let its user do what a budget needs" in few
+
+    await asyncio.to_thread(redis_process.grow, 6.0)
+    async with RedisBudget(f"unix://htx:{SECRET}@{path}", user=f"rights {time.time()}") as budget:
+        queue = budget.queue(Endpoint("/v1/test", RateLimit(1, per=1.0), int), Clock())
+        grants = [await queue.acquire()]
+        for seconds in (0.0, 0.2):
+            waiter = asyncio.create_task(queue.acquire())
+            await asyncio.sleep(seconds)
+            queue.give_back(grants.pop())
+            grants.append(await waiter)
+        queue.give_back(grants.pop())
+
+
+async def test_a_password_is_wanted(base_url: str) -> None:
+    """The URL has none."""
+    with serving("--requirepass", SECRET) as server:
+        assert "does not accept the user or password" in await failure(server.url, base_url)
+
+
+async def test_the_bell_of_a_real_server(
+    redis_process: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token comes back unused in one process: who waits in another is woken."""
+    monkeypatch.setattr(connection, "RINGS_WITHIN", 0.1)
+    await asyncio.to_thread(redis_process.grow, 6.0)
+    endpoint = Endpoint("/v1/test", RateLimit(1, per=600.0), int)
+    user, clock = f"bell {time.time()}", Clock()
+    async with (
+        RedisBudget(redis_process.url, user=user) as one,
+        RedisBudget(redis_process.url, user=user) as other,
+    ):
+        # Longer leases than the server is old: so it is told that it is older.
+        for budget in (one, other):
+            monkeypatch.setattr(connection._Line, "_met", _long_ago)
+            assert repr(budget.queue(endpoint, clock))
+        grant = await one.queue(endpoint, clock).acquire()
+        waiter = asyncio.create_task(other.queue(endpoint, clock).acquire())
+        await listened(redis_process, 2)
+        one.queue(endpoint, clock).give_back(grant)
+        await asyncio.wait_for(waiter, 2.0)
+        other.queue(endpoint, clock).give_back(waiter.result())
+
+
+async def listened(server: RedisProcess, times: int) -> None:
+    """Wait until it was listened to so often again: some versions count who still listens."""
+
+    def counted() -> int:
+        with server.client() as client:
+            return int(client.info("commandstats").get("cmdstat_blpop", {}).get("calls", 0))
+
+    wanted = counted() + times
+    async with asyncio.timeout(5):
+        while counted() < wanted:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.02)
+
+
+async def _long_ago(_: object) -> connection._Identity:
+    return connection._Identity("one", 0)
+
+
+async def test_an_idle_connection_that_was_closed_is_no_outage(
+    redis_process: RedisProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Servers, and what is between, close those: the next read opens a new one."""
+    async with RedisBudget(redis_process.url, user=f"idle {time.time()}") as budget:
+        queue = budget.queue(Endpoint("/v1/test", RateLimit(9, per=0.01), int), Clock())
+        await asyncio.to_thread(redis_process.grow, 4.0)
+        queue.give_back(await queue.acquire())
+        await asyncio.sleep(0.05)
+        with redis_process.client() as client:
+            client.client_kill_filter(_type="normal", skipme=True)
+        queue.give_back(await queue.acquire())
+    assert not caplog.records
+
+
+def test_limits_are_told_outside_of_a_loop() -> None:
+    """Nothing is known yet, and nothing is connected."""
+    htx = HTXClient(KEYS, budget=RedisBudget("redis://localhost"))
+    assert htx.limits()["GET /v1/account/accounts"].free == 100
+
+
+async def test_a_replica_is_no_place_to_write(base_url: str) -> None:
+    """The rule cannot run there."""
+    with serving("--replicaof", "127.0.0.1", "1") as replica:
+        assert "is a read-only replica" in await failure(replica.url, base_url)
+
+
+async def test_tls_to_a_server_without(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for the rest of a command, and nobody waits for it for long."""
+    monkeypatch.setattr(connection, "TIMEOUT", 0.2)
+    with serving(port=free_port()) as server:
+        url = f"rediss://127.0.0.1:{server.port}"
+        assert "does not answer in time" in await failure(url, base_url)
+
+
+async def test_an_outage_is_logged_once_and_recovery_too(
+    base_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not per call; and the share goes on meanwhile."""
+    caplog.set_level(logging.INFO, logger="htx_async")
+    monkeypatch.setattr(lease_queue, "AGAIN", 0.1)
+    monkeypatch.setattr(fallback, "VALID", 0.1)
+    with serving() as server, limited(points, RateLimit(2, per=0.2)):
+        budget = RedisBudget(server.url, user="me", on_outage=Share(0.25))
+        server.kill()
+        async with HTXClient(KEYS, base_url=base_url, budget=budget, timeout=10.0) as htx:
+            await asyncio.gather(htx.points.balance(), htx.points.balance(sub_uid=1001))
+            server.start()
+            brief = htx.with_options(timeout=0.4)
+            while len(caplog.records) < 2:
+                with contextlib.suppress(DeadlineExceededError):
+                    await brief.points.balance()
+            with pytest.raises(DeadlineExceededError):  # it is young, and empty
+                await brief.points.balance()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert "cannot be reached" in said[0]
+    assert said[0].endswith("until it is mended calls go on with 0.25 of the limits")
+    assert said[1].endswith("is back")

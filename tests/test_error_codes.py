@@ -1,0 +1,163 @@
+"""The table of causes: what each refusal of HTX means."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from htx_async import (
+    AccessKeyError,
+    AccountNotFoundError,
+    ClockError,
+    IPAddressError,
+    KeyExpiredError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RefusedError,
+    SignatureError,
+    UnavailableError,
+)
+from htx_async.error_codes import CAUSES, STATUSES, Code, cause_of
+
+NOT_VALID = "api-signature-not-valid"
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "kind", "transient"),
+    [
+        (NOT_VALID, "Signature not valid: Incorrect Access key [..]", AccessKeyError, False),
+        (NOT_VALID, "Signature not valid: INCORRECT IP ADDRESS", IPAddressError, False),
+        (NOT_VALID, "APIkey has expired", KeyExpiredError, False),
+        (NOT_VALID, "API key has no permission", PermissionDeniedError, False),
+        (NOT_VALID, "Invalid submission time or incorrect time format", ClockError, False),
+        (NOT_VALID, "incorrect time format", ClockError, False),
+        (NOT_VALID, "Verification failure [校验失败]", SignatureError, False),
+        (NOT_VALID, "", SignatureError, False),
+        ("api-signature-check-failed", "", SignatureError, False),
+        ("login-required", "", AccessKeyError, False),
+        ("rate-too-many-requests", "", RateLimitedError, True),
+        ("base-request-exceed-frequency-limit", "", RateLimitedError, True),
+        ("too-many-requests", "", RateLimitedError, True),
+        ("too-many-request", "", RateLimitedError, True),
+        ("frequent-invoke", "Rate limit is 10/min", RateLimitedError, True),
+        ("bad-request", "429 Too Many Requests", RateLimitedError, True),
+        ("bad-request", "request timeout", UnavailableError, True),
+        ("bad-request", "what", RefusedError, False),
+        ("invalid-parameter", "request limit", RateLimitedError, True),
+        ("invalid-parameter", "Request Timeout", UnavailableError, True),
+        ("invalid-parameter", "what", RefusedError, False),
+        (1006, "Exceed rate limit", RateLimitedError, True),
+        (40403, "", RateLimitedError, True),
+        (510, "", RateLimitedError, True),
+        ("timeout", "Request Timeout", UnavailableError, True),
+        ("base-request-timeout", "", UnavailableError, True),
+        ("system-busy", "", UnavailableError, True),
+        ("uc-network-error", "", UnavailableError, True),
+        ("base-system-error", "", UnavailableError, True),
+        ("base-record-invalid", "", UnavailableError, True),
+        (500, "system error", UnavailableError, True),
+        ("gateway-internal-error", "", UnavailableError, True),
+        ("system-maintenance", "", UnavailableError, True),
+        ("unheard-of", "System is in Maintenance!", UnavailableError, True),
+        (None, "in maintenance", UnavailableError, True),
+        ("account-get-balance-account-inexistent-error", "", AccountNotFoundError, False),
+        ("account-get-accounts-inexistent-error", "", AccountNotFoundError, False),
+        ("account-account-id-inexistent", "", AccountNotFoundError, False),
+        ("account-frozen-account-inexistent-error", "", AccountNotFoundError, False),
+        (1002, "Signature is missing or account id doesn't exist", AccessKeyError, False),
+        (1002, "unauthorized", AccessKeyError, False),
+        (1002, "forbidden", PermissionDeniedError, False),
+        (1003, "invalid signature", SignatureError, False),
+        (12004, "", KeyExpiredError, False),
+        (12005, "", IPAddressError, False),
+        (12007, "", SignatureError, False),
+        (12008, "", SignatureError, False),
+        ("base-operation-forbidden", "", PermissionDeniedError, False),
+        ("sub-user-auth-required", "", PermissionDeniedError, False),
+        ("api-not-support-temp-addr", "", PermissionDeniedError, False),
+        ("banned-by-blacklist", "", PermissionDeniedError, False),
+        ("method-not-allowed", "", RefusedError, False),
+        ("require-account-id", "", RefusedError, False),
+        ("validation-format-error", "", RefusedError, False),
+        ("validation-constraints-required", "", RefusedError, False),
+        ("validation-constraints-error", "", RefusedError, False),
+        ("parameter-required", "", RefusedError, False),
+        ("base-argument-unsupported", "", RefusedError, False),
+        ("base-date-limit-error", "", RefusedError, False),
+        (2002, "invalid field value in `accountId`", RefusedError, False),
+        (2003, "", RefusedError, False),
+    ],
+)
+def test_what_a_code_means(
+    code: Code, text: str, kind: type[RefusedError], transient: bool
+) -> None:
+    """The error, and whether the same call may succeed a little later."""
+    cause = cause_of(code, text)
+    assert cause is not None
+    assert (cause.error, cause.transient) == (kind, transient)
+    assert cause.hint.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [("base-msg", "Anything"), (3011, ""), (None, ""), ("", ""), (-1, "x"), ("1006", "")],
+)
+def test_what_no_row_knows(code: Code, text: str) -> None:
+    """It stays what HTX said."""
+    assert cause_of(code, text) is None
+
+
+def test_no_row_hides_a_later_one() -> None:
+    """Every row is the first that fits for some answer: none is dead."""
+    for cause in CAUSES:
+        answers = [(code, f"... {cause.text} ...") for code in cause.codes or ("unheard-of",)]
+        found = [cause_of(code, text) for code, text in answers]
+        assert all(each is cause for each in found), cause
+
+
+def test_every_row_says_how_we_know() -> None:
+    """Texts in lower case, for they are compared so; a hint; a source."""
+    for cause in CAUSES:
+        assert cause.text == cause.text.lower()
+        assert cause.codes or cause.text
+        assert cause.hint
+        assert cause.source.startswith(("[doc]", "[sdk]", "[rec]", "[inf]"))
+        assert issubclass(cause.error, RefusedError)
+
+
+@given(st.none() | st.integers() | st.text(), st.text())
+def test_any_answer_can_be_asked_for(code: Code, text: str) -> None:
+    """A row that fits, or none; never an error."""
+    cause = cause_of(code, text)
+    assert cause is None or cause.fits(code, text.lower())
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "transient"),
+    [
+        (300, UnavailableError, False),
+        (399, UnavailableError, False),
+        (400, RefusedError, False),
+        (401, AccessKeyError, False),
+        (402, RefusedError, False),
+        (403, PermissionDeniedError, False),
+        (404, RefusedError, False),
+        (405, RefusedError, False),
+        (406, RefusedError, False),
+        (408, UnavailableError, True),
+        (429, RateLimitedError, True),
+        (499, RefusedError, False),
+        (500, UnavailableError, True),
+        (599, UnavailableError, True),
+    ],
+)
+def test_what_a_status_means(status: int, kind: type[RefusedError], transient: bool) -> None:
+    """The first row that a status is in counts."""
+    found = next(row for row in STATUSES if status in row[0])
+    assert found[1:3] == (kind, transient)
+
+
+def test_success_is_in_no_row() -> None:
+    """A status of success tells nothing of a refusal."""
+    assert not any(status in row[0] for row in STATUSES for status in range(100, 300))

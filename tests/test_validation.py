@@ -1,0 +1,291 @@
+"""What callers may hand in, and the sentence that they get for anything else."""
+
+from __future__ import annotations
+
+import enum
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from htx_async import AccountType, InvalidInputError, validation
+
+
+class Number(enum.IntEnum):
+    """An int that says something else when it is printed."""
+
+    SEVEN = 7
+
+
+class Index:
+    """What can stand for a whole number, as those of numpy can."""
+
+    def __index__(self) -> int:
+        return 1000001
+
+
+@pytest.mark.parametrize(
+    ("value", "example"),
+    [("super-margin", "spot"), (AccountType.SPOT, "spot"), ("a" * 40, "spot"), ("USD", "BTC")],
+)
+def test_a_word_is_written_as_its_example(value: str, example: str) -> None:
+    """HTX's words, ours or plain text; what comes back is plain."""
+    said = validation.word(value, "word", example)
+    assert said == value
+    assert type(said) is str
+
+
+@pytest.mark.parametrize(
+    ("value", "example"),
+    [
+        ("a" * 41, "spot"),
+        ("a b", "spot"),
+        ("a&b=c", "spot"),
+        ("ü", "spot"),
+        ("spot\n", "spot"),
+        ("btc", "BTC"),
+        (b"spot", "spot"),
+        (True, "spot"),
+    ],
+)
+def test_what_is_no_word_gets_a_short_sentence(value: Any, example: str) -> None:
+    """However long it is itself."""
+    with pytest.raises(InvalidInputError, match="word must be a word in") as caught:
+        validation.word(value, "word", example)
+    assert len(str(caught.value)) < 120
+
+
+@pytest.mark.parametrize(
+    ("value", "digits"),
+    [
+        (1000001, "1000001"),
+        (0, "0"),
+        ("1000001", "1000001"),
+        ("007", "007"),
+        (2**53 + 1, "9007199254740993"),
+        (10**99, "1" + "0" * 99),
+        ("9" * 100, "9" * 100),
+        (Number.SEVEN, "7"),
+        (Index(), "1000001"),
+    ],
+)
+def test_an_id_is_a_whole_number_or_its_digits(value: Any, digits: str) -> None:
+    """Beyond 2**53 too, and whatever can stand for an index."""
+    assert validation.identifier(value, "account") == digits
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        -1,
+        10**100,
+        10**5000,
+        -(10**5000),
+        "",
+        " 1",
+        "1 ",
+        "1\n",
+        "-1",
+        "+1",
+        "1.0",
+        "1e3",
+        "1_000",
+        "0x1",
+        "1/balance",
+        "1?a=b",
+        "..",
+        "%31",
+        "\u0661",
+        "\uff11",
+        "²",
+        "9" * 101,
+        True,
+        False,
+        None,
+        1.0,
+        float("nan"),
+        Decimal(1),
+        b"1",
+        [],
+        AccountType.SPOT,
+        object(),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_id_is_refused(value: Any) -> None:
+    """Nothing else gets into a path; the sentence names the argument."""
+    with pytest.raises(InvalidInputError, match=r"^account must be ") as caught:
+        validation.identifier(value, "account")
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.fate == "not_sent"
+    assert not caught.value.transient
+    assert len(str(caught.value)) < 200
+
+
+@given(st.integers(0, 10**100 - 1))
+def test_every_id_is_its_digits(number: int) -> None:
+    """As number or as text, the digits are the same."""
+    assert (
+        validation.identifier(number, "x") == validation.identifier(str(number), "x") == str(number)
+    )
+
+
+@pytest.mark.parametrize("value", [1, 0.001, 30.0, 1e300, 10**300])
+def test_seconds_are_positive(value: float) -> None:
+    """Any positive, finite number, whole or not."""
+    assert validation.seconds(value, "timeout") == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(0, -1, 0.0, -0.5, float("nan"), float("inf"), -float("inf"), 10**400, 10**5000),
+        *(True, None, "30", b"30", Decimal(30), [], object()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_time_is_refused(value: Any) -> None:
+    """Zero, negative, endless, no number: one clear sentence."""
+    with pytest.raises(InvalidInputError, match=r"^timeout must be a positive number") as caught:
+        validation.seconds(value, "timeout")
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("value", "least"), [(1, 1), (2, 1), (0, 0), (10**5000, 1)], ids=["1", "2", "0", "huge"]
+)
+def test_a_whole_number_of_at_least(value: int, least: int) -> None:
+    """The least one is enough."""
+    assert validation.at_least(value, least, "max_connections") == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, -1, -(10**5000), 1.0, True, None, "1", float("inf"), Decimal(1)],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_less_or_no_whole_number_is_refused(value: Any) -> None:
+    """The sentence says how much it must be."""
+    with pytest.raises(InvalidInputError, match=r"^max_body must be a whole number, 1 or more"):
+        validation.at_least(value, 1, "max_body")
+
+
+@pytest.mark.parametrize(
+    ("key", "fault"),
+    [
+        ("vf25treb80-1a2b3c4d-5e6f7a8b-9c0d1", None),
+        ("!~", None),
+        ("", "is empty"),
+        (" key", "begins or ends with"),
+        ("key\n", "begins or ends with"),
+        ("key\r\n", "begins or ends with"),
+        ("\tkey", "begins or ends with"),
+        ("ke y", "has a blank"),
+        ("ke\ny", "has a blank"),
+        ("ke\x00y", "has a blank"),
+        ("ke\x7fy", "has a blank"),
+        ("kéy", "has a blank"),
+        ("ke\u200by", "has a blank"),
+        (None, "must be text, not NoneType"),
+        (b"key", "must be text, not bytes"),
+        (7, "must be text, not int"),
+    ],
+)
+def test_what_is_wrong_with_a_key(key: Any, fault: str | None) -> None:
+    """Told without showing the key."""
+    told = validation.fault_in_key(key, "secret_key")
+    if fault is None:
+        assert told is None
+    else:
+        assert told is not None
+        assert told.startswith(f"secret_key {fault}")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "shown", "host", "port"),
+    [
+        ("https://api.huobi.pro", "https://api.huobi.pro", "api.huobi.pro", 443),
+        ("https://api.huobi.pro/", "https://api.huobi.pro", "api.huobi.pro", 443),
+        ("HTTPS://API.Huobi.PRO", "https://api.huobi.pro", "api.huobi.pro", 443),
+        ("https://api-aws.huobi.pro:443", "https://api-aws.huobi.pro", "api-aws.huobi.pro", 443),
+        ("https://proxy.example:8443", "https://proxy.example:8443", "proxy.example", 8443),
+        ("https://proxy:80", "https://proxy:80", "proxy", 80),
+        ("https://192.0.2.1", "https://192.0.2.1", "192.0.2.1", 443),
+        ("https://[2001:db8::1]:8443/", "https://[2001:db8::1]:8443", "2001:db8::1", 8443),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080", "127.0.0.1", 8080),
+        ("http://127.1.2.3", "http://127.1.2.3", "127.1.2.3", 80),
+        ("http://[::1]:9", "http://[::1]:9", "::1", 9),
+        ("http://localhost:8080", "http://localhost:8080", "localhost", 8080),
+        ("http://LOCALHOST", "http://localhost", "localhost", 80),
+        ("http://localhost:443", "http://localhost:443", "localhost", 443),
+    ],
+)
+def test_a_base_url_names_an_origin(base_url: str, shown: str, host: str, port: int) -> None:
+    """The host in lower case without its port, as it is signed; default ports are not shown."""
+    origin = validation.origin(base_url)
+    assert (str(origin), origin.host, origin.port) == (shown, host, port)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "fault"),
+    [
+        (None, "ASCII text"),
+        (b"https://api.huobi.pro", "ASCII text"),
+        ("https://api.huobi.pro\n", "ASCII text"),
+        ("https://äpi.huobi.pro", "ASCII text"),
+        ("https://api.huobi.pro:99999", "is not a URL"),
+        ("https://api.huobi.pro:port", "is not a URL"),
+        ("https://[::1", "is not a URL"),
+        ("", "must start with https://"),
+        ("api.huobi.pro", "must start with https://"),
+        ("//api.huobi.pro", "must start with https://"),
+        ("https:api.huobi.pro", "must start with https://"),
+        ("https://", "must start with https://"),
+        ("https://:443", "must start with https://"),
+        ("ftp://api.huobi.pro", "must start with https://"),
+        ("wss://api.huobi.pro", "must start with https://"),
+        ("https://api huobi.pro", "must start with https://"),
+        ("https://api.huobi.pro;x", "must start with https://"),
+        ("https://api..huobi.pro", "must start with https://"),
+        ("https://api%2Ehuobi.pro", "must start with https://"),
+        ("https://evil.example\\", "must start with https://"),
+        ("https://api.huobi.pro:0", "must start with https://"),
+        ("https://user@api.huobi.pro", "user or password"),
+        ("https://:secret@api.huobi.pro", "user or password"),
+        ("https://@api.huobi.pro", "user or password"),
+        ("https://api.huobi.pro/v1", "path, query or fragment"),
+        ("https://api.huobi.pro//", "path, query or fragment"),
+        ("https://api.huobi.pro/ ", "path, query or fragment"),
+        ("https://api.huobi.pro?a=1", "path, query or fragment"),
+        ("https://api.huobi.pro?", "path, query or fragment"),
+        ("https://api.huobi.pro/#", "path, query or fragment"),
+        ("https://api.huobi.pro#x", "path, query or fragment"),
+        ("http://api.huobi.pro", "must be https"),
+        ("http://192.168.0.1", "must be https"),
+        ("http://0.0.0.0:8080", "must be https"),
+        ("http://localhost.example", "must be https"),
+        ("http://127.0.0.1.example", "must be https"),
+        ("http://127.1", "must be https"),
+        ("http://[::]", "must be https"),
+    ],
+)
+def test_what_is_no_base_url_is_refused(base_url: Any, fault: str) -> None:
+    """One sentence, with an example, and without the URL: it may carry a password."""
+    with pytest.raises(InvalidInputError, match=r"^base_url ") as caught:
+        validation.origin(base_url)
+    assert fault in str(caught.value)
+    assert "for example https://api.huobi.pro" in str(caught.value)
+    assert ":secret@" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+@given(st.text(st.characters(codec="ascii"), max_size=30))
+def test_any_text_is_an_origin_or_refused(text: str) -> None:
+    """Never another error, and what is accepted is an origin once more."""
+    try:
+        origin = validation.origin(f"https://{text}")
+    except InvalidInputError:
+        return
+    assert validation.origin(str(origin)) == origin
