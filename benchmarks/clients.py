@@ -76,8 +76,8 @@ class Ours(Client):
         self._htx = HTXClient(
             Credentials(plain.ACCESS_KEY, plain.SECRET_KEY),
             base_url=url,
-            budget=UNLIMITED,
-            share=False,
+            rate_limiter=UNLIMITED,
+            coalesce=False,
             transport=transport,
         )
 

@@ -16,8 +16,7 @@ from benchmarks.limiters import Kind, Limiter
 from benchmarks.peers import Ccxt
 from htx_async.clock import Clock
 from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import Bucket
-from htx_async.request import RateLimit
+from htx_async.ratelimit.token_bucket import Bucket, RateLimit
 
 ROUNDS: Final = 200
 _MICRO: Final = 1e6
@@ -70,8 +69,8 @@ def uncontended(kinds: Sequence[Kind], rule: RateLimit, rounds: int = ROUNDS) ->
             for kind in kinds:
                 limiter = kind.make(rule, Clock())
                 if isinstance(limiter, Ccxt):
-                    limiter.fill(rule.limit)
-                spent[kind.name].append(await _pairs(limiter, rule.limit))
+                    limiter.fill(rule.requests)
+                spent[kind.name].append(await _pairs(limiter, rule.requests))
                 await asyncio.sleep(0)
         return spent
 
@@ -103,7 +102,7 @@ async def _crowd(rule: RateLimit, waiting: int, rounds: int) -> list[float]:
     clock = Clock()
     queue = TokenQueue(Bucket(rule), clock)
     grant = await queue.acquire()
-    for _ in range(rule.limit - 1):
+    for _ in range(rule.requests - 1):
         await queue.acquire()
     tasks = {asyncio.create_task(queue.acquire()) for _ in range(waiting)}
     await asyncio.sleep(0)

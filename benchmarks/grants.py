@@ -15,10 +15,11 @@ from typing import Final
 import attrs
 
 from benchmarks.results import machine
-from htx_async import Budget, RedisBudget
+from htx_async import RateLimiter, RedisRateLimiter
 from htx_async.clock import Clock
 from htx_async.ratelimit.queue import TokenQueue
-from htx_async.request import Endpoint, RateLimit
+from htx_async.ratelimit.token_bucket import RateLimit
+from htx_async.request import Endpoint
 from tests.redis_process import serving
 
 ROUNDS: Final = 300
@@ -66,10 +67,10 @@ async def _rounds(queue: TokenQueue, callers: int, trips: Callable[[], int], nam
 async def _measure(url: str, calls: Callable[[], int]) -> list[Row]:
     endpoint = Endpoint("/v1/grants", _PLENTY, bytes)
     rows = []
-    async with RedisBudget(url, user="benchmark") as shared:
-        kinds: tuple[tuple[str, Budget, Callable[[], int]], ...] = (
-            ("Budget", Budget(), lambda: 0),
-            ("RedisBudget", shared, calls),
+    async with RedisRateLimiter(url, user="benchmark") as shared:
+        kinds: tuple[tuple[str, RateLimiter, Callable[[], int]], ...] = (
+            ("RateLimiter", RateLimiter(), lambda: 0),
+            ("RedisRateLimiter", shared, calls),
         )
         for name, budget, trips in kinds:
             queue = budget.queue(endpoint, Clock())

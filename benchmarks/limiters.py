@@ -12,10 +12,10 @@ import attrs
 
 from htx_async.clock import Clock
 from htx_async.middleware.rate_limiting import Limiting
-from htx_async.ratelimit.limiter import Budget
+from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import Bucket, Grant
-from htx_async.request import Endpoint, RateLimit, Request, Response
+from htx_async.ratelimit.token_bucket import Bucket, Grant, RateLimit
+from htx_async.request import Endpoint, Request, Response
 
 SendOne: TypeAlias = Callable[[], Awaitable[float]]
 """Sends a request, and returns when its answer began to arrive, in seconds of the loop."""
@@ -63,7 +63,7 @@ class Ours(Limiter):
     def __init__(self, rule: RateLimit, clock: Clock) -> None:
         self._clock = clock
         self._endpoint = Endpoint("/v1/limits", rule, bytes)
-        self._budget = Budget()
+        self._budget = RateLimiter()
         self._slots = TokenQueue(Bucket(_CONNECTIONS), clock)
         self._queue = self._budget.queue(self._endpoint, clock)
         self._grant = Grant(0, 0)
@@ -81,7 +81,7 @@ class Ours(Limiter):
 
         async def carry(request: Request) -> Response:
             del request
-            return Response(200, {}, b"", began=await send())
+            return Response(200, {}, b"", first_byte_at=await send())
 
         clock = self._clock
         limiting = Limiting(carry, self._budget, self._slots, clock, clock.now)
@@ -94,12 +94,12 @@ class Refilling(Limiter):
     def __init__(self, rule: RateLimit, clock: Clock) -> None:
         self._rule = rule
         self._clock = clock
-        self._level, self._since = float(rule.limit), clock.monotonic()
+        self._level, self._since = float(rule.requests), clock.monotonic()
         self._turn = asyncio.Lock()
 
     async def acquire(self) -> None:
         """Wait until the bucket holds one, and take it."""
-        rate = self._rule.limit / self._rule.per
+        rate = self._rule.requests / self._rule.per
         async with self._turn:
             self._refill(rate)
             if self._level < 1:
@@ -109,7 +109,7 @@ class Refilling(Limiter):
 
     def _refill(self, rate: float) -> None:
         now = self._clock.monotonic()
-        self._level = min(self._level + (now - self._since) * rate, float(self._rule.limit))
+        self._level = min(self._level + (now - self._since) * rate, float(self._rule.requests))
         self._since = now
 
 

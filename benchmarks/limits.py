@@ -33,7 +33,7 @@ def measure(kinds: Sequence[Kind], requests: int = REQUESTS, rough: int = REQUES
 
 def _rows(kind: Kind, requests: int, rough: int) -> Iterator[Row]:
     for rule in RULES:
-        sys.stderr.write(f"limits: {kind.name}, {rule.limit} in {rule.per:g} s\n")
+        sys.stderr.write(f"limits: {kind.name}, {rule.requests} in {rule.per:g} s\n")
         yield Row(kind.name, rule, requests, simulate(kind, rule, requests, network.even()))
         count = rough if kind is OURS else requests
         outcome = simulate(kind, rule, count, network.rough(count))

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from benchmarks.limiters import Kind, Limiter
 from htx_async.clock import Clock
-from htx_async.request import RateLimit
+from htx_async.ratelimit.token_bucket import RateLimit
 from tests.virtual import DAY
 
 
@@ -22,7 +22,7 @@ class AioLimiter(Limiter):
     def __init__(self, rule: RateLimit, clock: Clock) -> None:
         del clock
         module: Any = import_module("aiolimiter")
-        self._limiter = module.AsyncLimiter(rule.limit, rule.per)
+        self._limiter = module.AsyncLimiter(rule.requests, rule.per)
 
     async def acquire(self) -> None:
         """Do what `async with limiter:` does."""
@@ -35,7 +35,7 @@ class PyrateLimiter(Limiter):
     def __init__(self, rule: RateLimit, clock: Clock) -> None:
         del clock
         module: Any = import_module("pyrate_limiter")
-        bucket = module.InMemoryBucket([module.Rate(rule.limit, round(rule.per * 1000))])
+        bucket = module.InMemoryBucket([module.Rate(rule.requests, round(rule.per * 1000))])
         factory: Any = import_module("pyrate_limiter.limiter").SingleBucketFactory
         self._limiter = module.Limiter(factory(bucket, schedule_leak=False))
 
@@ -53,7 +53,7 @@ class Limits(Limiter):
         strategies: Any = import_module("limits.aio.strategies")
         self._limiter = getattr(strategies, strategy)(storage)
         module: Any = import_module("limits")
-        self._item = module.RateLimitItemPerSecond(rule.limit, round(rule.per))
+        self._item = module.RateLimitItemPerSecond(rule.requests, round(rule.per))
 
     async def acquire(self) -> None:
         """Wait as its quickstart does: until `reset_time`."""
@@ -71,7 +71,7 @@ class Ccxt(Limiter):
     def __init__(self, rule: RateLimit, clock: Clock, burst: float = 1.0) -> None:
         del clock
         module: Any = import_module("ccxt.async_support.base.throttler")
-        self._cost = rule.per * 1000 / rule.limit / self.RATE_LIMIT
+        self._cost = rule.per * 1000 / rule.requests / self.RATE_LIMIT
         config = {"refillRate": 1 / self.RATE_LIMIT, "capacity": burst, "delay": 0.001}
         self._throttler = module.Throttler(config)
 

@@ -10,7 +10,7 @@ import attrs
 
 from benchmarks.cost import Cost
 from benchmarks.simulation import Outcome
-from htx_async.request import RateLimit
+from htx_async.ratelimit.token_bucket import RateLimit
 
 
 def machine() -> str:
@@ -40,7 +40,7 @@ class Row:
     def setting(self) -> str:
         """The rule, and a star for the rough network."""
         star = "*" if self.is_rough else ""
-        return f"{self.rule.limit}/{self.rule.per:g}{star}"
+        return f"{self.rule.requests}/{self.rule.per:g}{star}"
 
     @property
     def refused(self) -> int:

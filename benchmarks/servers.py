@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, Protocol
 
-from htx_async.request import RateLimit
+from htx_async.ratelimit.token_bucket import RateLimit
 
 
 class Server(Protocol):
@@ -28,7 +28,7 @@ class FixedWindow:
         """Count the request in the window that is open."""
         if now >= self._ends:
             self._ends, self._count = now + self._rule.per, 0
-        if self._count >= self._rule.limit:
+        if self._count >= self._rule.requests:
             return False
         self._count += 1
         return True
@@ -46,7 +46,7 @@ class SlidingLog:
         log = self._log
         while log and log[0] <= now - self._rule.per:
             log.popleft()
-        if len(log) >= self._rule.limit:
+        if len(log) >= self._rule.requests:
             return False
         log.append(now)
         return True
@@ -59,13 +59,13 @@ class TokenBucket:
 
     def __init__(self, rule: RateLimit) -> None:
         self._rule = rule
-        self._level = float(rule.limit)
+        self._level = float(rule.requests)
         self._since = 0.0
 
     def admits(self, now: float) -> bool:
         """Take one, if the bucket holds one."""
-        refill = (now - self._since) * self._rule.limit / self._rule.per
-        self._level = min(self._level + refill, float(self._rule.limit))
+        refill = (now - self._since) * self._rule.requests / self._rule.per
+        self._level = min(self._level + refill, float(self._rule.requests))
         self._since = now
         if self._level < 1 - self.ROUNDING:
             return False

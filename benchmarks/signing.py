@@ -18,14 +18,13 @@ from benchmarks import goals, plain, rivals, tables
 from benchmarks.goals import Goal
 from benchmarks.timing import MICRO, Costs, interleaved, spread
 from htx_async import Credentials
-from htx_async.auth.provider import Keys
-from htx_async.clock import Clock
-from htx_async.middleware.signing import Signing, sign
+from htx_async.auth.provider import CredentialStore
+from htx_async.clock import Clock, ServerClock
+from htx_async.middleware.signing import Signing, sign_request
 from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import Bucket
-from htx_async.request import RateLimit, Request, Response
+from htx_async.ratelimit.token_bucket import Bucket, RateLimit
+from htx_async.request import Request, Response
 from htx_async.resources.points import BALANCE
-from htx_async.servertime import ServerTime
 
 ROUNDS: Final = 41
 _QUICK: Final = 3
@@ -57,9 +56,9 @@ def _signers(*, short: bool) -> dict[str, Callable[[], object]]:
     async def send(_: Request) -> Response:
         return answer
 
-    layer = Signing(send, Keys(credentials, clock), _HOST, clock, ServerTime(clock))
+    layer = Signing(send, CredentialStore(credentials, clock), _HOST, clock, ServerClock(clock))
     signers: dict[str, Callable[[], object]] = {
-        _SIGN: lambda: sign(request, credentials, _HOST, clock.now()),
+        _SIGN: lambda: sign_request(request, credentials, _HOST, clock.now()),
         _LAYER: lambda: _done(layer(request)),
         _PLAIN: lambda: plain.signed(_HOST, BALANCE.path),
     }
@@ -81,7 +80,7 @@ def _tokens() -> dict[str, Callable[[], object]]:
             queue.settle(grant, clock.monotonic())
 
     def bare() -> None:
-        free = rule.limit
+        free = rule.requests
         for _ in range(_PAIRS):
             now = clock.monotonic()
             while returns and returns[0] <= now:

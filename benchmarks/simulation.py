@@ -13,7 +13,7 @@ import attrs
 from benchmarks.limiters import Kind, Limiter
 from benchmarks.network import Trips
 from benchmarks.servers import SERVERS, Server
-from htx_async.request import RateLimit
+from htx_async.ratelimit.token_bucket import RateLimit
 from tests.virtual import VirtualClock, VirtualLoop
 
 T = TypeVar("T")
@@ -144,7 +144,7 @@ def simulate(
     _on_virtual_time(kind, rule, main)
     return Outcome(
         refusals=record.refusals,
-        rate=steady_rate(record.left, rule.limit) * rule.per / rule.limit,
+        rate=steady_rate(record.left, rule.requests) * rule.per / rule.requests,
         bound=rule.per / (rule.per + record.travelled / requests),
         longest=record.longest,
         overtaken=record.overtaken / requests,
@@ -164,7 +164,7 @@ def lost(kind: Kind, rule: RateLimit) -> tuple[int, int]:
 
     async def after(limiter: Limiter) -> int:
         loop = asyncio.get_running_loop()
-        out = [loop.create_task(limiter.request(_answered)) for _ in range(rule.limit)]
+        out = [loop.create_task(limiter.request(_answered)) for _ in range(rule.requests)]
         await asyncio.sleep(_MOMENT)
         tasks = [loop.create_task(limiter.request(_answered)) for _ in range(_CANCELLED)]
         await asyncio.sleep(_MOMENT)
@@ -195,7 +195,7 @@ async def _granted(limiter: Limiter, rule: RateLimit) -> int:
         granted += 1
         return await _answered()
 
-    tasks = [asyncio.create_task(limiter.request(send)) for _ in range(rule.limit * 3)]
+    tasks = [asyncio.create_task(limiter.request(send)) for _ in range(rule.requests * 3)]
     await asyncio.sleep(rule.per * 0.999)
     await _end(tasks)
     return granted

@@ -31,6 +31,9 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(httpx|asyncio|attrs|decimal|datetime|collections|contextlib)\..*"),
     (r"py:.*", r"htx_async\.(options|transport|resources|convert|vocabulary|errors\.Fa)\.?.*"),
     (r"py:class", r"htx_async\.client\.Changes"),
-    (r"py:class", r"(Decimal|Budget|Mapping|T|Ask|Fate|Unpack|Facts|RateLimit|Listener)"),
+    (
+        r"py:class",
+        r"(Decimal|RateLimiter|Mapping|T|Ask|Delivery|Unpack|ErrorDetails|RateLimit|Listener)",
+    ),
     (r"py:class", r"(Provider|RetryPolicy|queries\.Value|TracerProvider|MeterProvider)"),
 ]

@@ -27,7 +27,7 @@ def check_envelope(
     body: bytes, status: int, headers: dict[str, str], endpoint: Endpoint[Any] = READS[0]
 ) -> Response:
     """Open an envelope: there is `data`, or an error of ours; the secret is in neither."""
-    response = open_envelope(endpoint, Response(status, headers, body, asked=ASKED))
+    response = open_envelope(endpoint, Response(status, headers, body, sent_query=ASKED))
     error = response.error
     if error is None:
         assert response.data, "neither data nor an error"

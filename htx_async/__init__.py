@@ -8,96 +8,100 @@ from htx_async.clock import Clock
 from htx_async.errors import (
     AccessKeyError,
     AccountNotFoundError,
+    APIError,
     AuthenticationError,
-    BudgetError,
     ClientClosedError,
     ClockError,
+    ConnectError,
     DeadlineExceededError,
     DecodeError,
+    EventLoopError,
     HTXError,
     InvalidInputError,
     IPAddressError,
     KeyExpiredError,
-    NoAnswerError,
-    NotSentError,
+    NoResponseError,
     PermissionDeniedError,
     RateLimitedError,
-    RefusedError,
+    RateLimitQueueError,
+    ServiceUnavailableError,
     SignatureError,
-    UnavailableError,
+    TransportError,
 )
 from htx_async.events import Event
 from htx_async.models.balance import (
     Account,
     AccountBalance,
-    AccountPicture,
+    AccountSnapshot,
     CurrencyBalance,
     Snapshot,
 )
-from htx_async.models.balance_diff import Change
+from htx_async.models.balance_diff import BalanceChange
 from htx_async.models.base import Model
 from htx_async.models.enums import AccountState, AccountType, BalanceType, PointAccountStatus
 from htx_async.models.rows import BalanceEntry
 from htx_async.models.valuation import AssetValuation
-from htx_async.ratelimit.limiter import UNLIMITED, Budget
-from htx_async.ratelimit.queue import LimitStatus
-from htx_async.ratelimit.redis.limiter import RedisBudget, Share
-from htx_async.request import RateLimit
+from htx_async.options import NO_RETRY, RetryPolicy
+from htx_async.ratelimit.limiter import UNLIMITED, RateLimiter
+from htx_async.ratelimit.queue import RateLimitStatus
+from htx_async.ratelimit.redis.limiter import RedisRateLimiter, Share
+from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.resources.accounts import Accounts
 from htx_async.resources.points import PointBalance, PointGroup, Points
-from htx_async.resources.raw import Answer
-from htx_async.retry import NO_RETRY, RetryPolicy
+from htx_async.resources.raw import RawResponse
 from htx_async.transports.adapter import AiohttpTransport
 
 __all__ = [
     "NO_RETRY",
     "UNLIMITED",
+    "APIError",
     "AccessKeyError",
     "Account",
     "AccountBalance",
     "AccountNotFoundError",
-    "AccountPicture",
+    "AccountSnapshot",
     "AccountState",
     "AccountType",
     "Accounts",
     "AiohttpTransport",
-    "Answer",
     "AssetValuation",
     "AuthenticationError",
+    "BalanceChange",
     "BalanceEntry",
     "BalanceType",
-    "Budget",
-    "BudgetError",
-    "Change",
     "ClientClosedError",
     "Clock",
     "ClockError",
+    "ConnectError",
     "Credentials",
     "CurrencyBalance",
     "DeadlineExceededError",
     "DecodeError",
     "Event",
+    "EventLoopError",
     "HTXClient",
     "HTXError",
     "IPAddressError",
     "InvalidInputError",
     "KeyExpiredError",
-    "LimitStatus",
     "Model",
-    "NoAnswerError",
-    "NotSentError",
+    "NoResponseError",
     "PermissionDeniedError",
     "PointAccountStatus",
     "PointBalance",
     "PointGroup",
     "Points",
     "RateLimit",
+    "RateLimitQueueError",
+    "RateLimitStatus",
     "RateLimitedError",
-    "RedisBudget",
-    "RefusedError",
+    "RateLimiter",
+    "RawResponse",
+    "RedisRateLimiter",
     "RetryPolicy",
+    "ServiceUnavailableError",
     "Share",
     "SignatureError",
     "Snapshot",
-    "UnavailableError",
+    "TransportError",
 ]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from htx_async.auth.credentials import Credentials
-from htx_async.errors import BudgetError, Fate, HTXError
+from htx_async.errors import Delivery, HTXError, RateLimitQueueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from htx_async.options import Options
+    from htx_async.options import RequestOptions
     from htx_async.request import Response
 
     Outcome: TypeAlias = Response | Exception
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 
 
-def waited(waits: Iterable[tuple[float, float]], since: float) -> float:
+def queue_time(waits: Iterable[tuple[float, float]], since: float) -> float:
     """Return for how many seconds of *waits* (from, until) somebody waited who came at *since*."""
     return sum(max(until - max(begun, since), 0.0) for begun, until in waits)
 
 
-class Signed(msgspec.Struct, frozen=True):
+class SigningContext(msgspec.Struct, frozen=True):
     """With what an attempt was signed: the keys, the correction of the clock, and when."""
 
     credentials: Credentials
@@ -41,10 +41,10 @@ class Waiter:
 
     __slots__ = ("done", "loop", "options", "since")
 
-    def __init__(self, options: Options, since: float) -> None:
+    def __init__(self, options: RequestOptions, since: float) -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.done: asyncio.Future[Outcome] = self.loop.create_future()
-        self.options: Options = options
+        self.options: RequestOptions = options
         self.since: float = since
 
     def settle(self, outcome: Outcome) -> None:
@@ -66,10 +66,10 @@ class Flight:
         expected: The earliest moment at which it may leave, once that is known.
         out: Whether an attempt is with the network: then it must not be cancelled.
         left: Whether any attempt has left. What comes back now was asked for before.
-        fate: What became of the last attempt, as far as it is known now.
+        delivery: What became of the last attempt, as far as it is known now.
         stop: Ends the attempt that is out, in the way that its connection needs.
         timer: Will end the attempt that nobody waits for any more, when its time is over.
-        signed: With what the last attempt was signed.
+        signed_with: With what the last attempt was signed.
         abandoned: Whether all who waited have gone: no further attempt is worth its token.
         is_last: Whether the attempt under way is to be the last one: the client closes.
         failures: How the attempts until now have failed.
@@ -83,14 +83,14 @@ class Flight:
         "abandoned",
         "asked",
         "attempts",
+        "delivery",
         "expected",
         "failures",
-        "fate",
         "is_last",
         "left",
         "number",
         "out",
-        "signed",
+        "signed_with",
         "stop",
         "task",
         "timer",
@@ -105,10 +105,10 @@ class Flight:
         self.until: float = math.inf
         self.expected: float = -math.inf
         self.left: bool = False
-        self.fate: Fate = "not_sent"
+        self.delivery: Delivery = "not_sent"
         self.stop: Callable[[], object] | None = None
         self.timer: asyncio.TimerHandle | None = None
-        self.signed: Signed | None = None
+        self.signed_with: SigningContext | None = None
         self.out: bool = False
         self.abandoned: bool = False
         self.is_last: bool = False
@@ -117,7 +117,7 @@ class Flight:
         self.waits: list[tuple[float, float]] = []
         self.attempts: int = 0
 
-    def join(self, options: Options, now: float) -> Waiter:
+    def join(self, options: RequestOptions, now: float) -> Waiter:
         """Let a caller wait from *now* on; one with too little patience is told at once."""
         waiter = Waiter(options, now)
         until = now + options.timeout
@@ -157,24 +157,24 @@ class Flight:
     def _judge(self, waiter: Waiter, ahead: int, wait: float) -> None:
         """Tell a caller at once that it would wait for too long."""
         options = waiter.options
-        most = options.max_wait
+        most = options.queue_timeout
         too_long = most is not None and (wait > most or not most)
         if self.left:  # this is about a repeat: the caller learns what it would repeat
             late = self.expected >= waiter.since + options.timeout
             if too_long or late:
                 waiter.settle(self.failures[-1])
         elif too_long:
-            waiter.settle(_over_budget(wait, f"max_wait is {most:g} s"))
-        elif options.max_waiting is not None and ahead >= options.max_waiting:
-            why = f"{ahead} wait already, and max_waiting is {options.max_waiting}"
+            waiter.settle(_over_budget(wait, f"queue_timeout is {most:g} s"))
+        elif options.max_queue is not None and ahead >= options.max_queue:
+            why = f"{ahead} wait already, and max_queue is {options.max_queue}"
             waiter.settle(_over_budget(wait, why))
 
     def lose_patience(self, waiter: Waiter) -> None:
-        """Tell a caller that its `max_wait` is over, if nothing has left yet."""
+        """Tell a caller that its `queue_timeout` is over, if nothing has left yet."""
         if not self.left:
-            most = waiter.options.max_wait or 0.0
+            most = waiter.options.queue_timeout or 0.0
             wait = max(self.expected - waiter.since, most)
-            waiter.settle(_over_budget(wait, f"max_wait is {most:g} s"))
+            waiter.settle(_over_budget(wait, f"queue_timeout is {most:g} s"))
             self._abandon_if_done()
 
     def cancel_unless_out(self) -> None:
@@ -192,19 +192,19 @@ class Flight:
     def waited(self, since: float, now: float) -> float:
         """Return for how many seconds a caller who came at *since* has waited until *now*."""
         still = [] if self.asked is None else [(self.asked, now)]
-        return waited((*self.waits, *still), since)
+        return queue_time((*self.waits, *still), since)
 
-    def departs(self, *, aside: bool) -> None:
-        """Note that an attempt leaves now, or, *aside*, a question about the clock."""
+    def departs(self, *, is_internal: bool) -> None:
+        """Note that an attempt leaves now, or, *is_internal*, a question about the clock."""
         self.left = self.out = True
-        if not aside:
+        if not is_internal:
             self.attempts += 1
-            self.fate = "unknown"
+            self.delivery = "unknown"
 
     def failed(self, error: HTXError) -> None:
         """Note how an attempt has failed."""
         self.failures.append(error)
-        self.fate = error.fate
+        self.delivery = error.delivery
 
     def end(self) -> None:
         """End the attempt that is out: its time is over, or the client's."""
@@ -232,6 +232,8 @@ class Flight:
                 waiter.done.cancel()
 
 
-def _over_budget(wait: float, why: str) -> BudgetError:
+def _over_budget(wait: float, why: str) -> RateLimitQueueError:
     wait = max(wait, 0.0)
-    return BudgetError(f"no token now, it would take at least {wait:.3g} s: {why}", wait=wait)
+    return RateLimitQueueError(
+        f"no token now, it would take at least {wait:.3g} s: {why}", retry_after=wait
+    )

@@ -12,10 +12,10 @@ from msgspec.structs import asdict
 
 from htx_async import validation
 from htx_async.auth.credentials import Credentials
-from htx_async.auth.provider import Keys, Provider
-from htx_async.clock import Clock, running_loop
+from htx_async.auth.provider import CredentialStore, Provider
+from htx_async.clock import Clock, ServerClock, running_loop
 from htx_async.errors import InvalidInputError
-from htx_async.events import Guarded, Listener
+from htx_async.events import Listener, SafeListener
 from htx_async.middleware.coalescing import Sharing
 from htx_async.middleware.converting import Converting
 from htx_async.middleware.drift import Noticing
@@ -23,17 +23,15 @@ from htx_async.middleware.parsing import Opening
 from htx_async.middleware.rate_limiting import Limiting
 from htx_async.middleware.retrying import Retrying
 from htx_async.middleware.signing import Signing
-from htx_async.options import Options
-from htx_async.ratelimit.limiter import Budget, process_budget
-from htx_async.ratelimit.queue import LimitStatus, TokenQueue
-from htx_async.ratelimit.token_bucket import Bucket
-from htx_async.request import Endpoint, RateLimit, Request
-from htx_async.resources import accounts, points, queries, raw
+from htx_async.options import RequestOptions, RetryPolicy
+from htx_async.ratelimit.limiter import RateLimiter, shared_rate_limiter
+from htx_async.ratelimit.queue import RateLimitStatus, TokenQueue
+from htx_async.ratelimit.token_bucket import Bucket, RateLimit
+from htx_async.request import Endpoint, Request
+from htx_async.resources import accounts, points, raw
 from htx_async.resources.accounts import Accounts
 from htx_async.resources.points import Points
-from htx_async.resources.raw import Answer, Others
-from htx_async.retry import RetryPolicy
-from htx_async.servertime import ServerTime
+from htx_async.resources.raw import EndpointRegistry, RawResponse
 from htx_async.transports.adapter import HTTP, AiohttpTransport
 
 if TYPE_CHECKING:
@@ -55,9 +53,9 @@ class Changes(TypedDict, total=False):
 
     timeout: float
     retry: RetryPolicy
-    share: bool
-    max_wait: float | None
-    max_waiting: int | None
+    coalesce: bool
+    queue_timeout: float | None
+    max_queue: int | None
 
 
 class HTXClient:
@@ -73,13 +71,13 @@ class HTXClient:
         base_url: HTX's address, or that of a sandbox; plain http for loopback only.
         timeout: Seconds for a whole call: waiting, connecting, reading, repeating.
         retry: What is repeated, how often and how soon: a `RetryPolicy`, or `NO_RETRY`.
-        budget: Whose tokens are spent, a `Budget`; `None`: the process's own for this access key;
-            a `RedisBudget`: those of many processes; `UNLIMITED`: nobody's, for servers that do
+        rate_limiter: Whose tokens are spent, a `RateLimiter`; `None`: the process's own for this access key;
+            a `RedisRateLimiter`: those of many processes; `UNLIMITED`: nobody's, for servers that do
             not count.
-        share: Whether equal reads that still wait for a token become one request.
-        max_wait: Seconds that a read may wait for a token, else `BudgetError`; 0: it goes at
+        coalesce: Whether equal reads that still wait for a token become one request.
+        queue_timeout: Seconds that a read may wait for a token, else `RateLimitQueueError`; 0: it goes at
             once or not at all; `None`: as long as its `timeout`.
-        max_waiting: Reads that may wait for a token at a time, else `BudgetError`; `None`: any
+        max_queue: Reads that may wait for a token at a time, else `RateLimitQueueError`; `None`: any
             number.
         transport: What sends the requests: an `httpx.AsyncBaseTransport`, which sees signed URLs
             and is not closed with the client; `AiohttpTransport()`; `None`: httpx's own, made and
@@ -100,10 +98,10 @@ class HTXClient:
         base_url: str = BASE_URL,
         timeout: float = 30.0,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a frozen value
-        budget: Budget | None = None,
-        share: bool = True,
-        max_wait: float | None = None,
-        max_waiting: int | None = None,
+        rate_limiter: RateLimiter | None = None,
+        coalesce: bool = True,
+        queue_timeout: float | None = None,
+        max_queue: int | None = None,
         transport: httpx.AsyncBaseTransport | AiohttpTransport | None = None,
         max_connections: int = 20,
         max_body: int = 16 * 2**20,
@@ -114,27 +112,31 @@ class HTXClient:
             msg = f"credentials must be Credentials(...), not {type(credentials).__name__}"
             del credentials  # keys given as plain text must not show in a traceback
             raise InvalidInputError(msg)
-        origin = validation.origin(base_url)
-        validation.at_least(max_connections, 1, "max_connections")
-        validation.at_least(max_body, 1, "max_body")
-        if budget is None:
-            budget = Budget() if clock else process_budget(_owner(credentials))
-        budget = budget.for_keys(_owner(credentials))
+        origin = validation.parse_base_url(base_url)
+        validation.int_at_least(max_connections, 1, "max_connections")
+        validation.int_at_least(max_body, 1, "max_body")
+        if rate_limiter is None:
+            rate_limiter = RateLimiter() if clock else shared_rate_limiter(_owner(credentials))
+        budget = rate_limiter.for_keys(_owner(credentials))
         clock = clock or Clock()
-        listener = Guarded(on_event) if on_event else None
-        self._options = Options(
-            timeout=timeout, retry=retry, share=share, max_wait=max_wait, max_waiting=max_waiting
+        listener = SafeListener(on_event) if on_event else None
+        self._options = RequestOptions(
+            timeout=timeout,
+            retry=retry,
+            coalesce=coalesce,
+            queue_timeout=queue_timeout,
+            max_queue=max_queue,
         )
         self._original = True
-        self._budget, self._clock, self._time = budget, clock, ServerTime(clock)
-        keys = Keys(credentials, clock)
+        self._budget, self._clock, self._time = budget, clock, ServerClock(clock)
+        keys = CredentialStore(credentials, clock)
         # One request runs straight down these layers, and its answer straight back up.
         self._http = HTTP(
             transport, origin, clock, max_connections=max_connections, max_body=max_body
         )
         signing = Signing(self._http, keys, origin.host, clock, self._time)
         slots = TokenQueue(Bucket(RateLimit(max_connections, per=0.0)), clock)
-        opening = Opening(signing, self._time.heard)
+        opening = Opening(signing, self._time.observe)
         self._slots = slots
         time = self._time
         limiting = Limiting(opening, budget, slots, clock, time.now, listener, time.offset)
@@ -144,7 +146,7 @@ class HTXClient:
         self._shown = f"HTXClient({_shown(credentials)}, base_url={str(origin)!r})"
         self.accounts: Accounts = Accounts(self._ask)
         self.points: Points = Points(self._ask)
-        self._others = Others(ENDPOINTS)
+        self._others = EndpointRegistry(ENDPOINTS)
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
@@ -167,7 +169,7 @@ class HTXClient:
         It costs next to nothing, and ends with its original: closing the copy does nothing.
 
         Args:
-            **changes: Any of `timeout`, `retry`, `share`, `max_wait` and `max_waiting`.
+            **changes: Any of `timeout`, `retry`, `coalesce`, `queue_timeout` and `max_queue`.
 
         Raises:
             InvalidInputError: An option is unknown, or cannot be right.
@@ -177,9 +179,9 @@ class HTXClient:
             msg = f"with_options takes {', '.join(Changes.__annotations__)}: not {min(unknown)}"
             raise InvalidInputError(msg)
         chosen: dict[str, Any] = {**asdict(self._options), **changes}
-        return copy.copy(self)._copy(Options(**chosen))  # noqa: SLF001 - its own
+        return copy.copy(self)._copy(RequestOptions(**chosen))  # noqa: SLF001 - its own
 
-    def _copy(self, options: Options) -> Self:
+    def _copy(self, options: RequestOptions) -> Self:
         self._original, self._options = False, options
         self.accounts = self.accounts.asking(self._ask)
         self.points = Points(self._ask)
@@ -189,10 +191,10 @@ class HTXClient:
         self,
         path: str,
         *,
-        params: Mapping[str, queries.Value] | None = None,
+        params: Mapping[str, raw.ParamValue] | None = None,
         limit: RateLimit | None = None,
         signed: bool = True,
-    ) -> Answer:
+    ) -> RawResponse:
         """
         Read any path of HTX that answers a GET with `data`: for what has no resource here yet.
 
@@ -212,13 +214,13 @@ class HTXClient:
             DecodeError: The answer is no JSON, has no `data`, or a number of too many digits.
             HTXError: What else can go wrong: see `htx_async.errors`.
         """
-        path, said = queries.path(path), queries.params(params)
+        path, said = raw.check_path(path), raw.check_params(params)
         endpoint = self._others.endpoint(path, limit, signed=signed)
         since = self._clock.monotonic()
         response = await self._sharing(Request(endpoint, path, said, self._options))
-        return raw.answered(endpoint, response, since, self._clock.monotonic())
+        return raw.to_raw_response(endpoint, response, since, self._clock.monotonic())
 
-    def limits(self) -> Mapping[str, LimitStatus]:
+    def limits(self) -> Mapping[str, RateLimitStatus]:
         """
         Return how things stand at each endpoint, by its name: tokens, who waits, refusals.
 
@@ -258,7 +260,7 @@ class HTXClient:
         `ClientClosedError`. A transport that was passed in stays open.
 
         Raises:
-            ClientClosedError: The client serves another event loop: close it there.
+            EventLoopError: The client belongs to another event loop: close it there.
         """
         if not self._original:
             return

@@ -1,43 +1,106 @@
-"""Time, all of it: what o'clock it is, how long something took, and waiting."""
+"""Wall clock, monotonic clock, sleeping and timers behind one interface; and HTX's clock."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
+
+MAX_UNCORRECTED_SKEW = 5.0
+"""Seconds that the local clock may be off before HTX's time is used instead. HTX's `Date` header
+has whole seconds, and HTX accepts requests that are at least a minute off."""
+
+PLAUSIBLE_EPOCH_MS = range(10**12, 10**14)
+"""Milliseconds since 1970 that can be a time of day: from 2001 on, for three thousand years."""
 
 
 class Clock:
     """
-    The system's time. Subclass it to let time run differently, in a simulation say.
+    The system's clock. Subclass it to control time, for example in a simulation.
 
-    Every moment that this package notes, and every wait that it makes, goes through here. Whatever
-    runs differently, `monotonic` and the three that wait must be of one time.
+    The package takes every timestamp from here, and every wait goes through here. In a subclass,
+    `monotonic`, `sleep`, `timeout` and `call_later` must follow the same time.
     """
 
     def now(self) -> float:
-        """Return the time of day, in seconds since 1970-01-01 UTC."""
+        """Return the wall-clock time, in seconds since 1970-01-01 UTC."""
         return time.time()
 
     def monotonic(self) -> float:
-        """Return seconds on a clock that is never set: only differences mean something."""
+        """Return seconds on a clock that is never set; only differences are meaningful."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Let *seconds* pass."""
+        """Wait for *seconds*."""
         await asyncio.sleep(seconds)
 
     def timeout(self, seconds: float | None) -> asyncio.Timeout:
-        """Return a context that raises `TimeoutError` after *seconds*; `None`: never."""
+        """Return a context manager that raises `TimeoutError` after *seconds*; `None`: never."""
         return asyncio.timeout(seconds)
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
-        """Call *callback* on the running loop once *seconds* have passed."""
+        """Call *callback* on the running loop after *seconds*."""
         return asyncio.get_running_loop().call_later(seconds, callback)
 
 
+class ServerClock:
+    """
+    HTX's wall clock, estimated from its responses.
+
+    The estimate advances with the monotonic clock, so a local wall clock that is wrong, or is
+    set while the program runs, does not affect it.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        # HTX's wall clock minus monotonic seconds; `None` before the first response.
+        self._monotonic_offset: float | None = None
+        self.calibrated_at: float = -math.inf
+
+    def observe(self, server_time: float, first_byte_at: float) -> None:
+        """
+        Record the time in a response.
+
+        After a calibration, a response that contradicts it is ignored: its date is that of a
+        cache or a proxy.
+
+        Args:
+            server_time: HTX's time in the response, in seconds since 1970.
+            first_byte_at: When the response began to arrive, in monotonic seconds.
+        """
+        offset = server_time - first_byte_at
+        calibrated = self.calibrated_at > -math.inf and self._monotonic_offset is not None
+        if calibrated and abs(offset - (self._monotonic_offset or 0.0)) > MAX_UNCORRECTED_SKEW:
+            return
+        self._monotonic_offset = offset
+
+    def calibrate(self, server_time: float, first_byte_at: float) -> None:
+        """Record a measurement; from now on requests are signed with HTX's time."""
+        self._monotonic_offset = server_time - first_byte_at
+        self.calibrated_at = self._clock.monotonic()
+
+    def offset(self) -> float | None:
+        """Return the seconds that HTX's clock is ahead of the local one; `None`: not known yet."""
+        if self._monotonic_offset is None:
+            return None
+        return self._monotonic_offset + self._clock.monotonic() - self._clock.now()
+
+    def correction(self) -> float:
+        """Return the seconds to add to the local wall clock."""
+        offset = self.offset()
+        if offset is None:
+            return 0.0
+        is_needed = self.calibrated_at > -math.inf or abs(offset) > MAX_UNCORRECTED_SKEW
+        return offset if is_needed else 0.0
+
+    def now(self) -> float:
+        """Return HTX's wall-clock time, in seconds since 1970."""
+        return self._clock.now() + self.correction()
+
+
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the loop that runs here, if one does."""
+    """Return the running event loop, or `None` outside of one."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

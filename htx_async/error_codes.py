@@ -3,7 +3,7 @@ The table of causes: what an answer of HTX that says no means.
 
 One row per cause: the code, a part of the text (in lower case, where the code alone does not
 tell), the error, and the hint that its message ends with. The first row that fits counts.
-What no row knows stays a plain `RefusedError` with its code and text.
+What no row knows stays a plain `APIError` with its code and text.
 
 Sources: [doc] HTX's pages; [sdk] what other clients of HTX treat it as; [rec] an answer that
 somebody recorded; [inf] what follows from the others.
@@ -16,14 +16,14 @@ import msgspec
 from htx_async.errors import (
     AccessKeyError,
     AccountNotFoundError,
+    APIError,
     ClockError,
     IPAddressError,
     KeyExpiredError,
     PermissionDeniedError,
     RateLimitedError,
-    RefusedError,
+    ServiceUnavailableError,
     SignatureError,
-    UnavailableError,
 )
 
 Code = str | int | None
@@ -34,8 +34,8 @@ class Cause(msgspec.Struct, frozen=True):
 
     codes: tuple[Code, ...]
     text: str
-    error: type[RefusedError]
-    transient: bool
+    error: type[APIError]
+    retryable: bool
     hint: str
     source: str
 
@@ -83,16 +83,16 @@ CAUSES: tuple[Cause, ...] = (
     Cause((1006, 40403, 510), "", RateLimitedError, _PASSES, _WAIT, "[doc]; [sdk] HTX.Net"),
 
     # HTX cannot, for now.
-    Cause(("bad-request", "invalid-parameter"), "request timeout", UnavailableError, _PASSES,
+    Cause(("bad-request", "invalid-parameter"), "request timeout", ServiceUnavailableError, _PASSES,
           _LATER, "[sdk] HTX.Net"),
     Cause(("timeout", "base-request-timeout", "system-busy", "uc-network-error",
            "base-system-error", "base-record-invalid", 500), "",
-          UnavailableError, _PASSES, _LATER, "[doc]; [sdk] ccxt"),
-    Cause(("gateway-internal-error",), "", UnavailableError, _PASSES,
+          ServiceUnavailableError, _PASSES, _LATER, "[doc]; [sdk] ccxt"),
+    Cause(("gateway-internal-error",), "", ServiceUnavailableError, _PASSES,
           "HTX's gateway had an error: try again a little later.", "[doc]"),
-    Cause(("system-maintenance",), "", UnavailableError, _PASSES,
+    Cause(("system-maintenance",), "", ServiceUnavailableError, _PASSES,
           "HTX is in maintenance: see its status page.", "[sdk] ccxt"),
-    Cause((), "maintenance", UnavailableError, _PASSES,
+    Cause((), "maintenance", ServiceUnavailableError, _PASSES,
           "HTX is in maintenance: see its status page.", "[sdk] ccxt"),
 
     # No such account.
@@ -119,29 +119,29 @@ CAUSES: tuple[Cause, ...] = (
     Cause(("base-operation-forbidden", "sub-user-auth-required", "api-not-support-temp-addr",
            "banned-by-blacklist"), "", PermissionDeniedError, _FINAL,
           "This key, or its user, may not do that.", "[doc]"),
-    Cause(("method-not-allowed",), "", RefusedError, _FINAL,
+    Cause(("method-not-allowed",), "", APIError, _FINAL,
           "There is no such path: it counts upper and lower case.", "[doc]"),
 
     # The request itself.
     Cause(("bad-request", "invalid-parameter", "require-account-id", "validation-format-error",
            "validation-constraints-required", "validation-constraints-error", "parameter-required",
            "base-argument-unsupported", "base-date-limit-error", 2002, 2003), "",
-          RefusedError, _FINAL, _PARAMETER, "[doc]; [sdk] ccxt"),
+          APIError, _FINAL, _PARAMETER, "[doc]; [sdk] ccxt"),
 )
 
 # What a status means where the body tells nothing. [doc] HTX, "Request Format", FAQ; RFC 9110
-STATUSES: tuple[tuple[range, type[RefusedError], bool, str], ...] = (
-    (range(300, 400), UnavailableError, _FINAL,
+STATUSES: tuple[tuple[range, type[APIError], bool, str], ...] = (
+    (range(300, 400), ServiceUnavailableError, _FINAL,
      "A redirect, which is not followed: a proxy, a login page or a wrong base_url."),
     (range(401, 402), AccessKeyError, _FINAL, "Check both keys."),
     (range(403, 404), PermissionDeniedError, _FINAL,
      "HTX says so to the key of a sub user where only the parent may ask."),
-    (range(404, 406), RefusedError, _FINAL,
+    (range(404, 406), APIError, _FINAL,
      "There is no such path: it counts upper and lower case."),
-    (range(408, 409), UnavailableError, _PASSES, _LATER),
+    (range(408, 409), ServiceUnavailableError, _PASSES, _LATER),
     (range(429, 430), RateLimitedError, _PASSES, _WAIT),
-    (range(400, 500), RefusedError, _FINAL, ""),
-    (range(500, 600), UnavailableError, _PASSES, _LATER),
+    (range(400, 500), APIError, _FINAL, ""),
+    (range(500, 600), ServiceUnavailableError, _PASSES, _LATER),
 )
 # fmt: on
 

@@ -1,28 +1,30 @@
 """
-Everything that can go wrong, by what a caller would do about it.
+Every exception that the package raises, grouped by what a caller can do about it.
 
 HTXError
-├── InvalidInputError (ValueError)        nothing was sent: mend the call
-├── ClientClosedError (RuntimeError)      the client is closed, or serves another event loop
-├── BudgetError                           no token within `max_wait` or `max_waiting`
-├── DeadlineExceededError (TimeoutError)  `timeout` is over
-├── NotSentError                          it surely did not reach HTX
-├── NoAnswerError                         it may have reached HTX
-├── RefusedError                          HTX said no
+├── InvalidInputError (ValueError)        an argument is wrong; nothing was sent
+├── ClientClosedError (RuntimeError)      the client is closed
+├── EventLoopError (RuntimeError)         the client belongs to another event loop
+├── RateLimitQueueError                   no token within `queue_timeout` or `max_queue`
+├── DeadlineExceededError (TimeoutError)  `timeout` has passed
+├── TransportError
+│   ├── ConnectError                      no connection; the request did not reach HTX
+│   └── NoResponseError                   no complete response; it may have reached HTX
+├── APIError                              HTX returned an error
 │   ├── AuthenticationError
 │   │   ├── AccessKeyError                HTX does not know the access key
 │   │   ├── IPAddressError                the key is bound to other addresses
 │   │   ├── KeyExpiredError
 │   │   ├── PermissionDeniedError         the key, or the user, may not do this
-│   │   ├── SignatureError                the secret does not fit the access key
-│   │   └── ClockError                    the time of the request is too far from HTX's
+│   │   ├── SignatureError                the secret does not belong to the access key
+│   │   └── ClockError                    the request's time is too far from HTX's
 │   ├── AccountNotFoundError
-│   ├── RateLimitedError
-│   └── UnavailableError                  maintenance, gateway, 5xx, a page instead of JSON
-└── DecodeError                           an answer that cannot be trusted
+│   ├── RateLimitedError                  429, or one of HTX's codes for it
+│   └── ServiceUnavailableError           maintenance, gateway, 5xx, HTML instead of JSON
+└── DecodeError                           the response cannot be decoded
 
-All of them can be pickled and copied. None is chained to an error of a lower layer: those
-carry the signed URL. What a lower layer said is kept as a note, cleaned.
+All of them can be pickled and copied. None is chained to an exception of a library: those
+carry the signed URL. The library's message is kept as a note, with secrets redacted.
 """
 
 from __future__ import annotations
@@ -32,16 +34,16 @@ from typing import Literal, TypedDict, TypeVar, Unpack
 
 E = TypeVar("E", bound="HTXError")
 
-Fate = Literal["not_sent", "unknown", "answered"]
-"""What became of the request: it never left, it may have arrived, or HTX answered it."""
+Delivery = Literal["not_sent", "unknown", "answered"]
+"""Whether the request reached HTX: it was not sent, it may have arrived, or HTX responded."""
 
 
-class Facts(TypedDict, total=False):
-    """What is known of a failure besides its text."""
+class ErrorDetails(TypedDict, total=False):
+    """Attributes of an error besides its text."""
 
     endpoint: str | None
-    transient: bool
-    fate: Fate
+    retryable: bool
+    delivery: Delivery
     code: str | int | None
     message: str | None
     http_status: int | None
@@ -50,37 +52,37 @@ class Facts(TypedDict, total=False):
 
 class HTXError(Exception):
     """
-    The base of all errors of this package.
+    Base class of all errors of this package.
 
     Attributes:
-        endpoint: Method and path, as HTX's pages write it; `None` where no endpoint is meant.
-        transient: Whether the same call may well succeed a little later.
-        fate: What became of the request (of its last attempt, where there were several).
-        code: HTX's own: `err-code` of a v1 answer (text), `code` of a v2 answer (a number).
-        message: HTX's own words: `err-msg` or `message`.
-        http_status: The status of the HTTP answer.
-        retry_after: Seconds after which HTX will take requests again, where it said so.
+        endpoint: Method and path as HTX documents them; `None` if no endpoint is involved.
+        retryable: Whether the same call may succeed a little later.
+        delivery: Whether the request (the last attempt, if there were several) reached HTX.
+        code: HTX's error code: `err-code` of a v1 response (text), `code` of a v2 response (int).
+        message: HTX's error message: `err-msg` or `message`.
+        http_status: HTTP status of the response.
+        retry_after: Seconds after which the call may be repeated, if known.
     """
 
     endpoint: str | None = None
-    transient: bool = False
-    fate: Fate = "not_sent"
+    retryable: bool = False
+    delivery: Delivery = "not_sent"
     code: str | int | None = None
     message: str | None = None
     http_status: int | None = None
     retry_after: float | None = None
 
-    def __init__(self, text: str, **facts: Unpack[Facts]) -> None:
+    def __init__(self, text: str, **details: Unpack[ErrorDetails]) -> None:
         super().__init__(text)
-        self.__dict__.update(facts)
+        self.__dict__.update(details)
 
     def __str__(self) -> str:
         text = str(self.args[0]) if self.args else ""
         return f"{self.endpoint}: {text}" if self.endpoint else text
 
 
-def told(error: E, earlier: Sequence[HTXError]) -> E:
-    """Return *error* with the attempts before it in its notes."""
+def with_attempt_notes(error: E, earlier: Sequence[HTXError]) -> E:
+    """Add a note to *error* for each failed attempt before it, and return it."""
     for number, failure in enumerate(earlier, 1):
         error.add_note(f"attempt {number}: {type(failure).__name__}: {failure}")
     if earlier:
@@ -89,56 +91,57 @@ def told(error: E, earlier: Sequence[HTXError]) -> E:
 
 
 class InvalidInputError(HTXError, ValueError):
-    """The call cannot be right as it stands. Nothing was sent."""
+    """An argument or setting is wrong. Nothing was sent."""
 
 
 class ClientClosedError(HTXError, RuntimeError):
-    """The client is closed, or it serves another event loop. Nothing was sent."""
+    """The client is closed."""
 
 
-class BudgetError(HTXError):
+class EventLoopError(HTXError, RuntimeError):
+    """The client belongs to another event loop. Nothing was sent."""
+
+
+class RateLimitQueueError(HTXError):
     """
-    There is no token within `max_wait`, or `max_waiting` are waiting already. Nothing was sent.
+    No rate-limit token within `queue_timeout`, or `max_queue` calls are queued already.
 
-    Attributes:
-        wait: Seconds that a token would have taken, as far as that can be told now.
+    Nothing was sent. `retry_after` is the expected delay in seconds until a token is available.
     """
 
-    transient = True
-    wait: float = 0.0
-
-    def __init__(self, text: str, *, wait: float = 0.0, **facts: Unpack[Facts]) -> None:
-        super().__init__(text, **facts)
-        self.wait = wait
+    retryable = True
 
 
 class DeadlineExceededError(HTXError, TimeoutError):
-    """The call's `timeout` is over. Its `fate` is that of the last attempt."""
+    """The call's `timeout` has passed. Its `delivery` is that of the last attempt."""
 
-    transient = True
-
-
-class NotSentError(HTXError):
-    """The request surely did not reach HTX: no connection could be made."""
-
-    transient = True
+    retryable = True
 
 
-class NoAnswerError(HTXError):
-    """No whole answer came. HTX may have had the request, or not."""
+class TransportError(HTXError):
+    """No response was received."""
 
-    transient = True
-    fate: Fate = "unknown"
-
-
-class RefusedError(HTXError):
-    """HTX answered, and said no: see `code` and `message`."""
-
-    fate: Fate = "answered"
+    retryable = True
 
 
-class AuthenticationError(RefusedError):
-    """HTX does not accept who asks."""
+class ConnectError(TransportError):
+    """No connection could be made. The request did not reach HTX."""
+
+
+class NoResponseError(TransportError):
+    """No complete response was received. The request may have reached HTX."""
+
+    delivery: Delivery = "unknown"
+
+
+class APIError(HTXError):
+    """HTX returned an error: see `code` and `message`."""
+
+    delivery: Delivery = "answered"
+
+
+class AuthenticationError(APIError):
+    """HTX rejected the credentials."""
 
 
 class AccessKeyError(AuthenticationError):
@@ -150,46 +153,46 @@ class IPAddressError(AuthenticationError):
 
 
 class KeyExpiredError(AuthenticationError):
-    """The key has expired. One that is not bound to an IP address lives for 90 days."""
+    """The key has expired. A key that is not bound to an IP address is valid for 90 days."""
 
 
 class PermissionDeniedError(AuthenticationError):
-    """The key is good, but it, or its user, may not do this."""
+    """The key is valid, but it, or its user, may not do this."""
 
 
 class SignatureError(AuthenticationError):
-    """The signature does not fit: most likely the secret key belongs to another access key."""
+    """The signature does not match: most likely the secret key belongs to another access key."""
 
 
 class ClockError(AuthenticationError):
-    """The time in the request is too far from HTX's own."""
+    """The time in the request is too far from HTX's time."""
 
 
-class AccountNotFoundError(RefusedError):
-    """There is no such account, or it belongs to somebody else."""
+class AccountNotFoundError(APIError):
+    """The account does not exist, or it belongs to another user."""
 
 
-class RateLimitedError(RefusedError):
-    """HTX counted too many requests of this user at this endpoint."""
+class RateLimitedError(APIError):
+    """HTX counted too many requests of this user at this endpoint (429)."""
 
-    transient = True
+    retryable = True
 
 
-class UnavailableError(RefusedError):
-    """HTX cannot answer now: maintenance, a gateway's error, or a page where JSON should be."""
+class ServiceUnavailableError(APIError):
+    """HTX cannot respond now: maintenance, a gateway error, or HTML instead of JSON."""
 
 
 class DecodeError(HTXError):
     """
-    The answer is not what HTX's pages promise, in a place that matters. Never retried.
+    The response cannot be decoded: a field that matters is missing or malformed. Never retried.
 
     Attributes:
         path: Where, for example `data.list[3].balance`.
     """
 
-    fate: Fate = "answered"
+    delivery: Delivery = "answered"
     path: str = ""
 
-    def __init__(self, text: str, *, path: str = "", **facts: Unpack[Facts]) -> None:
-        super().__init__(text, **facts)
+    def __init__(self, text: str, *, path: str = "", **details: Unpack[ErrorDetails]) -> None:
+        super().__init__(text, **details)
         self.path = path

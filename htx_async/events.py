@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 import attrs
 
-from htx_async.ratelimit.queue import LimitStatus
+from htx_async.ratelimit.queue import RateLimitStatus
 
 Kind = Literal[
-    "called",
-    "joined",
-    "waiting",
-    "granted",
+    "started",
+    "coalesced",
+    "queued",
+    "acquired",
     "sent",
-    "answered",
-    "refused",
+    "response",
+    "api_error",
     "failed",
-    "returned",
-    "unknown",
+    "finished",
+    "schema_drift",
 ]
 """
 A call begins; it joined a read that waits; a read has to wait for a token; it has one; an attempt
@@ -33,7 +33,7 @@ _log = logging.getLogger("htx_async")
 
 if TYPE_CHECKING:
 
-    class Facts(TypedDict, total=False):
+    class EventDetails(TypedDict, total=False):
         """What an event may tell besides what all of them do."""
 
         wait: float | None
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         error: str | None
         attempts: int | None
         base_url: str | None
-        limits: LimitStatus | None
+        limits: RateLimitStatus | None
         clock_offset: float | None
 
 
@@ -53,31 +53,31 @@ class Event:
     Attributes:
         kind: What happened.
         endpoint: Method and path, as HTX's pages write it.
-        flight: The number of the read: that of the call which began it; `called`: 0, not known yet.
+        request_id: The number of the read: that of the call which began it; `started`: 0, not known yet.
         at: When, in seconds since 1970-01-01 UTC.
-        wait: `waiting`: seconds that it will take at least; `granted`: seconds that it took;
-            `returned`: seconds that the call waited in all.
-        http_status: `answered`, `refused` and `returned`: the status of the answer.
-        error: `refused`, `failed` and `returned`: the name of the error's class.
-        call: `called`, `joined` and `returned`: the number of the call.
-        attempts: `returned`: how many requests left for it.
-        base_url: `called`: where requests go.
-        limits: `granted`, and whenever an attempt is over: how things stand at the endpoint.
-        clock_offset: `answered` and `refused`: the seconds that HTX's clock is ahead.
-        unknown: `unknown`: what it is, such as `data.list[].new-field`. Never a value.
+        wait: `queued`: seconds that it will take at least; `acquired`: seconds that it took;
+            `finished`: seconds that the call waited in all.
+        http_status: `response`, `api_error` and `finished`: the status of the answer.
+        error: `api_error`, `failed` and `finished`: the name of the error's class.
+        call_id: `started`, `coalesced` and `finished`: the number of the call.
+        attempts: `finished`: how many requests left for it.
+        base_url: `started`: where requests go.
+        limits: `acquired`, and whenever an attempt is over: how things stand at the endpoint.
+        clock_offset: `response` and `api_error`: the seconds that HTX's clock is ahead.
+        unknown: `schema_drift`: what it is, such as `data.list[].new-field`. Never a value.
     """
 
     kind: Kind
     endpoint: str
-    flight: int
+    request_id: int
     at: float
     wait: float | None = None
     http_status: int | None = None
     error: str | None = None
-    call: int | None = None
+    call_id: int | None = None
     attempts: int | None = None
     base_url: str | None = None
-    limits: LimitStatus | None = None
+    limits: RateLimitStatus | None = None
     clock_offset: float | None = None
     unknown: str | None = None
 
@@ -85,7 +85,7 @@ class Event:
 Listener = Callable[[Event], object]
 
 
-class Guarded:
+class SafeListener:
     """A listener whose exceptions are logged once, and reach no call."""
 
     def __init__(self, listener: Listener) -> None:

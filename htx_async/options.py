@@ -1,41 +1,86 @@
-"""What a caller may decide, for a client or for a few calls of it."""
+"""Options of a call, and the retry policy among them."""
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Final, cast
 
+import attrs
 import msgspec
 
 from htx_async import validation
-from htx_async.errors import InvalidInputError
-from htx_async.retry import RetryPolicy
+from htx_async.errors import DecodeError, HTXError, InvalidInputError
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+def _seconds(_: object, attribute: attrs.Attribute[float], value: object) -> None:
+    validation.positive_seconds(value, attribute.name)
+
+
+def _count(_: object, attribute: attrs.Attribute[int], value: object) -> None:
+    validation.int_at_least(value, 1, attribute.name)
+
+
+@attrs.frozen
+class RetryPolicy:
     """
-    How a read is made.
+    Retries retryable errors with exponential backoff and full jitter.
 
     Attributes:
-        timeout: Seconds for the whole call: waiting, connecting, reading, repeating.
-        retry: What is repeated, how often and how soon.
-        share: Whether it may share a request with equal reads that still wait.
-        max_wait: Seconds that it may wait for a token; 0: not at all; `None`: up to `timeout`.
-        max_waiting: Reads that may wait at a time, this one included; `None`: any number.
+        attempts: Number of attempts in all.
+        initial_delay: Longest delay before the second attempt, in seconds; it doubles each time.
+        max_delay: Upper bound of that delay, in seconds.
+    """
+
+    attempts: int = attrs.field(default=5, validator=_count)
+    initial_delay: float = attrs.field(default=0.25, validator=_seconds)
+    max_delay: float = attrs.field(default=8.0, validator=_seconds)
+
+    def delay(self, attempt: int, error: HTXError, left: float, jitter: float) -> float | None:
+        """
+        Return the seconds until the next attempt; `None` if there is none.
+
+        Args:
+            attempt: Number of the failed attempt, starting at 1.
+            error: The error of that attempt.
+            left: Seconds until the deadline of the last caller.
+            jitter: A random number from 0 to 1.
+        """
+        if attempt >= self.attempts or not error.retryable or isinstance(error, DecodeError):
+            return None
+        # Larger powers are beyond any `max_delay`, and soon beyond the range of a float.
+        longest = min(self.initial_delay * 2 ** min(attempt - 1, 64), self.max_delay)
+        delay = max(longest * jitter, error.retry_after or 0.0)
+        return delay if delay < left else None
+
+
+NO_RETRY: Final = RetryPolicy(attempts=1)
+"""One attempt. Only a request that HTX rejected because of the clock is repeated, once."""
+
+
+class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Options of a call.
+
+    Attributes:
+        timeout: Seconds for the whole call: queueing, connecting, reading, retrying.
+        retry: The retry policy.
+        coalesce: Whether the call may share the request of an identical queued call.
+        queue_timeout: Seconds to wait for a rate-limit token; 0: fail fast; `None`: `timeout`.
+        max_queue: Calls that may be queued before this one fails; `None`: any number.
     """
 
     timeout: float = 30.0
     retry: RetryPolicy = RetryPolicy()
-    share: bool = True
-    max_wait: float | None = None
-    max_waiting: int | None = None
+    coalesce: bool = True
+    queue_timeout: float | None = None
+    max_queue: int | None = None
 
     def __post_init__(self) -> None:
-        validation.seconds(self.timeout, "timeout")
-        given = cast("object", self.retry)
-        if not isinstance(given, RetryPolicy):
-            msg = f"retry must be a RetryPolicy or NO_RETRY, not {type(given).__name__}"
+        validation.positive_seconds(self.timeout, "timeout")
+        retry = cast("object", self.retry)
+        if not isinstance(retry, RetryPolicy):
+            msg = f"retry must be a RetryPolicy or NO_RETRY, got {type(retry).__name__}"
             raise InvalidInputError(msg)
-        if self.max_wait is not None and self.max_wait != 0:
-            validation.seconds(self.max_wait, "max_wait")
-        if self.max_waiting is not None:
-            validation.at_least(self.max_waiting, 0, "max_waiting")
+        if self.queue_timeout is not None and self.queue_timeout != 0:
+            validation.positive_seconds(self.queue_timeout, "queue_timeout")
+        if self.max_queue is not None:
+            validation.int_at_least(self.max_queue, 0, "max_queue")

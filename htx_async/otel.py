@@ -17,7 +17,7 @@ import attrs
 from htx_async.clock import Clock
 from htx_async.errors import InvalidInputError
 from htx_async.events import Event
-from htx_async.ratelimit.queue import LimitStatus
+from htx_async.ratelimit.queue import RateLimitStatus
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _SCOPE = "htx_async"
 _NANOSECONDS = 1_000_000_000
-_OVER = ("answered", "refused", "failed")
+_OVER = ("response", "api_error", "failed")
 _CANCELLED = "CancelledError"
 
 
@@ -52,7 +52,7 @@ class _Flight:
 class _Level:
     """How things stood at an endpoint when something last happened there."""
 
-    limits: LimitStatus
+    limits: RateLimitStatus
     at: float
     out: int = 0
 
@@ -118,11 +118,11 @@ class Telemetry:
 
     def __call__(self, event: Event) -> None:
         """Note what has happened."""
-        if event.kind == "called":
+        if event.kind == "started":
             self._begin(event)
-        elif event.kind == "returned":
+        elif event.kind == "finished":
             self._end(event)
-        elif event.kind == "unknown":
+        elif event.kind == "schema_drift":
             self._unknown.add(1, {"htx.unknown": event.unknown or "", **_named(event.endpoint)})
         else:
             self._step(event)
@@ -139,13 +139,13 @@ class Telemetry:
             start_time=_nanoseconds(event.at),
         )
         token = self._context.attach(self._trace.set_span_in_context(span))
-        number = event.call or 0
+        number = event.call_id or 0
         self._calls[number] = _Call(span, token, {**about, **where}, event.at)
         self._flights[number] = _Flight(span.get_span_context())
 
     def _end(self, event: Event) -> None:
-        call = self._calls.pop(event.call or 0)
-        self._leave(event.flight)
+        call = self._calls.pop(event.call_id or 0)
+        self._leave(event.request_id)
         ended = {key: value for key, value in _outcome(event).items() if value is not None}
         waited, attempts = event.wait or 0.0, event.attempts or 0
         call.span.set_attributes({**ended, "htx.wait": waited, "htx.attempts": attempts})
@@ -165,7 +165,7 @@ class Telemetry:
             del self._flights[number]
 
     def _step(self, event: Event) -> None:
-        if event.kind == "joined":
+        if event.kind == "coalesced":
             self._join(event)
         span = self._trace.get_current_span()
         # It has ended where who began a read has left, and others still wait for it.
@@ -177,20 +177,20 @@ class Telemetry:
             self._note_level(event, event.limits)
         if event.clock_offset is not None:
             self._offset = event.clock_offset
-        if event.kind in ("refused", "failed"):
+        if event.kind in ("api_error", "failed"):
             self._errors.add(1, {**_named(event.endpoint), "error.type": event.error or ""})
 
     def _join(self, event: Event) -> None:
-        number = event.call or 0
+        number = event.call_id or 0
         self._leave(number)  # it did not begin a read of its own
-        flight = self._flights[event.flight]
+        flight = self._flights[event.request_id]
         flight.calls += 1
         self._calls[number].span.add_link(flight.context)
 
-    def _note_level(self, event: Event, limits: LimitStatus) -> None:
+    def _note_level(self, event: Event, limits: RateLimitStatus) -> None:
         level = self._levels.get(event.endpoint)
         out = level.out if level else 0
-        out += (event.kind == "granted") - (event.kind in _OVER)
+        out += (event.kind == "acquired") - (event.kind in _OVER)
         self._levels[event.endpoint] = _Level(limits, self._clock.now(), max(out, 0))
 
     def _free(self, _: CallbackOptions) -> Iterable[Observation]:
@@ -199,7 +199,7 @@ class Telemetry:
         for endpoint, level in self._levels.copy().items():
             limit = level.limits.limit
             rested = not level.out and now - level.at > limit.per
-            free = limit.limit if rested else level.limits.free
+            free = limit.requests if rested else level.limits.available
             yield self._metrics.Observation(free, _named(endpoint))
 
     def _ahead(self, _: CallbackOptions) -> Iterator[Observation]:

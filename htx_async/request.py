@@ -1,7 +1,7 @@
 """
 What goes down the layers, and what comes back up.
 
-Every layer is one verb, `Send`: it takes a request, hands it to the next one and returns
+Every layer is one verb, `Handler`: it takes a request, hands it to the next one and returns
 the response. None of them knows its neighbours.
 """
 
@@ -11,30 +11,16 @@ import math
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
-import attrs
 import msgspec
 from msgspec.structs import force_setattr
 
-from htx_async.call_state import Flight, waited
+from htx_async.call_state import Flight, queue_time
 from htx_async.errors import HTXError
 from htx_async.models.shapes import Shape
-from htx_async.options import Options
+from htx_async.options import RequestOptions
+from htx_async.ratelimit.token_bucket import RateLimit
 
 T = TypeVar("T")
-
-
-@attrs.frozen
-class RateLimit:
-    """
-    What HTX allows one user at one endpoint.
-
-    Attributes:
-        limit: Requests.
-        per: Seconds: no window of so many may have more.
-    """
-
-    limit: int
-    per: float
 
 
 class Usual(msgspec.Struct, frozen=True):
@@ -97,20 +83,20 @@ class Request(_Silent, frozen=True):
     Attributes:
         path: What is sent: percent-encoded, values filled in.
         params: What the query says besides the authentication, not yet encoded.
-        flight: Who waits for it, unless it joins another. A request flies once.
-        query: What is sent after the `?`. Signed it is a secret.
-        aside: Whether it only serves another read: the question what o'clock it is.
+        call: Who waits for it, unless it joins another. A request flies once.
+        query: What is sent after the `?`. SigningContext it is a secret.
+        is_internal: Whether it only serves another read: the question what o'clock it is.
     """
 
-    shown: ClassVar[tuple[str, ...]] = ("endpoint", "path", "params", "options", "aside")
+    shown: ClassVar[tuple[str, ...]] = ("endpoint", "path", "params", "options", "is_internal")
 
     endpoint: Endpoint[Any]
     path: str
     params: tuple[tuple[str, str], ...] = ()
-    options: Options = Options()
-    flight: Flight = msgspec.field(default_factory=Flight)
+    options: RequestOptions = RequestOptions()
+    call: Flight = msgspec.field(default_factory=Flight)
     query: str = ""
-    aside: bool = False
+    is_internal: bool = False
 
     @property
     def key(self) -> Hashable:
@@ -126,34 +112,41 @@ class Response(_Silent, frozen=True):
 
     Attributes:
         headers: Names in lower case.
-        began: When its first byte was here, in monotonic seconds.
-        asked: The query that was sent: what an answer may echo, and nobody may see.
-        at: HTX's time of day when it answered, in seconds since 1970; `None`: not told.
+        first_byte_at: When its first byte was here, in monotonic seconds.
+        sent_query: The query that was sent: what an answer may echo, and nobody may see.
+        server_time: HTX's time of day when it answered, in seconds since 1970; `None`: not told.
         data: Once the envelope is open, the JSON of `data`, a view of the body and not a copy;
             or what the endpoint calls usual.
         error: Why HTX refused, or why the answer makes no sense.
         value: The model, once it is made.
         attempts: The how-manieth attempt brought it.
-        waits: When the read waited for tokens and connections: from, until, in monotonic seconds.
+        queue_waits: When the read waited for tokens and connections: from, until, in monotonic seconds.
     """
 
-    shown: ClassVar[tuple[str, ...]] = ("status", "began", "at", "error", "attempts", "waits")
+    shown: ClassVar[tuple[str, ...]] = (
+        "status",
+        "first_byte_at",
+        "server_time",
+        "error",
+        "attempts",
+        "queue_waits",
+    )
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    began: float = -math.inf
-    asked: str = ""
-    at: float | None = None
+    first_byte_at: float = -math.inf
+    sent_query: str = ""
+    server_time: float | None = None
     data: Any = b""
     error: HTXError | None = None
     value: Any = None
     attempts: int = 1
-    waits: tuple[tuple[float, float], ...] = ()
+    queue_waits: tuple[tuple[float, float], ...] = ()
 
-    def waited(self, since: float) -> float:
+    def queue_time(self, since: float) -> float:
         """Return for how many seconds a caller who came at *since* has waited."""
-        return waited(self.waits, since)
+        return queue_time(self.queue_waits, since)
 
 
-Send = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Response]]

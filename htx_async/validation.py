@@ -1,106 +1,29 @@
-"""What callers may hand in. Everything else gets one clear sentence, and nothing is sent."""
+"""Checks of arguments. A wrong one raises `InvalidInputError` before anything is sent."""
 
 from __future__ import annotations
 
+import ipaddress
 import operator
 import re
 import sys
 from typing import TypeGuard
+from urllib.parse import urlsplit
 
 import msgspec
 
 from htx_async.errors import InvalidInputError
 
 MAX_DIGITS = 100
-"""The longest id that is taken for one. HTX's own have at most 18 digits."""
+"""Longest id that is accepted. HTX's ids have at most 18 digits."""
 
-# Compiled when first used, and remembered by `re`: few calls need one.
+# Compiled on first use and cached by `re`: few calls need one.
 _HOST = r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?"
 _LOWER, _UPPER = r"[a-z0-9-]{1,40}", r"[A-Z0-9-]{1,40}"
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
-def identifier(value: object, name: str) -> str:
-    """Return the digits of an id that was given as a whole number or as its ASCII digits."""
-    text = value if isinstance(value, str) else _digits(value)
-    if text is None:
-        shown = type(value).__name__
-        msg = f"{name} must be a whole number or its digits, not {shown}"
-        raise InvalidInputError(msg)
-    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
-        msg = (
-            f"{name} must be digits only, at most {MAX_DIGITS}, such as 1000001: got {text[:40]!r}"
-        )
-        raise InvalidInputError(msg)
-    return text
-
-
-def word(value: object, name: str, example: str) -> str:
-    """Return one of HTX's words, written as *example* is: to HTX, `usd` is not `USD`."""
-    form, case = (_UPPER, "upper") if example.isupper() else (_LOWER, "lower")
-    if isinstance(value, str) and re.fullmatch(form, value):
-        return str(value)
-    shown = repr(value[:40]) if isinstance(value, str) else type(value).__name__
-    msg = f"{name} must be a word in {case} case, such as {example}: got {shown}"
-    raise InvalidInputError(msg)
-
-
-def _digits(value: object) -> str | None:
-    if isinstance(value, bool):
-        return None
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]  # the question is whether it can
-    except TypeError:
-        return None
-    # `str` refuses very long numbers; so does the check of the digits.
-    return str(number) if abs(number) < 10**MAX_DIGITS else "too long"
-
-
-def seconds(value: object, name: str) -> float:
-    """Return a positive, finite number of seconds."""
-    if not _is_number(value) or not value > 0:
-        msg = f"{name} must be a positive number of seconds: got {_shown(value)}"
-        raise InvalidInputError(msg)
-    return value
-
-
-def at_least(value: object, least: int, name: str) -> int:
-    """Return a whole number that is *least* or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        msg = f"{name} must be a whole number, {least} or more: got {_shown(value)}"
-        raise InvalidInputError(msg)
-    return value
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return -sys.float_info.max <= value <= sys.float_info.max  # no NaN either
-
-
-def _shown(value: object) -> str:
-    # `repr` refuses very long numbers.
-    too_long = isinstance(value, int) and abs(value) >= 10**MAX_DIGITS
-    return "a number of many digits" if too_long else f"{value!r:.40}"
-
-
-def fault_in_key(key: object, name: str) -> str | None:
-    """Return what is wrong with a key, never the key; `None` if it can be one."""
-    if not isinstance(key, str):
-        return f"{name} must be text, not {type(key).__name__}"
-    if not key:
-        return f"{name} is empty: is the variable that it should come from set?"
-    if key != key.strip():
-        return f"{name} begins or ends with a blank or line break: was a newline pasted with it?"
-    if not key.isascii() or not key.isprintable() or " " in key:
-        return (
-            f"{name} has a blank, a line break or a character that no key has: was it pasted whole?"
-        )
-    return None
-
-
 class Origin(msgspec.Struct, frozen=True):
-    """Where requests go: scheme, host (lower case) and port."""
+    """Scheme, host (lower case) and port that requests are sent to."""
 
     scheme: str
     host: str
@@ -108,7 +31,7 @@ class Origin(msgspec.Struct, frozen=True):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is this machine itself."""
+        """Whether the host is this machine."""
         return _is_loopback(self.host)
 
     def __str__(self) -> str:
@@ -117,20 +40,76 @@ class Origin(msgspec.Struct, frozen=True):
         return f"{self.scheme}://{host}" if default else f"{self.scheme}://{host}:{self.port}"
 
 
-def origin(base_url: object) -> Origin:
-    """Return the origin that *base_url* names. Plain http is for loopback only."""
-    fault, parsed = _origin(base_url)
-    if parsed is None:
-        msg = f"base_url {fault}, for example https://api.huobi.pro"
+def numeric_id(value: object, name: str) -> str:
+    """Return the digits of an id that is an int or a string of ASCII digits."""
+    text = value if isinstance(value, str) else _digits(value)
+    if text is None:
+        kind = type(value).__name__
+        msg = f"{name} must be a whole number or its digits, got {kind}"
         raise InvalidInputError(msg)
-    return parsed
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
+        msg = (
+            f"{name} must be digits only, at most {MAX_DIGITS}, for example 1000001: "
+            f"got {text[:40]!r}"
+        )
+        raise InvalidInputError(msg)
+    return text
 
 
-def _origin(base_url: object) -> tuple[str, Origin | None]:  # noqa: PLR0911 - one line, one fault
+def enum_value(value: object, name: str, example: str) -> str:
+    """Return a word in the case that *example* has: HTX tells `usd` from `USD`."""
+    form, case = (_UPPER, "upper") if example.isupper() else (_LOWER, "lower")
+    if isinstance(value, str) and re.fullmatch(form, value):
+        return str(value)
+    excerpt = repr(value[:40]) if isinstance(value, str) else type(value).__name__
+    msg = f"{name} must be a word in {case} case, for example {example}: got {excerpt}"
+    raise InvalidInputError(msg)
+
+
+def positive_seconds(value: object, name: str) -> float:
+    """Return a positive, finite number of seconds."""
+    if not _is_number(value) or not value > 0:
+        msg = f"{name} must be a positive number of seconds, got {_excerpt(value)}"
+        raise InvalidInputError(msg)
+    return value
+
+
+def int_at_least(value: object, least: int, name: str) -> int:
+    """Return an int that is *least* or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        msg = f"{name} must be a whole number of at least {least}, got {_excerpt(value)}"
+        raise InvalidInputError(msg)
+    return value
+
+
+def key_problem(key: object, name: str) -> str | None:
+    """Return what is wrong with a key, without the key; `None` if nothing is."""
+    if not isinstance(key, str):
+        return f"{name} must be text, not {type(key).__name__}"
+    if not key:
+        return f"{name} is empty. Check that the variable it comes from is set."
+    if key != key.strip():
+        return f"{name} begins or ends with white space. Check for a newline at its end."
+    if not key.isascii() or not key.isprintable() or " " in key:
+        return (
+            f"{name} contains white space or a character that keys do not have. "
+            "Check that it was copied completely."
+        )
+    return None
+
+
+def parse_base_url(base_url: object) -> Origin:
+    """Return the origin of *base_url*. Plain http is accepted for loopback only."""
+    problem, origin = _parse_base_url(base_url)
+    if origin is None:
+        msg = f"base_url {problem}, for example https://api.huobi.pro"
+        raise InvalidInputError(msg)
+    return origin
+
+
+def _parse_base_url(base_url: object) -> tuple[str, Origin | None]:  # noqa: PLR0911 - one per fault
     if not isinstance(base_url, str) or not base_url.isascii() or not base_url.isprintable():
         return "must be ASCII text without blanks", None
-    from urllib.parse import urlsplit  # noqa: PLC0415 - once for each client
-
     try:
         parts = urlsplit(base_url)
         port = parts.port
@@ -139,12 +118,35 @@ def _origin(base_url: object) -> tuple[str, Origin | None]:  # noqa: PLR0911 - o
     if parts.scheme not in _DEFAULT_PORTS or not _is_host(parts.hostname) or port == 0:
         return "must start with https:// and name a host", None
     if parts.username is not None or parts.password is not None:
-        return "must not carry a user or password", None
+        return "must not contain a user or password", None
     if parts.path not in ("", "/") or parts.query or parts.fragment or base_url[-1] in "?#":
-        return "must not carry a path, query or fragment", None
+        return "must not contain a path, query or fragment", None
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        return "must be https: plain http is for loopback only, it would show keys to others", None
+        return "must be https: plain http would expose keys, and is for loopback only", None
     return "", Origin(parts.scheme, parts.hostname, port or _DEFAULT_PORTS[parts.scheme])
+
+
+def _digits(value: object) -> str | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]  # `TypeError` if it has none
+    except TypeError:
+        return None
+    # `str` rejects very long numbers; so does the check of the digits.
+    return str(number) if abs(number) < 10**MAX_DIGITS else "too long"
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -sys.float_info.max <= value <= sys.float_info.max  # excludes NaN, too
+
+
+def _excerpt(value: object) -> str:
+    # `repr` rejects very long numbers.
+    too_long = isinstance(value, int) and abs(value) >= 10**MAX_DIGITS
+    return "a number with too many digits" if too_long else f"{value!r:.40}"
 
 
 def _is_host(host: str | None) -> TypeGuard[str]:
@@ -152,8 +154,6 @@ def _is_host(host: str | None) -> TypeGuard[str]:
 
 
 def _is_loopback(host: str) -> bool:
-    import ipaddress  # noqa: PLC0415 - once for each client
-
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -20,11 +20,11 @@ import attrs
 
 from htx_async import (
     AiohttpTransport,
-    Budget,
     Credentials,
     HTXClient,
     HTXError,
     RateLimit,
+    RateLimiter,
     RetryPolicy,
 )
 from htx_async.ratelimit.token_bucket import Bucket
@@ -41,13 +41,13 @@ LOGGED = 5.0
 Read = Callable[[HTXClient], Awaitable[object]]
 
 
-class Raised(Budget):
+class Raised(RateLimiter):
     """The limits as the exchange of the soak has them."""
 
     def _bucket(self, endpoint: Endpoint[Any]) -> Bucket:
         limit = endpoint.limit
         # As many in a window of HTX's length; but a refusal holds all up for a moment only.
-        return Bucket(RateLimit(limit.limit, limit.per / LIMITS))
+        return Bucket(RateLimit(limit.requests, limit.per / LIMITS))
 
 
 @attrs.frozen
@@ -100,9 +100,9 @@ class Soak:
             Credentials(ACCESS, SECRET),
             transport=AiohttpTransport() if self.made % 2 else None,
             base_url=self.base_url,
-            budget=self.budget,
+            rate_limiter=self.budget,
             timeout=2.0,
-            retry=RetryPolicy(attempts=3, base=0.01, cap=0.05),
+            retry=RetryPolicy(attempts=3, initial_delay=0.01, max_delay=0.05),
         )
 
     def reads(self) -> dict[str, Read]:
@@ -139,10 +139,10 @@ class Soak:
         if choice < 0.1:  # noqa: PLR2004
             return htx.with_options(timeout=self.random.uniform(0.001, 0.2))
         if choice < 0.2:  # noqa: PLR2004
-            return htx.with_options(max_wait=self.random.choice([0, 0.01, 0.1]))
+            return htx.with_options(queue_timeout=self.random.choice([0, 0.01, 0.1]))
         if choice < 0.3:  # noqa: PLR2004
-            return htx.with_options(max_waiting=self.random.randrange(20))
-        return htx.with_options(share=choice < 0.7)  # noqa: PLR2004
+            return htx.with_options(max_queue=self.random.randrange(20))
+        return htx.with_options(coalesce=choice < 0.7)  # noqa: PLR2004
 
     async def count(self, name: str, call: asyncio.Future[object]) -> None:
         """Wait for a call and count what came of it."""
@@ -174,7 +174,7 @@ class Soak:
         await htx.aclose()
         slots = htx._slots  # noqa: SLF001 - to see what is left of them
         self.left["slots"] += slots.bucket.out
-        self.left["waiters"] += slots.status().waiting
+        self.left["waiters"] += slots.status().queued
 
     async def watch(self, span: Span) -> list[tuple[float, int]]:
         """Return what is held now, and after each quarter: MiB, and objects."""
@@ -192,7 +192,7 @@ def left_behind(soak: Soak) -> dict[str, int]:
     return {
         "tokens out": sum(queue.bucket.out for queue in queues),
         "slots taken": soak.left["slots"],
-        "waiters": soak.left["waiters"] + sum(queue.status().waiting for queue in queues),
+        "waiters": soak.left["waiters"] + sum(queue.status().queued for queue in queues),
         "tasks": len(asyncio.all_tasks()) - 1,
         "sockets": sockets(),
     }

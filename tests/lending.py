@@ -12,11 +12,12 @@ from typing import Any
 import attrs
 
 from htx_async.clock import Clock
-from htx_async.ratelimit.limiter import Budget
+from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import TokenQueue
 from htx_async.ratelimit.redis.lease_queue import LeaseQueue
 from htx_async.ratelimit.redis.protocol import RULE, Ask, Away, Place, Reply, user_key
-from htx_async.request import Endpoint, RateLimit
+from htx_async.ratelimit.token_bucket import RateLimit
+from htx_async.request import Endpoint
 from tests.virtual import VirtualClock
 
 EPOCH = 1_700_000_000_000_000
@@ -67,7 +68,7 @@ class Lender:
         return True
 
 
-class Lent(Budget):
+class Lent(RateLimiter):
     """A process: a budget whose queues ask a `Lender`."""
 
     def __init__(self, lender: Lender, user: str = "", share: float | None = None) -> None:

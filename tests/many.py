@@ -22,9 +22,9 @@ from unittest.mock import patch
 import attrs
 from msgspec.structs import replace
 
-from htx_async import Credentials, HTXClient, HTXError, RedisBudget, Share
+from htx_async import Credentials, HTXClient, HTXError, RedisRateLimiter, Share
 from htx_async.ratelimit.redis.protocol import VALID
-from htx_async.request import RateLimit
+from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.resources import accounts
 from htx_async.sandbox import Arrival, Sandbox, endpoints
 from htx_async.sandbox.rate_windows import WindowRule
@@ -78,7 +78,7 @@ def limited(resource: ModuleType, limit: RateLimit) -> Iterator[None]:
     """Let balances of *resource* have another limit, for the client and for the sandbox."""
     asked = replace(resource.BALANCE, limit=limit)
     answered = tuple(
-        attrs.evolve(each, limit=limit.limit, per=limit.per) if each.name == asked.name else each
+        attrs.evolve(each, limit=limit.requests, per=limit.per) if each.name == asked.name else each
         for each in endpoints.ENDPOINTS
     )
     with (
@@ -92,8 +92,10 @@ async def work(url: str, base_url: str, account: int, share: float | None, load:
     """Read the balance of *account* again and again, with many tasks, until killed."""
     on_outage = Share(share) if share else None
     async with (
-        RedisBudget(url, user=USER, on_outage=on_outage) as budget,
-        HTXClient(KEYS, base_url=base_url, budget=budget, timeout=load.timeout, share=False) as htx,
+        RedisRateLimiter(url, user=USER, on_outage=on_outage) as budget,
+        HTXClient(
+            KEYS, base_url=base_url, rate_limiter=budget, timeout=load.timeout, coalesce=False
+        ) as htx,
     ):
 
         async def read() -> None:
@@ -241,7 +243,7 @@ async def measured(many: Crowd, seconds: float) -> Outcome:
     served = many.served(start, start + seconds)
     total = sum(served)
     times = [arrival.at for arrival in many.since(start)]
-    limit, per = many.load.limit.limit, many.load.limit.per
+    limit, per = many.load.limit.requests, many.load.limit.per
     turns = (len(times) - 1) // limit
     return Outcome(
         total / (limit / per * seconds),

@@ -37,7 +37,8 @@ from benchmarks.simulation import RULES, lost, simulate
 from benchmarks.timing import Sample, ratio
 from htx_async import Credentials
 from htx_async.middleware import signing as ours
-from htx_async.request import RateLimit, Request
+from htx_async.ratelimit.token_bucket import RateLimit
+from htx_async.request import Request
 from htx_async.resources import accounts, points
 
 REQUESTS = 300
@@ -63,7 +64,7 @@ def test_the_plain_bucket_is_refused(rule: RateLimit) -> None:
 
 
 def test_cancellations_cost_no_token() -> None:
-    assert lost(OUR_LIMITER, RULES[0]) == (0, RULES[0].limit)
+    assert lost(OUR_LIMITER, RULES[0]) == (0, RULES[0].requests)
 
 
 @pytest.mark.parametrize("rows", [answers.MANY, answers.FEW])
@@ -100,7 +101,7 @@ def test_the_peers_sign_as_we_do(monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = SimpleNamespace(strftime=time.strftime, gmtime=lambda: time.gmtime(0))
     monkeypatch.setattr(plain, "time", stopped)
     credentials = Credentials(plain.ACCESS_KEY, plain.SECRET_KEY)
-    signed = ours.sign(Request(points.BALANCE, plain.POINTS), credentials, "htx.test", 0)
+    signed = ours.sign_request(Request(points.BALANCE, plain.POINTS), credentials, "htx.test", 0)
     assert plain.signed("htx.test", plain.POINTS) == f"{plain.POINTS}?{signed.query}"
 
 
@@ -204,7 +205,7 @@ def test_who_is_absent_fails_or_finds_something_else_takes_no_part() -> None:
 def test_the_cost_of_a_grant_is_put_in_its_page() -> None:
     """Between its marks; a page without them is left alone."""
     page = f"before\n{grants.START}\nold\n{grants.END}\nafter\n"
-    row = grants.Row("Budget", 50, 1.25, 1.0, 200.0, 0.02)
+    row = grants.Row("RateLimiter", 50, 1.25, 1.0, 200.0, 0.02)
     renewed = grants.renewed(page, grants.table([row]))
     assert renewed.startswith(f"before\n{grants.START}\n\n| budget | callers")
     assert "| 50              | 1.2 (1.0-200) | 0.02                |\n\n" in renewed

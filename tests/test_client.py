@@ -15,14 +15,15 @@ from htx_async import (
     UNLIMITED,
     Account,
     AccountNotFoundError,
-    BudgetError,
     ClientClosedError,
     Credentials,
     DeadlineExceededError,
     Event,
+    EventLoopError,
     HTXClient,
     InvalidInputError,
     PointBalance,
+    RateLimitQueueError,
     RetryPolicy,
     SignatureError,
 )
@@ -159,8 +160,8 @@ async def test_bad_ids_are_told_before_anything_is_sent(
         ("timeout", True),
         ("max_connections", 0),
         ("retry", 3),
-        ("max_wait", -0.5),
-        ("max_waiting", 1.5),
+        ("queue_timeout", -0.5),
+        ("max_queue", 1.5),
         ("max_connections", 1.5),
         ("max_body", 0),
         ("base_url", "http://api.huobi.pro"),
@@ -199,9 +200,9 @@ def test_a_second_loop_is_told(transport: httpx.ASGITransport) -> None:
         await htx.accounts.list()
 
     asyncio.run(use())
-    with pytest.raises(ClientClosedError, match="another event loop"):
+    with pytest.raises(EventLoopError, match="another event loop"):
         asyncio.run(use())
-    with pytest.raises(ClientClosedError, match="another event loop"):
+    with pytest.raises(EventLoopError, match="another event loop"):
         asyncio.run(htx.aclose())
 
 
@@ -214,27 +215,24 @@ async def test_a_transport_that_was_passed_in_stays_open() -> None:
     assert not transport.closed
 
 
-def test_closing_ends_who_waits_and_waits_for_who_has_left() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_closing_ends_who_waits_and_waits_for_who_has_left() -> None:
     """A read without a token gets `ClientClosedError`; one that is out gets its answer."""
-
-    async def main() -> None:
-        transport = Hanging()
-        htx = HTXClient(KEYS, transport=transport, clock=VirtualClock())
-        reads = [asyncio.create_task(htx.points.balance(sub_uid=uid)) for uid in (1, 2, 3)]
-        await asyncio.sleep(0.1)
-        assert transport.began == 2
-        asyncio.get_running_loop().call_later(3.0, transport.answer.set)
-        await htx.aclose()
-        assert reads[0].done()
-        outcomes = await asyncio.gather(*reads, return_exceptions=True)
-        assert [type(outcome).__name__ for outcome in outcomes] == [
-            "DecodeError",  # it was answered: with a list where points should be
-            "DecodeError",
-            "ClientClosedError",
-        ]
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    run(main())
+    transport = Hanging()
+    htx = HTXClient(KEYS, transport=transport, clock=VirtualClock())
+    reads = [asyncio.create_task(htx.points.balance(sub_uid=uid)) for uid in (1, 2, 3)]
+    await asyncio.sleep(0.1)
+    assert transport.began == 2
+    asyncio.get_running_loop().call_later(3.0, transport.answer.set)
+    await htx.aclose()
+    assert reads[0].done()
+    outcomes = await asyncio.gather(*reads, return_exceptions=True)
+    assert [type(outcome).__name__ for outcome in outcomes] == [
+        "DecodeError",  # it was answered: with a list where points should be
+        "DecodeError",
+        "ClientClosedError",
+    ]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 def test_closing_waits_five_seconds_at_most() -> None:
@@ -248,7 +246,7 @@ def test_closing_waits_five_seconds_at_most() -> None:
         await htx.aclose()
         with pytest.raises(ClientClosedError) as caught:
             await read
-        assert caught.value.fate == "unknown"
+        assert caught.value.delivery == "unknown"
         assert transport.ended == 1
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return asyncio.get_running_loop().time()
@@ -256,44 +254,36 @@ def test_closing_waits_five_seconds_at_most() -> None:
     assert run(main()) == pytest.approx(6.0)
 
 
-def test_timeout_bounds_the_whole_call() -> None:
+async def test_timeout_bounds_the_whole_call(virtual_time: VirtualClock) -> None:
     """The caller is free at its deadline, and learns what became of the request."""
-
-    async def main() -> None:
-        transport = Hanging()
-        clock = VirtualClock()
-        async with HTXClient(KEYS, transport=transport, timeout=2.0, clock=clock) as htx:
-            reads = [asyncio.create_task(htx.points.balance(sub_uid=uid)) for uid in (1, 2, 3)]
-            outcomes = await asyncio.gather(*reads, return_exceptions=True)
-            assert clock.monotonic() == pytest.approx(2.0)
-            assert all(isinstance(outcome, DeadlineExceededError) for outcome in outcomes)
-            fates = [getattr(outcome, "fate", "") for outcome in outcomes]
-            assert fates == ["unknown", "unknown", "not_sent"]
-            assert all(isinstance(outcome, TimeoutError) for outcome in outcomes)
-            await asyncio.sleep(0)
-            assert transport.ended == 2
-
-    run(main())
+    transport = Hanging()
+    async with HTXClient(KEYS, transport=transport, timeout=2.0, clock=virtual_time) as htx:
+        reads = [asyncio.create_task(htx.points.balance(sub_uid=uid)) for uid in (1, 2, 3)]
+        outcomes = await asyncio.gather(*reads, return_exceptions=True)
+        assert virtual_time.monotonic() == pytest.approx(2.0)
+        assert all(isinstance(outcome, DeadlineExceededError) for outcome in outcomes)
+        fates = [getattr(outcome, "delivery", "") for outcome in outcomes]
+        assert fates == ["unknown", "unknown", "not_sent"]
+        assert all(isinstance(outcome, TimeoutError) for outcome in outcomes)
+        await asyncio.sleep(0)
+        assert transport.ended == 2
 
 
-def test_a_cancelled_call_leaves_what_is_out_to_end_by_itself() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_cancelled_call_leaves_what_is_out_to_end_by_itself() -> None:
     """Cancellation frees the caller at once, and does not reach the transport."""
-
-    async def main() -> None:
-        transport = Hanging()
-        async with HTXClient(KEYS, transport=transport, clock=VirtualClock()) as htx:
-            read = asyncio.create_task(htx.accounts.list())
-            await asyncio.sleep(1.0)
-            read.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await read
-            assert (transport.began, transport.ended) == (1, 0)
-            transport.answer.set()
-            await asyncio.sleep(0.1)
-            assert transport.ended == 1
-            assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    run(main())
+    transport = Hanging()
+    async with HTXClient(KEYS, transport=transport, clock=VirtualClock()) as htx:
+        read = asyncio.create_task(htx.accounts.list())
+        await asyncio.sleep(1.0)
+        read.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await read
+        assert (transport.began, transport.ended) == (1, 0)
+        transport.answer.set()
+        await asyncio.sleep(0.1)
+        assert transport.ended == 1
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 def test_an_abandoned_read_ends_with_its_timeout() -> None:
@@ -343,8 +333,13 @@ def test_five_hundred_balances_at_once() -> None:
 async def test_unlimited_does_not_wait() -> None:
     """Against a server that does not count, calls go at once."""
     transport = httpx.ASGITransport(app=Sandbox(limits=False))
-    async with HTXClient(KEYS, transport=transport, budget=UNLIMITED) as htx, asyncio.timeout(5):
-        await asyncio.gather(*(htx.with_options(share=False).points.balance() for _ in range(50)))
+    async with (
+        HTXClient(KEYS, transport=transport, rate_limiter=UNLIMITED) as htx,
+        asyncio.timeout(5),
+    ):
+        await asyncio.gather(
+            *(htx.with_options(coalesce=False).points.balance() for _ in range(50))
+        )
 
 
 async def test_a_wrong_secret_is_a_signature_error(transport: httpx.ASGITransport) -> None:
@@ -353,7 +348,7 @@ async def test_a_wrong_secret_is_a_signature_error(transport: httpx.ASGITranspor
         with pytest.raises(SignatureError, match="secret key belongs to this access key") as caught:
             await htx.accounts.list()
     assert caught.value.code == "api-signature-not-valid"
-    assert caught.value.fate == "answered"
+    assert caught.value.delivery == "answered"
 
 
 async def test_from_env(
@@ -388,11 +383,11 @@ def test_the_options_of_the_contract() -> None:
     assert options == {
         "base_url": "https://api.huobi.pro",
         "timeout": 30.0,
-        "retry": RetryPolicy(attempts=5, base=0.25, cap=8.0),
+        "retry": RetryPolicy(attempts=5, initial_delay=0.25, max_delay=8.0),
         "budget": None,
         "share": True,
-        "max_wait": None,
-        "max_waiting": None,
+        "queue_timeout": None,
+        "max_queue": None,
         "transport": None,
         "max_connections": 20,
         "max_body": 16 * 2**20,
@@ -401,26 +396,21 @@ def test_the_options_of_the_contract() -> None:
     }
 
 
-def test_ten_thousand_ask_for_the_same_points() -> None:
+async def test_ten_thousand_ask_for_the_same_points(virtual_time: VirtualClock) -> None:
     """Two free tokens and one shared flight at most; some leave, nobody is refused."""
-
-    async def main() -> None:
-        clock = VirtualClock()
-        sandbox = Sandbox(clock=clock)
-        transport = httpx.ASGITransport(app=sandbox)
-        async with HTXClient(KEYS, transport=transport, clock=clock) as htx:
-            await htx.points.balance(sub_uid=1001)
-            await htx.points.balance(sub_uid=1002)
-            tasks = [asyncio.create_task(htx.points.balance()) for _ in range(10_000)]
-            await asyncio.sleep(0.5)
-            for task in tasks[::10]:
-                task.cancel()
-            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-            assert sum(isinstance(outcome, PointBalance) for outcome in outcomes) == 9_000
-        assert len(sandbox.arrivals) == 3
-        assert sandbox.rate_limited == 0
-
-    run(main())
+    sandbox = Sandbox(clock=virtual_time)
+    transport = httpx.ASGITransport(app=sandbox)
+    async with HTXClient(KEYS, transport=transport, clock=virtual_time) as htx:
+        await htx.points.balance(sub_uid=1001)
+        await htx.points.balance(sub_uid=1002)
+        tasks = [asyncio.create_task(htx.points.balance()) for _ in range(10_000)]
+        await asyncio.sleep(0.5)
+        for task in tasks[::10]:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sum(isinstance(outcome, PointBalance) for outcome in outcomes) == 9_000
+    assert len(sandbox.arrivals) == 3
+    assert sandbox.rate_limited == 0
 
 
 async def test_with_options_is_a_copy_that_ends_with_its_original(
@@ -429,12 +419,12 @@ async def test_with_options_is_a_copy_that_ends_with_its_original(
     """It shares tokens, connections and the list of accounts; closing it does nothing."""
     async with HTXClient(KEYS, transport=transport) as htx:
         await htx.accounts.find("spot")
-        async with htx.with_options(timeout=5.0, max_wait=0) as hurried:
+        async with htx.with_options(timeout=5.0, queue_timeout=0) as hurried:
             await hurried.accounts.find("spot")
             assert len(sandbox.arrivals) == 1
             await hurried.points.balance()
             await hurried.points.balance()
-            with pytest.raises(BudgetError):
+            with pytest.raises(RateLimitQueueError):
                 await hurried.points.balance()
         await htx.accounts.list()
     with pytest.raises(ClientClosedError):
@@ -443,7 +433,13 @@ async def test_with_options_is_a_copy_that_ends_with_its_original(
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("timeout", 0), ("max_wait", -1), ("max_wait", True), ("max_waiting", -1), ("retries", 3)],
+    [
+        ("timeout", 0),
+        ("queue_timeout", -1),
+        ("queue_timeout", True),
+        ("max_queue", -1),
+        ("retries", 3),
+    ],
 )
 def test_bad_options_of_a_copy_are_told(option: str, value: object) -> None:
     """With the name of the option."""
@@ -457,27 +453,27 @@ async def test_a_snapshot_keeps_failures_beside_their_account(
     """HTX does not tell what is in an OTC account: the others are read all the same."""
     async with HTXClient(KEYS, transport=transport) as htx:
         snapshot = await htx.accounts.snapshot()
-    assert [account.type for account in snapshot.accounts][:2] == ["point", "spot"]
+    assert [each.account.type for each in snapshot.accounts][:2] == ["point", "spot"]
     assert snapshot.balances[1000001]["poly"].trade == Decimal("147.928994082840236")
-    assert [type(error).__name__ for error in snapshot.errors.values()] == ["RefusedError"]
-    assert len(snapshot.pictures) == len(snapshot.balances) + 1
+    assert [type(error).__name__ for error in snapshot.errors.values()] == ["APIError"]
+    assert len(snapshot.accounts) == len(snapshot.balances) + 1
 
 
 async def test_limits_tell_how_things_stand(transport: httpx.ASGITransport) -> None:
     """Also before the first call, and what HTX's headers last said."""
     async with HTXClient(KEYS, transport=transport) as htx:
         before = htx.limits()["GET /v2/point/account"]
-        assert (before.free, before.wait, before.remain) == (2, 0.0, None)
+        assert (before.available, before.wait, before.remaining) == (2, 0.0, None)
         await htx.points.balance()
         status = htx.limits()["GET /v2/point/account"]
-    assert (status.free, status.waiting, status.refusals, status.remain) == (1, 0, 0, 1)
-    assert status.expire is not None
+    assert (status.available, status.queued, status.rate_limited, status.remaining) == (1, 0, 0, 1)
+    assert status.resets_at is not None
 
 
 def test_limits_can_be_read_without_a_loop() -> None:
     """A client that has not been used yet has all its tokens."""
     status = HTXClient(KEYS).limits()
-    assert {name: state.free for name, state in status.items()} == {
+    assert {name: state.available for name, state in status.items()} == {
         "GET /v1/account/accounts": 100,
         "GET /v1/account/accounts/{account-id}/balance": 100,
         "GET /v2/account/asset-valuation": 100,
@@ -492,10 +488,19 @@ async def test_events_link_those_who_join_to_their_flight(
     events: list[Event] = []
     async with HTXClient(KEYS, transport=transport, on_event=events.append) as htx:
         await asyncio.gather(htx.accounts.list(), htx.accounts.list())
-    kinds = ["called", "called", "joined", "granted", "sent", "answered", "returned", "returned"]
+    kinds = [
+        "started",
+        "started",
+        "coalesced",
+        "acquired",
+        "sent",
+        "response",
+        "finished",
+        "finished",
+    ]
     assert [event.kind for event in events] == kinds
-    first, second = events[0].call, events[1].call
-    assert [event.flight for event in events] == [0, 0, *[first] * 6]
-    calls = [event.call for event in events if event.call]
+    first, second = events[0].call_id, events[1].call_id
+    assert [event.request_id for event in events] == [0, 0, *[first] * 6]
+    calls = [event.call_id for event in events if event.call_id]
     assert calls[:3] == [first, second, second]
     assert set(calls[3:]) == {first, second}

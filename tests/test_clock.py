@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from htx_async.clock import Clock
-from htx_async.servertime import ServerTime
+from htx_async.clock import Clock, ServerClock
 
 
 class ByHand(Clock):
@@ -29,7 +28,7 @@ class ByHand(Clock):
 
 def test_before_any_answer_the_local_clock_counts() -> None:
     """There is nothing else, and the offset is not known."""
-    time = ServerTime(ByHand())
+    time = ServerClock(ByHand())
     assert time.now() == 1_000.0
     assert time.offset() is None
 
@@ -38,8 +37,8 @@ def test_before_any_answer_the_local_clock_counts() -> None:
 def test_a_small_offset_is_left_alone(ahead: float, used: float) -> None:
     """Up to 5 s the local clock is better than answers that are dated to the second."""
     clock = ByHand()
-    time = ServerTime(clock)
-    time.heard(1_000.0 + ahead, 50.0)
+    time = ServerClock(clock)
+    time.observe(1_000.0 + ahead, 50.0)
     clock.pass_(10.0)
     assert time.offset() == pytest.approx(ahead)
     assert time.now() == pytest.approx(1_010.0 + used)
@@ -48,17 +47,17 @@ def test_a_small_offset_is_left_alone(ahead: float, used: float) -> None:
 def test_a_measured_offset_is_used_however_small() -> None:
     """HTX complained: its own clock counts from then on."""
     clock = ByHand()
-    time = ServerTime(clock)
-    time.measured(1_001.0, 50.0)
+    time = ServerClock(clock)
+    time.calibrate(1_001.0, 50.0)
     assert time.now() == pytest.approx(1_001.0)
-    assert time.measured_at == 50.0
+    assert time.calibrated_at == 50.0
 
 
 def test_a_step_of_the_local_clock_is_survived() -> None:
     """Somebody sets the clock an hour back: HTX's time goes on with the monotonic clock."""
     clock = ByHand()
-    time = ServerTime(clock)
-    time.heard(1_000.0, 50.0)
+    time = ServerClock(clock)
+    time.observe(1_000.0, 50.0)
     clock.pass_(10.0)
     clock.day -= 3_600.0
     assert time.now() == pytest.approx(1_010.0)

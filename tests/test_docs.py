@@ -28,7 +28,7 @@ def rows() -> list[str]:
     said = []
     for cause in CAUSES:
         codes = ", ".join(f"`{code}`" for code in cause.codes) or "any"
-        again = "yes" if cause.transient else "no"
+        again = "yes" if cause.retryable else "no"
         said.append(f"| {codes} | {cause.text or 'any'} | `{cause.error.__name__}` | {again} |")
     return said
 

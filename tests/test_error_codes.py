@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from htx_async import (
     AccessKeyError,
     AccountNotFoundError,
+    APIError,
     ClockError,
     IPAddressError,
     KeyExpiredError,
     PermissionDeniedError,
     RateLimitedError,
-    RefusedError,
+    ServiceUnavailableError,
     SignatureError,
-    UnavailableError,
 )
 from htx_async.error_codes import CAUSES, STATUSES, Code, cause_of
 
@@ -24,7 +24,7 @@ NOT_VALID = "api-signature-not-valid"
 
 
 @pytest.mark.parametrize(
-    ("code", "text", "kind", "transient"),
+    ("code", "text", "kind", "retryable"),
     [
         (NOT_VALID, "Signature not valid: Incorrect Access key [..]", AccessKeyError, False),
         (NOT_VALID, "Signature not valid: INCORRECT IP ADDRESS", IPAddressError, False),
@@ -42,25 +42,25 @@ NOT_VALID = "api-signature-not-valid"
         ("too-many-request", "", RateLimitedError, True),
         ("frequent-invoke", "Rate limit is 10/min", RateLimitedError, True),
         ("bad-request", "429 Too Many Requests", RateLimitedError, True),
-        ("bad-request", "request timeout", UnavailableError, True),
-        ("bad-request", "what", RefusedError, False),
+        ("bad-request", "request timeout", ServiceUnavailableError, True),
+        ("bad-request", "what", APIError, False),
         ("invalid-parameter", "request limit", RateLimitedError, True),
-        ("invalid-parameter", "Request Timeout", UnavailableError, True),
-        ("invalid-parameter", "what", RefusedError, False),
+        ("invalid-parameter", "Request Timeout", ServiceUnavailableError, True),
+        ("invalid-parameter", "what", APIError, False),
         (1006, "Exceed rate limit", RateLimitedError, True),
         (40403, "", RateLimitedError, True),
         (510, "", RateLimitedError, True),
-        ("timeout", "Request Timeout", UnavailableError, True),
-        ("base-request-timeout", "", UnavailableError, True),
-        ("system-busy", "", UnavailableError, True),
-        ("uc-network-error", "", UnavailableError, True),
-        ("base-system-error", "", UnavailableError, True),
-        ("base-record-invalid", "", UnavailableError, True),
-        (500, "system error", UnavailableError, True),
-        ("gateway-internal-error", "", UnavailableError, True),
-        ("system-maintenance", "", UnavailableError, True),
-        ("unheard-of", "System is in Maintenance!", UnavailableError, True),
-        (None, "in maintenance", UnavailableError, True),
+        ("timeout", "Request Timeout", ServiceUnavailableError, True),
+        ("base-request-timeout", "", ServiceUnavailableError, True),
+        ("system-busy", "", ServiceUnavailableError, True),
+        ("uc-network-error", "", ServiceUnavailableError, True),
+        ("base-system-error", "", ServiceUnavailableError, True),
+        ("base-record-invalid", "", ServiceUnavailableError, True),
+        (500, "system error", ServiceUnavailableError, True),
+        ("gateway-internal-error", "", ServiceUnavailableError, True),
+        ("system-maintenance", "", ServiceUnavailableError, True),
+        ("unheard-of", "System is in Maintenance!", ServiceUnavailableError, True),
+        (None, "in maintenance", ServiceUnavailableError, True),
         ("account-get-balance-account-inexistent-error", "", AccountNotFoundError, False),
         ("account-get-accounts-inexistent-error", "", AccountNotFoundError, False),
         ("account-account-id-inexistent", "", AccountNotFoundError, False),
@@ -77,25 +77,23 @@ NOT_VALID = "api-signature-not-valid"
         ("sub-user-auth-required", "", PermissionDeniedError, False),
         ("api-not-support-temp-addr", "", PermissionDeniedError, False),
         ("banned-by-blacklist", "", PermissionDeniedError, False),
-        ("method-not-allowed", "", RefusedError, False),
-        ("require-account-id", "", RefusedError, False),
-        ("validation-format-error", "", RefusedError, False),
-        ("validation-constraints-required", "", RefusedError, False),
-        ("validation-constraints-error", "", RefusedError, False),
-        ("parameter-required", "", RefusedError, False),
-        ("base-argument-unsupported", "", RefusedError, False),
-        ("base-date-limit-error", "", RefusedError, False),
-        (2002, "invalid field value in `accountId`", RefusedError, False),
-        (2003, "", RefusedError, False),
+        ("method-not-allowed", "", APIError, False),
+        ("require-account-id", "", APIError, False),
+        ("validation-format-error", "", APIError, False),
+        ("validation-constraints-required", "", APIError, False),
+        ("validation-constraints-error", "", APIError, False),
+        ("parameter-required", "", APIError, False),
+        ("base-argument-unsupported", "", APIError, False),
+        ("base-date-limit-error", "", APIError, False),
+        (2002, "invalid field value in `accountId`", APIError, False),
+        (2003, "", APIError, False),
     ],
 )
-def test_what_a_code_means(
-    code: Code, text: str, kind: type[RefusedError], transient: bool
-) -> None:
+def test_what_a_code_means(code: Code, text: str, kind: type[APIError], retryable: bool) -> None:
     """The error, and whether the same call may succeed a little later."""
     cause = cause_of(code, text)
     assert cause is not None
-    assert (cause.error, cause.transient) == (kind, transient)
+    assert (cause.error, cause.retryable) == (kind, retryable)
     assert cause.hint.endswith(".")
 
 
@@ -123,7 +121,7 @@ def test_every_row_says_how_we_know() -> None:
         assert cause.codes or cause.text
         assert cause.hint
         assert cause.source.startswith(("[doc]", "[sdk]", "[rec]", "[inf]"))
-        assert issubclass(cause.error, RefusedError)
+        assert issubclass(cause.error, APIError)
 
 
 @given(st.none() | st.integers() | st.text(), st.text())
@@ -134,28 +132,28 @@ def test_any_answer_can_be_asked_for(code: Code, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind", "transient"),
+    ("status", "kind", "retryable"),
     [
-        (300, UnavailableError, False),
-        (399, UnavailableError, False),
-        (400, RefusedError, False),
+        (300, ServiceUnavailableError, False),
+        (399, ServiceUnavailableError, False),
+        (400, APIError, False),
         (401, AccessKeyError, False),
-        (402, RefusedError, False),
+        (402, APIError, False),
         (403, PermissionDeniedError, False),
-        (404, RefusedError, False),
-        (405, RefusedError, False),
-        (406, RefusedError, False),
-        (408, UnavailableError, True),
+        (404, APIError, False),
+        (405, APIError, False),
+        (406, APIError, False),
+        (408, ServiceUnavailableError, True),
         (429, RateLimitedError, True),
-        (499, RefusedError, False),
-        (500, UnavailableError, True),
-        (599, UnavailableError, True),
+        (499, APIError, False),
+        (500, ServiceUnavailableError, True),
+        (599, ServiceUnavailableError, True),
     ],
 )
-def test_what_a_status_means(status: int, kind: type[RefusedError], transient: bool) -> None:
+def test_what_a_status_means(status: int, kind: type[APIError], retryable: bool) -> None:
     """The first row that a status is in counts."""
     found = next(row for row in STATUSES if status in row[0])
-    assert found[1:3] == (kind, transient)
+    assert found[1:3] == (kind, retryable)
 
 
 def test_success_is_in_no_row() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 import htx_async
 from htx_async import errors
-from htx_async.errors import BudgetError, DecodeError, HTXError
+from htx_async.errors import DecodeError, HTXError, RateLimitQueueError
 
 CLASSES: list[type[HTXError]] = [
     value
@@ -23,8 +23,8 @@ every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__n
 
 FACTS: dict[str, Any] = {
     "endpoint": "GET /v2/point/account",
-    "transient": True,
-    "fate": "answered",
+    "retryable": True,
+    "delivery": "answered",
     "code": 1003,
     "message": "invalid signature",
     "http_status": 403,
@@ -34,7 +34,7 @@ FACTS: dict[str, Any] = {
 
 def own_facts(kind: type[HTXError]) -> dict[str, Any]:
     """Return what only some errors know."""
-    if issubclass(kind, BudgetError):
+    if issubclass(kind, RateLimitQueueError):
         return {"wait": 1.5}
     return {"path": "data.list[3].balance"} if issubclass(kind, DecodeError) else {}
 
@@ -79,15 +79,15 @@ def test_without_facts_an_error_knows_nothing(kind: type[HTXError]) -> None:
     assert error.args == ("text",)
     assert (error.endpoint, error.code, error.message) == (None, None, None)
     assert (error.http_status, error.retry_after) == (None, None)
-    assert error.fate in {"not_sent", "unknown", "answered"}
+    assert error.delivery in {"not_sent", "unknown", "answered"}
     assert str(kind("text", endpoint="GET /x")) == "GET /x: text"
 
 
 TRANSIENT = {
-    "BudgetError",
+    "RateLimitQueueError",
     "DeadlineExceededError",
-    "NotSentError",
-    "NoAnswerError",
+    "ConnectError",
+    "NoResponseError",
     "RateLimitedError",
 }
 
@@ -96,11 +96,11 @@ TRANSIENT = {
 def test_what_a_class_alone_tells(kind: type[HTXError]) -> None:
     """Whether it passes, and what became of the request, where nobody says otherwise."""
     error = kind("text")
-    assert error.transient is (kind.__name__ in TRANSIENT)
-    if isinstance(error, errors.RefusedError | errors.DecodeError):
-        assert error.fate == "answered"
+    assert error.retryable is (kind.__name__ in TRANSIENT)
+    if isinstance(error, errors.APIError | errors.DecodeError):
+        assert error.delivery == "answered"
     else:
-        assert error.fate == ("unknown" if kind.__name__ == "NoAnswerError" else "not_sent")
+        assert error.delivery == ("unknown" if kind.__name__ == "NoResponseError" else "not_sent")
 
 
 @every_class
@@ -156,14 +156,14 @@ def test_some_are_builtin_errors_too(kind: type[HTXError], builtin: type[Excepti
 
 def test_the_attempts_before_are_noted() -> None:
     """In order, with their own words; where there were none, nothing is."""
-    earlier = [errors.NotSentError("no connection"), errors.RateLimitedError("slow down")]
-    error = errors.told(errors.NoAnswerError("cut"), earlier)
+    earlier = [errors.ConnectError("no connection"), errors.RateLimitedError("slow down")]
+    error = errors.with_attempt_notes(errors.NoResponseError("cut"), earlier)
     assert error.__notes__ == [
-        "attempt 1: NotSentError: no connection",
+        "attempt 1: ConnectError: no connection",
         "attempt 2: RateLimitedError: slow down",
         "attempt 3: this error",
     ]
-    assert not hasattr(errors.told(errors.NoAnswerError("cut"), []), "__notes__")
+    assert not hasattr(errors.with_attempt_notes(errors.NoResponseError("cut"), []), "__notes__")
 
 
 def test_an_error_without_a_text_prints() -> None:

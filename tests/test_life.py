@@ -21,10 +21,10 @@ from htx_async import (
     NO_RETRY,
     UNLIMITED,
     AccountBalance,
+    ConnectError,
     Credentials,
     HTXClient,
-    NoAnswerError,
-    NotSentError,
+    NoResponseError,
 )
 from htx_async.sandbox import Sandbox
 
@@ -86,7 +86,7 @@ def test_every_kind_of_loop(loop: Callable[[], asyncio.AbstractEventLoop], debug
     async def main() -> None:
         async with (
             Sandbox(limits=False).serve() as base_url,
-            HTXClient(KEYS, base_url=base_url, budget=UNLIMITED, share=False) as htx,
+            HTXClient(KEYS, base_url=base_url, rate_limiter=UNLIMITED, coalesce=False) as htx,
         ):
             tasks = [asyncio.create_task(htx.accounts.balance(1000001)) for _ in range(100)]
             await asyncio.sleep(0)
@@ -107,7 +107,7 @@ def test_a_client_made_before_the_loop_starts() -> None:
     htx = HTXClient(KEYS, base_url="http://127.0.0.1:1", retry=NO_RETRY)
 
     async def main() -> None:
-        with pytest.raises(NotSentError):
+        with pytest.raises(ConnectError):
             await htx.accounts.list()
         await htx.aclose()
 
@@ -121,7 +121,7 @@ def test_a_run_that_is_ended_from_outside_leaves_nothing() -> None:
     async def main() -> None:
         async with (
             Sandbox(limits=False).serve() as base_url,
-            HTXClient(KEYS, base_url=base_url, budget=UNLIMITED, share=False) as htx,
+            HTXClient(KEYS, base_url=base_url, rate_limiter=UNLIMITED, coalesce=False) as htx,
             asyncio.TaskGroup() as group,
         ):
             for _ in range(30):
@@ -252,7 +252,7 @@ async def test_a_transport_that_cancels_is_told() -> None:
             raise asyncio.CancelledError(request.method)
 
     async with HTXClient(KEYS, transport=Cancelling()) as htx, asyncio.timeout(2.0):
-        with pytest.raises((NoAnswerError, asyncio.CancelledError)):
+        with pytest.raises((NoResponseError, asyncio.CancelledError)):
             await htx.accounts.list()
 
 
@@ -294,7 +294,9 @@ async def test_after_many_cancellations_all_connections_are_there() -> None:
     base_url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     async with (
         listening,
-        HTXClient(KEYS, base_url=base_url, budget=UNLIMITED, share=False, timeout=20.0) as htx,
+        HTXClient(
+            KEYS, base_url=base_url, rate_limiter=UNLIMITED, coalesce=False, timeout=20.0
+        ) as htx,
     ):
         for _ in range(CANCELLED // 50):
             reads = [asyncio.create_task(htx.accounts.list()) for _ in range(50)]

@@ -16,9 +16,15 @@ from pathlib import Path
 import attrs
 import pytest
 
-from htx_async import BudgetError, DeadlineExceededError, HTXClient, HTXError, RedisBudget
+from htx_async import (
+    DeadlineExceededError,
+    HTXClient,
+    HTXError,
+    RateLimitQueueError,
+    RedisRateLimiter,
+)
 from htx_async.ratelimit.redis.protocol import VALID
-from htx_async.request import RateLimit
+from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.resources import points
 from htx_async.sandbox import Sandbox
 from tests.many import BRIEF, HTXS, KEYS, USER, Load, crowd, limited, measured
@@ -109,11 +115,13 @@ async def test_a_restart_and_a_failover_of_the_server(pairs: list[Pair]) -> None
 async def accident(servers: Pair, happen: Callable[[], None]) -> None:
     """Let something *happen* to a server under load."""
     sandbox, failures = Sandbox(window="sliding"), list[HTXError]()
-    limit, per = FEW.limit.limit, FEW.limit.per
+    limit, per = FEW.limit.requests, FEW.limit.per
     async with (
         sandbox.serve() as base_url,
-        RedisBudget(f"unix://{servers.link}", user=USER) as budget,
-        HTXClient(KEYS, base_url=base_url, budget=budget, timeout=FEW.timeout, share=False) as htx,
+        RedisRateLimiter(f"unix://{servers.link}", user=USER) as budget,
+        HTXClient(
+            KEYS, base_url=base_url, rate_limiter=budget, timeout=FEW.timeout, coalesce=False
+        ) as htx,
     ):
         tasks = [asyncio.create_task(read_on(htx, failures)) for _ in range(FEW.at_a_time)]
         await arrived(sandbox, limit)
@@ -130,7 +138,7 @@ async def accident(servers: Pair, happen: Callable[[], None]) -> None:
     assert sandbox.rate_limited == 0
     assert most_in_a_window(times, per) <= limit
     assert times[before] >= gone + FEW.lease - 0.1
-    assert {type(error) for error in failures} <= {BudgetError, DeadlineExceededError}
+    assert {type(error) for error in failures} <= {RateLimitQueueError, DeadlineExceededError}
 
 
 async def arrived(sandbox: Sandbox, times: int) -> None:

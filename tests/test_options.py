@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_async import NO_RETRY, InvalidInputError, NoAnswerError, RateLimitedError, RetryPolicy
-from htx_async.errors import DecodeError, HTXError, RefusedError
+from htx_async import NO_RETRY, InvalidInputError, NoResponseError, RateLimitedError, RetryPolicy
+from htx_async.errors import APIError, DecodeError, HTXError
 
-BUSY = NoAnswerError("no answer")
+BUSY = NoResponseError("no answer")
 
 
 @pytest.mark.parametrize(
@@ -32,13 +32,13 @@ def test_the_delay_stops_growing_at_the_cap() -> None:
     ("error", "attempt"),
     [
         (BUSY, 5),
-        (RefusedError("no"), 1),
+        (APIError("no"), 1),
         (DecodeError("broken"), 1),
-        (DecodeError("broken", transient=True), 1),
+        (DecodeError("broken", retryable=True), 1),
     ],
 )
 def test_what_is_not_repeated(error: HTXError, attempt: int) -> None:
-    """The last attempt, what is not transient, and never an answer that cannot be read."""
+    """The last attempt, what is not retryable, and never an answer that cannot be read."""
     assert RetryPolicy().delay(attempt, error, 30.0, 0.5) is None
 
 
@@ -66,7 +66,7 @@ def test_a_repeat_never_begins_after_the_deadline(
 
 
 def test_no_retry_is_one_attempt() -> None:
-    """Nothing is repeated because it is transient."""
+    """Nothing is repeated because it is retryable."""
     assert NO_RETRY.delay(1, BUSY, 30.0, 0.0) is None
 
 

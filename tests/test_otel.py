@@ -112,7 +112,7 @@ def test_a_call_is_a_span() -> None:
         "htx.attempts": 1,
         "htx.wait": 0.0,
     }
-    assert [event.name for event in span.events] == ["granted", "sent", "answered"]
+    assert [event.name for event in span.events] == ["acquired", "sent", "response"]
     assert span.status.status_code is StatusCode.UNSET
     assert span.parent is None
     assert span.start_time == int(DAY * 10**9)
@@ -161,7 +161,7 @@ def test_who_joins_is_linked_to_the_flight() -> None:
     joined = [span for span in calls if span is not starter]
     for span in joined:
         assert [link.context.span_id for link in span.links] == [starter.context.span_id]
-        assert [event.name for event in span.events] == ["joined"]
+        assert [event.name for event in span.events] == ["coalesced"]
         assert told(span)["htx.attempts"] == 1
     parents = {span.parent.span_id for span in calls if span.parent}
     assert parents == {handlers[name].context.span_id for name in "abc"}
@@ -199,7 +199,7 @@ def test_attempts_and_waits_are_told() -> None:
     setting = Setting(transport=Slow(failing=2))
 
     async def main() -> None:
-        policy = RetryPolicy(attempts=3, base=0.001)
+        policy = RetryPolicy(attempts=3, initial_delay=0.001)
         async with setting.client(retry=policy) as htx:
             await htx.get("/v1/x", limit=RateLimit(1, per=1.0))
 
@@ -209,12 +209,12 @@ def test_attempts_and_waits_are_told() -> None:
     assert told(span)["http.request.resend_count"] == 2
     assert told(span)["htx.wait"] == pytest.approx(2.0, abs=0.01)
     names = [event.name for event in span.events]
-    assert names.count("waiting") == 2
-    assert names.count("refused") == 2
+    assert names.count("queued") == 2
+    assert names.count("api_error") == 2
     metrics = setting.metrics()
     (errors,) = metrics["htx.attempt.errors"]
     assert errors.value == 2
-    assert errors.attributes["error.type"] == "UnavailableError"
+    assert errors.attributes["error.type"] == "ServiceUnavailableError"
     (wait,) = metrics["htx.call.wait"]
     assert wait.sum == pytest.approx(2.0, abs=0.01)
     (duration,) = metrics["htx.call.duration"]
@@ -255,7 +255,8 @@ def test_a_deadline_is_told() -> None:
     assert "http.response.status_code" not in told(span)
 
 
-def test_the_level_of_the_budget_and_the_clock() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_the_level_of_the_budget_and_the_clock() -> None:
     """As of the last event; full again when all tokens are back; nothing before the first one."""
     setting = Setting()
 
@@ -263,35 +264,29 @@ def test_the_level_of_the_budget_and_the_clock() -> None:
         points = setting.metrics().get("htx.budget.free", [])
         return {point.attributes["url.template"]: point.value for point in points}
 
-    async def main() -> None:
-        async with setting.client() as htx:
-            assert not setting.metrics()
-            await htx.points.balance()
-            assert level() == {"/v2/point/account": 1}
-            await htx.points.balance()
-            await htx.accounts.list()
-            assert level() == {"/v2/point/account": 0, "/v1/account/accounts": 99}
-            (offset,) = setting.metrics()["htx.clock.offset"]
-            assert offset.value == pytest.approx(0.0, abs=1.0)
-            await asyncio.sleep(1.5)
-            assert level() == {"/v2/point/account": 2, "/v1/account/accounts": 99}
-
-    run(main())
+    async with setting.client() as htx:
+        assert not setting.metrics()
+        await htx.points.balance()
+        assert level() == {"/v2/point/account": 1}
+        await htx.points.balance()
+        await htx.accounts.list()
+        assert level() == {"/v2/point/account": 0, "/v1/account/accounts": 99}
+        (offset,) = setting.metrics()["htx.clock.offset"]
+        assert offset.value == pytest.approx(0.0, abs=1.0)
+        await asyncio.sleep(1.5)
+        assert level() == {"/v2/point/account": 2, "/v1/account/accounts": 99}
 
 
-def test_a_token_that_is_out_is_not_free() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_token_that_is_out_is_not_free() -> None:
     """However long it has been out."""
     setting = Setting(transport=Slow())
-
-    async def main() -> None:
-        async with setting.client() as htx:
-            read = asyncio.create_task(htx.get("/v1/x", limit=RateLimit(2, per=0.1)))
-            await asyncio.sleep(0.5)
-            (point,) = setting.metrics()["htx.budget.free"]
-            assert point.value == 1
-            await read
-
-    run(main())
+    async with setting.client() as htx:
+        read = asyncio.create_task(htx.get("/v1/x", limit=RateLimit(2, per=0.1)))
+        await asyncio.sleep(0.5)
+        (point,) = setting.metrics()["htx.budget.free"]
+        assert point.value == 1
+        await read
 
 
 def test_no_secret_and_no_query_is_told() -> None:
@@ -325,18 +320,15 @@ def test_a_client_of_a_loopback_port(base_url: str, port: int) -> None:
     assert (told(span)["server.address"], told(span)["server.port"]) == ("127.0.0.1", port)
 
 
-def test_without_providers_it_costs_nothing_and_harms_nobody() -> None:
+async def test_without_providers_it_costs_nothing_and_harms_nobody(
+    virtual_time: VirtualClock,
+) -> None:
     """The global ones do nothing until somebody sets them."""
-
-    async def main() -> None:
-        clock = VirtualClock()
-        transport = httpx.ASGITransport(app=Sandbox(clock=clock))
-        async with HTXClient(
-            KEYS, transport=transport, clock=clock, on_event=Telemetry(clock=clock)
-        ) as htx:
-            await asyncio.gather(htx.accounts.list(), htx.accounts.list())
-
-    run(main())
+    transport = httpx.ASGITransport(app=Sandbox(clock=virtual_time))
+    async with HTXClient(
+        KEYS, transport=transport, clock=virtual_time, on_event=Telemetry(clock=virtual_time)
+    ) as htx:
+        await asyncio.gather(htx.accounts.list(), htx.accounts.list())
 
 
 def test_without_opentelemetry_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,7 +344,9 @@ def test_what_nobody_knows_is_counted() -> None:
     setting = Setting()
     setting.client()
     telemetry = Telemetry(setting.tracers, MeterProvider([reader := InMemoryMetricReader()]))
-    telemetry(Event(kind="unknown", endpoint="GET /x", flight=1, at=DAY, unknown="data.new"))
+    telemetry(
+        Event(kind="schema_drift", endpoint="GET /x", request_id=1, at=DAY, unknown="data.new")
+    )
     setting.reader = reader
     (point,) = setting.metrics()["htx.unknown"]
     assert point.value == 1

@@ -174,7 +174,7 @@ async def test_the_engine_reacts_to_changes_only() -> None:
             moved = await told(engine.stdout, "1000001 usdt trade .*")
         assert moved[0] == "1000001 usdt trade 91.850043797676510303 -> 0.5"
         assert before.rate_limited == 0
-        await told(engine.stdout, "no news: NotSentError")
+        await told(engine.stdout, "no news: ConnectError")
         after = Sandbox(moved_world())
         async with after.serve(port=int(base_url.rpartition(":")[2])):
             moved = await told(engine.stdout, "1000001 usdt .*")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_async.redaction import masked, printable, redacted, secrets_in
+from htx_async.redaction import auth_values, mask_key, one_line, redact
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from htx_async.redaction import masked, printable, redacted, secrets_in
 )
 def test_four_characters_of_a_long_key_are_shown(key: str, shown: str) -> None:
     """None of a short one: four of them would be too much."""
-    assert masked(key) == shown
+    assert mask_key(key) == shown
 
 
 @pytest.mark.parametrize(
@@ -39,14 +39,14 @@ def test_four_characters_of_a_long_key_are_shown(key: str, shown: str) -> None:
 )
 def test_a_text_is_shown_on_one_line(text: str, limit: int, shown: str) -> None:
     """Blanks are folded, what cannot be printed is a question mark, the rest is cut."""
-    assert printable(text, limit) == shown
+    assert one_line(text, limit) == shown
 
 
 @given(st.text(), st.integers(1, 300))
 def test_what_is_shown_is_short_and_printable(text: str, limit: int) -> None:
     """Whatever comes from outside, no terminal obeys it."""
-    assert printable(text, limit).isprintable()
-    assert len(printable(text, limit)) <= limit
+    assert one_line(text, limit).isprintable()
+    assert len(one_line(text, limit)) <= limit
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_what_is_shown_is_short_and_printable(text: str, limit: int) -> None:
 )
 def test_parameters_of_the_authentication_are_hidden(text: str, clean: str) -> None:
     """In a URL, nested or not, in JSON, in HTML; what HTX says of signatures is not."""
-    assert redacted(text) == clean
+    assert redact(text) == clean
 
 
 @pytest.mark.parametrize(
@@ -87,18 +87,18 @@ def test_parameters_of_the_authentication_are_hidden(text: str, clean: str) -> N
 )
 def test_a_secret_is_hidden_in_any_form(form: str) -> None:
     """Raw, percent-encoded as often as one likes, or as JSON and HTML write it."""
-    assert redacted(f"x{form}y{form}", ["ab+/c="]) == "x[hidden]y[hidden]"
+    assert redact(f"x{form}y{form}", ["ab+/c="]) == "x[hidden]y[hidden]"
 
 
 def test_a_secret_is_text_not_a_pattern() -> None:
     """Characters with a meaning in patterns have none here; other text stays."""
-    assert redacted("a.c abc a(c", ["a.c", "a(c", ""]) == "[hidden] abc [hidden]"
+    assert redact("a.c abc a(c", ["a.c", "a(c", ""]) == "[hidden] abc [hidden]"
 
 
 @given(st.text("abc+/=.-", min_size=1, max_size=8), st.text(max_size=20), st.text(max_size=20))
 def test_no_secret_stays(secret: str, before: str, after: str) -> None:
     """Wherever it stands, it is gone."""
-    left = redacted(f"{before}{secret}{after}", [secret]).replace("[hidden]", "")
+    left = redact(f"{before}{secret}{after}", [secret]).replace("[hidden]", "")
     assert f"{before}{secret}{after}".count(secret) > left.count(secret) or secret in before + after
 
 
@@ -114,4 +114,4 @@ def test_no_secret_stays(secret: str, before: str, after: str) -> None:
 )
 def test_what_of_a_query_is_secret(query: str, secrets: tuple[str, ...]) -> None:
     """The access key and the signature, decoded; an unsigned query has neither."""
-    assert secrets_in(query) == secrets
+    assert auth_values(query) == secrets

@@ -32,7 +32,7 @@ class Index:
 )
 def test_a_word_is_written_as_its_example(value: str, example: str) -> None:
     """HTX's words, ours or plain text; what comes back is plain."""
-    said = validation.word(value, "word", example)
+    said = validation.enum_value(value, "word", example)
     assert said == value
     assert type(said) is str
 
@@ -53,7 +53,7 @@ def test_a_word_is_written_as_its_example(value: str, example: str) -> None:
 def test_what_is_no_word_gets_a_short_sentence(value: Any, example: str) -> None:
     """However long it is itself."""
     with pytest.raises(InvalidInputError, match="word must be a word in") as caught:
-        validation.word(value, "word", example)
+        validation.enum_value(value, "word", example)
     assert len(str(caught.value)) < 120
 
 
@@ -73,7 +73,7 @@ def test_what_is_no_word_gets_a_short_sentence(value: Any, example: str) -> None
 )
 def test_an_id_is_a_whole_number_or_its_digits(value: Any, digits: str) -> None:
     """Beyond 2**53 too, and whatever can stand for an index."""
-    assert validation.identifier(value, "account") == digits
+    assert validation.numeric_id(value, "account") == digits
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,10 @@ def test_an_id_is_a_whole_number_or_its_digits(value: Any, digits: str) -> None:
 def test_what_is_no_id_is_refused(value: Any) -> None:
     """Nothing else gets into a path; the sentence names the argument."""
     with pytest.raises(InvalidInputError, match=r"^account must be ") as caught:
-        validation.identifier(value, "account")
+        validation.numeric_id(value, "account")
     assert isinstance(caught.value, ValueError)
-    assert caught.value.fate == "not_sent"
-    assert not caught.value.transient
+    assert caught.value.delivery == "not_sent"
+    assert not caught.value.retryable
     assert len(str(caught.value)) < 200
 
 
@@ -128,14 +128,14 @@ def test_what_is_no_id_is_refused(value: Any) -> None:
 def test_every_id_is_its_digits(number: int) -> None:
     """As number or as text, the digits are the same."""
     assert (
-        validation.identifier(number, "x") == validation.identifier(str(number), "x") == str(number)
+        validation.numeric_id(number, "x") == validation.numeric_id(str(number), "x") == str(number)
     )
 
 
 @pytest.mark.parametrize("value", [1, 0.001, 30.0, 1e300, 10**300])
 def test_seconds_are_positive(value: float) -> None:
     """Any positive, finite number, whole or not."""
-    assert validation.seconds(value, "timeout") == value
+    assert validation.positive_seconds(value, "timeout") == value
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_seconds_are_positive(value: float) -> None:
 def test_what_is_no_time_is_refused(value: Any) -> None:
     """Zero, negative, endless, no number: one clear sentence."""
     with pytest.raises(InvalidInputError, match=r"^timeout must be a positive number") as caught:
-        validation.seconds(value, "timeout")
+        validation.positive_seconds(value, "timeout")
     assert len(str(caught.value)) < 200
 
 
@@ -158,7 +158,7 @@ def test_what_is_no_time_is_refused(value: Any) -> None:
 )
 def test_a_whole_number_of_at_least(value: int, least: int) -> None:
     """The least one is enough."""
-    assert validation.at_least(value, least, "max_connections") == value
+    assert validation.int_at_least(value, least, "max_connections") == value
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_whole_number_of_at_least(value: int, least: int) -> None:
 def test_what_is_less_or_no_whole_number_is_refused(value: Any) -> None:
     """The sentence says how much it must be."""
     with pytest.raises(InvalidInputError, match=r"^max_body must be a whole number, 1 or more"):
-        validation.at_least(value, 1, "max_body")
+        validation.int_at_least(value, 1, "max_body")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_what_is_less_or_no_whole_number_is_refused(value: Any) -> None:
 )
 def test_what_is_wrong_with_a_key(key: Any, fault: str | None) -> None:
     """Told without showing the key."""
-    told = validation.fault_in_key(key, "secret_key")
+    told = validation.key_problem(key, "secret_key")
     if fault is None:
         assert told is None
     else:
@@ -224,7 +224,7 @@ def test_what_is_wrong_with_a_key(key: Any, fault: str | None) -> None:
 )
 def test_a_base_url_names_an_origin(base_url: str, shown: str, host: str, port: int) -> None:
     """The host in lower case without its port, as it is signed; default ports are not shown."""
-    origin = validation.origin(base_url)
+    origin = validation.parse_base_url(base_url)
     assert (str(origin), origin.host, origin.port) == (shown, host, port)
 
 
@@ -274,7 +274,7 @@ def test_a_base_url_names_an_origin(base_url: str, shown: str, host: str, port: 
 def test_what_is_no_base_url_is_refused(base_url: Any, fault: str) -> None:
     """One sentence, with an example, and without the URL: it may carry a password."""
     with pytest.raises(InvalidInputError, match=r"^base_url ") as caught:
-        validation.origin(base_url)
+        validation.parse_base_url(base_url)
     assert fault in str(caught.value)
     assert "for example https://api.huobi.pro" in str(caught.value)
     assert ":secret@" not in str(caught.value)
@@ -285,7 +285,7 @@ def test_what_is_no_base_url_is_refused(base_url: Any, fault: str) -> None:
 def test_any_text_is_an_origin_or_refused(text: str) -> None:
     """Never another error, and what is accepted is an origin once more."""
     try:
-        origin = validation.origin(f"https://{text}")
+        origin = validation.parse_base_url(f"https://{text}")
     except InvalidInputError:
         return
-    assert validation.origin(str(origin)) == origin
+    assert validation.parse_base_url(str(origin)) == origin

@@ -22,31 +22,31 @@ from htx_async import (
     UNLIMITED,
     Account,
     AccountBalance,
-    AccountPicture,
     Accounts,
+    AccountSnapshot,
     AccountState,
     AccountType,
     AiohttpTransport,
-    Answer,
     AssetValuation,
+    BalanceChange,
     BalanceEntry,
     BalanceType,
-    Budget,
-    Change,
     Clock,
     Credentials,
     CurrencyBalance,
     Event,
     HTXClient,
     HTXError,
-    LimitStatus,
     Model,
     PointAccountStatus,
     PointBalance,
     PointGroup,
     Points,
     RateLimit,
-    RedisBudget,
+    RateLimiter,
+    RateLimitStatus,
+    RawResponse,
+    RedisRateLimiter,
     RetryPolicy,
     Share,
     Snapshot,
@@ -65,20 +65,20 @@ async def clients(keys: Credentials) -> None:
         assert_type(event.endpoint, str)
         assert_type(event.wait, float | None)
 
-    HTXClient(provider, budget=UNLIMITED, transport=AiohttpTransport(), on_event=Telemetry())
+    HTXClient(provider, rate_limiter=UNLIMITED, transport=AiohttpTransport(), on_event=Telemetry())
     HTXClient(keys, transport=httpx.ASGITransport(app=Sandbox()), clock=Clock(), retry=NO_RETRY)
     HTXClient("access-key", "secret-key")  # type: ignore[call-arg, arg-type]
     HTXClient(keys, timeout="5")  # type: ignore[arg-type]
-    async with RedisBudget("redis://localhost", user="us", on_outage=Share(0.25)) as shared:
-        assert_type(shared, RedisBudget)
-        HTXClient(provider, budget=shared)
-    async with HTXClient(keys, budget=Budget(), on_event=heard) as htx:
+    async with RedisRateLimiter("redis://localhost", user="us", on_outage=Share(0.25)) as shared:
+        assert_type(shared, RedisRateLimiter)
+        HTXClient(provider, rate_limiter=shared)
+    async with HTXClient(keys, rate_limiter=RateLimiter(), on_event=heard) as htx:
         assert_type(htx, HTXClient)
         assert_type(htx.accounts, Accounts)
         assert_type(htx.points, Points)
-        assert_type(htx.with_options(timeout=1.0, max_wait=None), HTXClient)
+        assert_type(htx.with_options(timeout=1.0, queue_timeout=None), HTXClient)
         htx.with_options(timeuot=1.0)  # type: ignore[call-arg]
-        assert_type(htx.limits(), Mapping[str, LimitStatus])
+        assert_type(htx.limits(), Mapping[str, RateLimitStatus])
         assert_type(htx.clock_offset(), float | None)
     assert_type(HTXClient.from_env(retry=RetryPolicy(attempts=2)), HTXClient)
     assert_type(Credentials.from_env(), Credentials)
@@ -91,7 +91,7 @@ class MyClient(HTXClient):
 async def subclasses(mine: MyClient) -> None:
     """They stay what they are."""
     assert_type(MyClient.from_env(), MyClient)
-    assert_type(mine.with_options(share=False), MyClient)
+    assert_type(mine.with_options(coalesce=False), MyClient)
     async with mine as entered:
         assert_type(entered, MyClient)
 
@@ -122,7 +122,7 @@ def balances(now: AccountBalance, before: AccountBalance) -> None:
     as_mapping: Mapping[str, CurrencyBalance] = now
     assert_type(as_mapping.get("usdt"), CurrencyBalance | None)
     assert_type(now["usdt"], CurrencyBalance)
-    assert_type(now["usdt"].total + now["usdt"].of(BalanceType.LOAN), Decimal)
+    assert_type(now["usdt"].total + now["usdt"].amount(BalanceType.LOAN), Decimal)
     assert_type(now.nonzero(), tuple[CurrencyBalance, ...])
     assert_type(now.entries, tuple[BalanceEntry, ...])
     assert_type(now.entries[0].debt, Decimal | None)
@@ -130,7 +130,7 @@ def balances(now: AccountBalance, before: AccountBalance) -> None:
     assert_type([currency for currency in now], list[str])  # noqa: C416 - its type is shown
     now["usdt"].total + 1.5  # type: ignore[operator]
     for change in now.changes(since=before):
-        assert_type(change, Change)
+        assert_type(change, BalanceChange)
         assert_type(change.delta, Decimal)
 
 
@@ -140,7 +140,7 @@ async def snapshots(htx: HTXClient) -> None:
     assert_type(snapshot, Snapshot)
     assert_type(snapshot.balances, Mapping[int, AccountBalance])
     assert_type(snapshot.errors, Mapping[int, HTXError])
-    picture: AccountPicture = snapshot.pictures[0]
+    picture: AccountSnapshot = snapshot.accounts[0]
     assert_type(picture.balance, AccountBalance | None)
     picture.balance.currencies  # type: ignore[union-attr]  # noqa: B018
 
@@ -158,7 +158,7 @@ async def points(htx: HTXClient) -> None:
 async def others(htx: HTXClient) -> None:
     """Any other path."""
     answer = await htx.get("/v2/user/uid", params={"a": 1}, limit=RateLimit(1, per=1.0))
-    assert_type(answer, Answer)
+    assert_type(answer, RawResponse)
     await htx.get("/v2/user/uid", params={"amount": 1.5})  # type: ignore[dict-item]
 
 
@@ -176,22 +176,22 @@ def models(model: Model, text: str) -> None:
 
 def errors(error: HTXError) -> None:
     """Every error says what it is about; some are Python's own, too."""
-    assert_type(error.transient, bool)
+    assert_type(error.retryable, bool)
     assert_type(error.code, str | int | None)
     assert_type(error.retry_after, float | None)
     match error:
-        case htx_async.BudgetError():
-            assert_type(error.wait, float)
+        case htx_async.RateLimitQueueError():
+            assert_type(error.retry_after, float | None)
         case htx_async.DecodeError():
             assert_type(error.path, str)
         case _:
             return
 
 
-SAID_BY_HTX: tuple[type[htx_async.RefusedError], ...] = (
+SAID_BY_HTX: tuple[type[htx_async.APIError], ...] = (
     htx_async.AccountNotFoundError,
     htx_async.RateLimitedError,
-    htx_async.UnavailableError,
+    htx_async.ServiceUnavailableError,
 )
 SAID_OF_KEYS: tuple[type[htx_async.AuthenticationError], ...] = (
     htx_async.AccessKeyError,
@@ -201,7 +201,7 @@ SAID_OF_KEYS: tuple[type[htx_async.AuthenticationError], ...] = (
     htx_async.SignatureError,
     htx_async.ClockError,
 )
-SAID_HERE: tuple[type[HTXError], ...] = (htx_async.NotSentError, htx_async.NoAnswerError)
+SAID_HERE: tuple[type[HTXError], ...] = (htx_async.ConnectError, htx_async.NoResponseError)
 PYTHONS_VALUE_ERROR: type[ValueError] = htx_async.InvalidInputError
 PYTHONS_RUNTIME_ERROR: type[RuntimeError] = htx_async.ClientClosedError
 PYTHONS_TIMEOUT: type[TimeoutError] = htx_async.DeadlineExceededError

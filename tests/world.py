@@ -11,8 +11,9 @@ from typing import Literal
 import attrs
 
 from htx_async.clock import Clock
-from htx_async.errors import NoAnswerError, NotSentError
-from htx_async.request import Endpoint, RateLimit, Request, Response
+from htx_async.errors import ConnectError, NoResponseError
+from htx_async.ratelimit.token_bucket import RateLimit
+from htx_async.request import Endpoint, Request, Response
 
 Fault = Literal["", "not sent", "cut"]
 
@@ -50,14 +51,14 @@ class World:
         await self.clock.sleep(trip.up)
         if trip.fault == "not sent":
             text = "no connection"
-            raise NotSentError(text)
+            raise ConnectError(text)
         self.arrivals.append(self.clock.monotonic())
         self.paths.append(request.path)
         number = len(self.arrivals)
         await self.clock.sleep(trip.down)
         if trip.fault == "cut":
             text = "cut"
-            raise NoAnswerError(text)
+            raise NoResponseError(text)
         began = self.clock.monotonic()
         await self.clock.sleep(trip.read)
         data = json.dumps(number).encode()

@@ -20,7 +20,7 @@ def main() -> int:
     failed = 0
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(("account", "account_type", "subtype", "currency", "type", "balance"))
-    for picture in asyncio.run(read()).pictures:
+    for picture in asyncio.run(read()).accounts:
         account = picture.account
         for row in picture.balance.entries if picture.balance else ():
             if row.balance:

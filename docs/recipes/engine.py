@@ -10,13 +10,13 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from htx_async import Account, AccountType, Change, HTXClient, HTXError
+from htx_async import Account, AccountType, BalanceChange, HTXClient, HTXError
 
 T = TypeVar("T")
 SHARE = 0.5  # of the requests that HTX allows; the rest is for other programs
 
 
-def react(account: Account, change: Change) -> None:
+def react(account: Account, change: BalanceChange) -> None:
     moved = f"{change.currency} {change.type} {change.before} -> {change.after}"
     print(account.id, moved, flush=True)
 
@@ -26,7 +26,7 @@ async def patiently(read: Callable[[], Awaitable[T]]) -> T:
         try:
             return await read()
         except HTXError as error:
-            if not error.transient:
+            if not error.retryable:
                 raise
             print("no news:", type(error).__name__, flush=True)
             await asyncio.sleep(0.2)
@@ -59,7 +59,7 @@ async def run(htx: HTXClient) -> None:
     listed = await patiently(htx.accounts.list)
     watched = [account for account in listed if account.type != AccountType.OTC]
     limit = htx.limits()["GET /v1/account/accounts/{account-id}/balance"].limit
-    pause = len(watched) * limit.per / (limit.limit * SHARE)
+    pause = len(watched) * limit.per / (limit.requests * SHARE)
     print("watching", len(watched), "accounts, each every", pause, "s", flush=True)
     async with asyncio.TaskGroup() as group:
         for account in watched:

@@ -51,10 +51,10 @@ STATUS: tuple[tuple[type[sdk.HTXError], int], ...] = (
     (sdk.InvalidInputError, 422),
     (sdk.AccountNotFoundError, 404),
     (sdk.AuthenticationError, 500),
-    (sdk.BudgetError, 503),
+    (sdk.RateLimitQueueError, 503),
     (sdk.ClientClosedError, 503),
     (sdk.RateLimitedError, 503),
-    (sdk.UnavailableError, 503),
+    (sdk.ServiceUnavailableError, 503),
     (sdk.DeadlineExceededError, 504),
     (sdk.HTXError, 502),
 )
@@ -63,10 +63,8 @@ STATUS: tuple[tuple[type[sdk.HTXError], int], ...] = (
 @app.exception_handler(sdk.HTXError)
 async def answer(_: Request, error: sdk.HTXError) -> JSONResponse:
     status = next(status for kind, status in STATUS if isinstance(error, kind))
-    seconds = (
-        error.wait if isinstance(error, sdk.BudgetError) else error.retry_after or 1
-    )
-    headers = {"Retry-After": str(math.ceil(seconds))} if error.transient else {}
+    seconds = error.retry_after or 1
+    headers = {"Retry-After": str(math.ceil(seconds))} if error.retryable else {}
     told = {"error": type(error).__name__, "detail": str(error)}
     return JSONResponse(told, status, headers)
 
@@ -88,4 +86,4 @@ async def points(htx: HTX) -> sdk.PointBalance:
 
 @app.get("/health")
 async def health(htx: HTX) -> dict[str, int]:
-    return {endpoint: status.free for endpoint, status in htx.limits().items()}
+    return {endpoint: status.available for endpoint, status in htx.limits().items()}

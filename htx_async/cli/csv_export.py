@@ -21,7 +21,7 @@ def balance(found: AccountBalance) -> Iterator[Row]:
     others = _others(shown)
     yield ("currency", "trade", "frozen", "total", *others)
     for row in shown:
-        amounts = (row.trade, row.frozen, row.total, *(row.of(kind) for kind in others))
+        amounts = (row.trade, row.frozen, row.total, *(row.amount(kind) for kind in others))
         yield (row.currency, *map(figure, amounts))
 
 
@@ -33,7 +33,7 @@ def _others(shown: Iterable[CurrencyBalance]) -> tuple[str, ...]:
 def snapshot(found: Snapshot) -> Iterator[Row]:
     """Yield a row for each row of each account."""
     yield SNAPSHOT
-    for picture in found.pictures:
+    for picture in found.accounts:
         account = picture.account
         for entry in picture.balance.entries if picture.balance else ():
             kind = (account.id, account.type, account.subtype)

@@ -31,8 +31,8 @@ def _teller(progress: Progress) -> Listener:
     def tell(event: Event) -> None:
         nonlocal called, returned
         if event.endpoint == BALANCE.name:
-            called += event.kind == "called"
-            returned += event.kind == "returned"
+            called += event.kind == "started"
+            returned += event.kind == "finished"
             progress.update(task, total=called, completed=returned)
 
     return tell

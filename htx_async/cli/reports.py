@@ -10,7 +10,7 @@ import attrs
 from htx_async.client import HTXClient
 from htx_async.models.balance import AccountBalance, Snapshot
 from htx_async.models.enums import AccountType
-from htx_async.ratelimit.queue import LimitStatus
+from htx_async.ratelimit.queue import RateLimitStatus
 
 
 def nonzero(found: AccountBalance) -> AccountBalance:
@@ -24,7 +24,7 @@ def held(found: Snapshot) -> Snapshot:
     return Snapshot(
         tuple(
             attrs.evolve(each, balance=each.balance and nonzero(each.balance))
-            for each in found.pictures
+            for each in found.accounts
         )
     )
 
@@ -33,7 +33,7 @@ def failures(found: Snapshot) -> list[str]:
     """Return why balances could not be read, but for OTC accounts: HTX does not tell those."""
     return [
         f"account {each.account.id}: {each.error}"
-        for each in found.pictures
+        for each in found.accounts
         if each.error is not None and each.account.type != AccountType.OTC
     ]
 
@@ -42,7 +42,7 @@ def failures(found: Snapshot) -> list[str]:
 class Stand:
     """How things stand at each endpoint at *now*, HTX's time of day in seconds since 1970."""
 
-    limits: Mapping[str, LimitStatus]
+    limits: Mapping[str, RateLimitStatus]
     now: float
 
 

@@ -131,7 +131,7 @@ def in_words(event: Event) -> str:
     """Return an event as one line."""
     told = ((name, getattr(event, name)) for name in _FACTS)
     facts = (f"{name}={_short(value)}" for name, value in told if value is not None)
-    return " ".join((event.endpoint, f"#{event.flight}", event.kind, *facts))
+    return " ".join((event.endpoint, f"#{event.request_id}", event.kind, *facts))
 
 
 def _short(value: object) -> str:

@@ -18,14 +18,14 @@ from htx_async.middleware.rate_limiting import ends_in
 from htx_async.models.balance import (
     Account,
     AccountBalance,
-    AccountPicture,
+    AccountSnapshot,
     CurrencyBalance,
     Snapshot,
 )
 from htx_async.models.decimals import total
 from htx_async.models.enums import AccountType, BalanceType
-from htx_async.ratelimit.queue import LimitStatus
-from htx_async.redaction import printable
+from htx_async.ratelimit.queue import RateLimitStatus
+from htx_async.redaction import one_line
 from htx_async.resources.points import PointBalance, PointGroup
 
 COLUMNS = (BalanceType.TRADE, BalanceType.FROZEN)
@@ -41,7 +41,7 @@ def accounts(found: tuple[Account, ...]) -> Table:
     """Return a table of accounts."""
     table = plain("Accounts", "id", "type", "subtype", "state")
     for account in found:
-        names = map(printable, (account.type, account.subtype, account.state))
+        names = map(one_line, (account.type, account.subtype, account.state))
         table.add_row(str(account.id), *names)
     return table
 
@@ -66,8 +66,8 @@ class Fitting:
 def balance(found: AccountBalance, *, every: bool, subtype: str = "") -> Fitting:
     """Return a table of the currencies; amounts other than trade and frozen come last."""
     shown = tuple(found.values()) if every else found.nonzero()
-    kind = printable(f"{found.type} {subtype}")
-    title = f"Balance of {kind} account {found.id} ({printable(found.state)})"
+    kind = one_line(f"{found.type} {subtype}")
+    title = f"Balance of {kind} account {found.id} ({one_line(found.state)})"
     hidden = len(found) - len(shown)
     caption = f"and {hidden} more of which there is nothing: --all" if hidden else ""
     return _amounts(title, caption, [_sums(row.currency, [row]) for row in shown])
@@ -79,12 +79,12 @@ _Sums = tuple[str, tuple[tuple[str, Decimal], ...]]
 
 def _sums(currency: str, rows: Sequence[CurrencyBalance], *, others: bool = True) -> _Sums:
     kinds = dict.fromkeys(entry.type for row in rows for entry in row.entries)
-    further = ((kind, total(row.of(kind) for row in rows)) for kind in kinds if kind not in COLUMNS)
+    further = ((kind, total(row.amount(kind) for row in rows)) for kind in kinds if kind not in COLUMNS)
     return currency, (
         ("trade", total(row.trade for row in rows)),
         ("frozen", total(row.frozen for row in rows)),
         ("total", total(row.total for row in rows)),
-        *((printable(kind), amount) for kind, amount in further if others and amount),
+        *((one_line(kind), amount) for kind, amount in further if others and amount),
     )
 
 
@@ -109,7 +109,7 @@ def _row_each(table: Table, held: Sequence[_Sums]) -> None:
     if any(others):
         table.add_column("other", overflow="fold")
     for (currency, _), row, other in zip(held, shown, others, strict=True):
-        table.add_row(printable(currency), *row, *filter(None, [other]))
+        table.add_row(one_line(currency), *row, *filter(None, [other]))
 
 
 def _said(kind_and_amount: tuple[str, Decimal]) -> str:
@@ -119,7 +119,7 @@ def _said(kind_and_amount: tuple[str, Decimal]) -> str:
 def _line_each(table: Table, held: Sequence[_Sums]) -> None:
     """Fill *table* with a line for each amount."""
     lines = [
-        ("" if number else printable(currency), kind, amount)
+        ("" if number else one_line(currency), kind, amount)
         for currency, amounts in held
         for number, (kind, amount) in enumerate(amounts)
     ]
@@ -130,7 +130,7 @@ def _line_each(table: Table, held: Sequence[_Sums]) -> None:
 
 def snapshot(found: Snapshot, *, every: bool) -> Group:
     """Return a table for each account that holds something, one of the sums, and what failed."""
-    read = [(each.account, each.balance) for each in found.pictures if each.balance is not None]
+    read = [(each.account, each.balance) for each in found.accounts if each.balance is not None]
     full = [(account, held) for account, held in read if every or held.nonzero()]
     parts: list[RenderableType] = [
         balance(held, every=every, subtype=account.subtype) for account, held in full
@@ -139,7 +139,7 @@ def snapshot(found: Snapshot, *, every: bool) -> Group:
         parts.append(together([held for _, held in full]))
     if empty := [account for account, held in read if not (every or held.nonzero())]:
         parts.append(Text(f"Nothing in {', '.join(map(_named, empty))}."))
-    parts += [_failure(picture) for picture in found.pictures if picture.error is not None]
+    parts += [_failure(picture) for picture in found.accounts if picture.error is not None]
     return Group(*(line for part in parts for line in (part, Text()))) if parts else Group()
 
 
@@ -154,10 +154,10 @@ def together(balances: Sequence[AccountBalance]) -> Fitting:
 
 
 def _named(account: Account) -> str:
-    return printable(f"{account.id} ({account.type} {account.subtype}".rstrip()) + ")"
+    return one_line(f"{account.id} ({account.type} {account.subtype}".rstrip()) + ")"
 
 
-def _failure(picture: AccountPicture) -> Text:
+def _failure(picture: AccountSnapshot) -> Text:
     if picture.account.type == AccountType.OTC:
         return Text(f"HTX does not tell what is in {_named(picture.account)}.")
     return Text(f"Not read: {_named(picture.account)}: {picture.error}", "yellow")
@@ -166,7 +166,7 @@ def _failure(picture: AccountPicture) -> Text:
 def points(found: PointBalance, now: float) -> Table:
     """Return a table of point groups at *now*, those that expire first on top."""
     today = datetime.fromtimestamp(now, UTC)
-    title = f"Points of account {found.account_id} ({printable(found.account_status)})"
+    title = f"Points of account {found.account_id} ({one_line(found.account_status)})"
     table = plain(title, "group", "expires")
     table.add_column("in days", justify="right")
     groups = sorted(found.group_ids, key=_expiry)
@@ -192,7 +192,7 @@ def _described(group: PointGroup, today: datetime) -> tuple[str, Text]:
     return f"{group.expiry_date:%Y-%m-%d %H:%M} UTC", shown
 
 
-def limits(found: Mapping[str, LimitStatus], now: float) -> Table:
+def limits(found: Mapping[str, RateLimitStatus], now: float) -> Table:
     """Return a table of how things stand at each endpoint; *now* is HTX's time of day."""
     caption = "free: tokens here; left, ends: what HTX says of its own window; -: not asked"
     table = plain("Limits", caption=caption)
@@ -202,11 +202,15 @@ def limits(found: Mapping[str, LimitStatus], now: float) -> Table:
         table.add_column(title, justify="right")
     for name, status in found.items():
         limit = status.limit
-        left = "-" if status.remain is None else str(status.remain)
-        ends = "-" if status.expire is None else f"{ends_in(status.expire, now, limit.per):.1f} s"
-        allowed = f"{limit.limit}/{limit.per:g} s"
+        left = "-" if status.remaining is None else str(status.remaining)
+        ends = (
+            "-"
+            if status.resets_at is None
+            else f"{ends_in(status.resets_at, now, limit.per):.1f} s"
+        )
+        allowed = f"{limit.requests}/{limit.per:g} s"
         path = name.removeprefix("GET ")
-        table.add_row(path, allowed, str(status.free), left, ends, str(status.refusals))
+        table.add_row(path, allowed, str(status.available), left, ends, str(status.rate_limited))
     return table
 
 

@@ -18,14 +18,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from htx_async.call_state import Flight, Waiter
-from htx_async.errors import ClientClosedError, DeadlineExceededError, HTXError, NoAnswerError, told
+from htx_async.errors import (
+    ClientClosedError,
+    DeadlineExceededError,
+    EventLoopError,
+    HTXError,
+    NoResponseError,
+    with_attempt_notes,
+)
 from htx_async.events import Event, Kind, Listener
 from htx_async.middleware.alarms import Alarms
 
 if TYPE_CHECKING:
     from htx_async.clock import Clock
-    from htx_async.events import Facts
-    from htx_async.request import Request, Response, Send
+    from htx_async.events import EventDetails
+    from htx_async.request import Handler, Request, Response
 
 GRACE = 5.0
 """Seconds that closing waits for what has left."""
@@ -38,14 +45,14 @@ _LATE = TimeoutError()
 """What a caller is told whose time is over; its error is made when it wakes."""
 
 _CLOSED = "this client is closed: make a new one"
-_OTHER_LOOP = "this client serves another event loop: make one client for each loop"
+_OTHER_LOOP = "this client belongs to another event loop: make one client for each loop"
 
 
 class Sharing:
     """The layer in which callers wait."""
 
     def __init__(
-        self, send: Send, clock: Clock, listener: Listener | None = None, base_url: str = ""
+        self, send: Handler, clock: Clock, listener: Listener | None = None, base_url: str = ""
     ) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._send = send
@@ -60,11 +67,11 @@ class Sharing:
     async def __call__(self, request: Request) -> Response:
         """Let *request* fly, or join one that is equal, and wait as long as the caller wants."""
         self._check_loop(request.endpoint.name)
-        number = request.flight.number
+        number = request.call.number
         if self._listener is None:
             return await self._call(request, *self._board(request, number))
         # First of all: whatever is sent for this call is sent in the listener's context.
-        self._tell("called", request, number, 0, base_url=self._base_url)
+        self._tell("started", request, number, 0, base_url=self._base_url)
         flight, waiter = self._board(request, number)
         try:
             response = await self._call(request, flight, waiter)
@@ -83,7 +90,7 @@ class Sharing:
             flight.leave(waiter)
             if flight.abandoned and flight.out:
                 self._end_in_time(flight)
-        if outcome is _LATE or (isinstance(outcome, NoAnswerError) and self._is_late(waiter)):
+        if outcome is _LATE or (isinstance(outcome, NoResponseError) and self._is_late(waiter)):
             # Told only now: what became of it may have changed since. Or the attempt was ended by
             # the same deadline, a moment before its caller.
             outcome = _deadline_exceeded(request, flight)
@@ -99,13 +106,13 @@ class Sharing:
         options, alarms = waiter.options, self._alarms
         try:
             alarms.set(options.timeout, end, waiter.since)
-            if options.max_wait:
-                alarms.set(options.max_wait, lose_patience, waiter.since)
+            if options.queue_timeout:
+                alarms.set(options.queue_timeout, lose_patience, waiter.since)
             return await waiter.done
         finally:
             alarms.unset(options.timeout, end)
-            if options.max_wait:
-                alarms.unset(options.max_wait, lose_patience)
+            if options.queue_timeout:
+                alarms.unset(options.queue_timeout, lose_patience)
 
     def _end_in_time(self, flight: Flight) -> None:
         """Let what nobody waits for any more arrive, but no later than they would have waited."""
@@ -125,17 +132,17 @@ class Sharing:
         if self.loop is None:
             self.loop = loop
         elif self.loop is not loop:
-            raise ClientClosedError(_OTHER_LOOP, endpoint=endpoint)
+            raise EventLoopError(_OTHER_LOOP, endpoint=endpoint)
 
     def _board(self, request: Request, number: int) -> tuple[Flight, Waiter]:
         """Join an equal read that still waits, or start the request's own."""
         now, options = self._clock.monotonic(), request.options
-        key = request.key if options.share and options.max_wait != 0 else None
+        key = request.key if options.coalesce and options.queue_timeout != 0 else None
         flight = self._open.get(key)
         if flight is not None and flight.is_open:
-            self._tell("joined", request, number, flight.number)
+            self._tell("coalesced", request, number, flight.number)
             return flight, flight.join(options, now)
-        flight = request.flight
+        flight = request.call
         waiter = flight.join(options, now)
         self._flights.add(flight)
         if key is not None:
@@ -153,8 +160,8 @@ class Sharing:
 
     async def _fly(self, request: Request, key: Hashable, lost: Callable[[object], None]) -> None:
         outcome: Response | Exception
-        if request.flight.task is not None:  # from now on it says itself how it ends
-            request.flight.task.remove_done_callback(lost)
+        if request.call.task is not None:  # from now on it says itself how it ends
+            request.call.task.remove_done_callback(lost)
         try:
             outcome = await self._send(request)
         except HTXError as error:
@@ -162,10 +169,10 @@ class Sharing:
         except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
             outcome = error
         except BaseException:
-            self._land(request.flight, key, None)
+            self._land(request.call, key, None)
             raise
         # Here, not when the task is done: those who wait go on a turn of the loop sooner.
-        self._land(request.flight, key, outcome)
+        self._land(request.call, key, outcome)
 
     def _land(self, flight: Flight, key: Hashable, outcome: Response | Exception | None) -> None:
         self._flights.discard(flight)
@@ -174,12 +181,12 @@ class Sharing:
         flight.land(outcome)
 
     def _tell(
-        self, kind: Kind, request: Request, call: int, flight: int, **facts: Unpack[Facts]
+        self, kind: Kind, request: Request, call: int, flight: int, **facts: Unpack[EventDetails]
     ) -> None:
         if self._listener is not None:
             name, at = request.endpoint.name, self._clock.now()
             self._listener(
-                Event(kind=kind, endpoint=name, flight=flight, at=at, call=call, **facts)
+                Event(kind=kind, endpoint=name, request_id=flight, at=at, call_id=call, **facts)
             )
 
     def _tell_returned(  # noqa: PLR0917 - what is known of a call
@@ -193,7 +200,7 @@ class Sharing:
     ) -> None:
         wait = flight.waited(waiter.since, self._clock.monotonic())
         self._tell(
-            "returned",
+            "finished",
             request,
             number,
             flight.number,
@@ -207,7 +214,7 @@ class Sharing:
         """Refuse new reads from now on; raise if what is under way is another loop's."""
         self._closed = True
         if self.loop not in (None, asyncio.get_running_loop()):
-            raise ClientClosedError(_OTHER_LOOP)
+            raise EventLoopError(_OTHER_LOOP)
 
     async def see_off(self) -> None:
         """End the reads that still wait, and let what has left arrive, for `GRACE`."""
@@ -241,8 +248,8 @@ class Sharing:
 
 
 def _closed(flight: Flight, when: str) -> ClientClosedError:
-    error = ClientClosedError(f"the client was closed {when}", fate=flight.fate)
-    return told(error, flight.failures)
+    error = ClientClosedError(f"the client was closed {when}", delivery=flight.delivery)
+    return with_attempt_notes(error, flight.failures)
 
 
 def _copy(error: HTXError, endpoint: str) -> HTXError:
@@ -261,5 +268,5 @@ def _deadline_exceeded(request: Request, flight: Flight) -> DeadlineExceededErro
         text = f"{text}: the last attempt failed with {type(flight.failures[-1]).__name__}"
     elif not flight.left:
         text = f"{text}: it still waited for a token"
-    error = DeadlineExceededError(text, endpoint=request.endpoint.name, fate=flight.fate)
-    return told(error, flight.failures)
+    error = DeadlineExceededError(text, endpoint=request.endpoint.name, delivery=flight.delivery)
+    return with_attempt_notes(error, flight.failures)

@@ -6,13 +6,13 @@ import msgspec
 from msgspec.structs import replace
 
 from htx_async.errors import DecodeError
-from htx_async.request import Request, Response, Send
+from htx_async.request import Handler, Request, Response
 
 
 class Converting(msgspec.Struct, frozen=True):
     """The layer above all that is repeated: a `DecodeError` would only come again."""
 
-    send: Send
+    send: Handler
 
     async def __call__(self, request: Request) -> Response:
         """Return the answer with its model, and with what it took."""
@@ -22,5 +22,5 @@ class Converting(msgspec.Struct, frozen=True):
         except DecodeError as error:
             error.endpoint, error.http_status = request.endpoint.name, response.status
             raise
-        flight = request.flight
-        return replace(response, value=value, attempts=flight.attempts, waits=tuple(flight.waits))
+        flight = request.call
+        return replace(response, value=value, attempts=flight.attempts, queue_waits=tuple(flight.waits))

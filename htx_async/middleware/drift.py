@@ -16,8 +16,8 @@ import msgspec
 from htx_async.clock import Clock
 from htx_async.events import Event, Listener
 from htx_async.models.shapes import unknown
-from htx_async.redaction import redacted, secrets_in
-from htx_async.request import Request, Response, Send
+from htx_async.redaction import auth_values, redact
+from htx_async.request import Handler, Request, Response
 
 PAUSE = 1.0
 """Seconds for which no other answer of an endpoint is looked at: it takes as long as signing."""
@@ -35,7 +35,7 @@ _lock = threading.Lock()
 class Noticing(msgspec.Struct, frozen=True):
     """The layer that looks at answers, and lets them pass."""
 
-    send: Send
+    send: Handler
     clock: Clock
     listener: Listener | None = None
     _seen: set[tuple[str, str]] = msgspec.field(default_factory=set[tuple[str, str]])
@@ -58,7 +58,7 @@ class Noticing(msgspec.Struct, frozen=True):
     def _look(self, request: Request, response: Response) -> None:
         found = unknown(response.body, request.endpoint.shape)
         for where, name, word in found:
-            secrets = secrets_in(response.asked)
+            secrets = auth_values(response.sent_query)
             what = ".".join(filter(None, (where, _shown(name, secrets))))
             if word is not None:
                 what = f"{what}={_shown(word, secrets)}"
@@ -73,9 +73,11 @@ class Noticing(msgspec.Struct, frozen=True):
             text = "HTX says %s at %s: this version of htx_async does not know it"
             _log.warning(text, what, request.endpoint.name)
         if self.listener is not None:
-            name, number = key[0], request.flight.number
+            name, number = key[0], request.call.number
             at = self.clock.now()
-            self.listener(Event(kind="unknown", endpoint=name, flight=number, at=at, unknown=what))
+            self.listener(
+                Event(kind="schema_drift", endpoint=name, request_id=number, at=at, unknown=what)
+            )
 
 
 def _is_new(key: tuple[str, str]) -> bool:
@@ -89,4 +91,4 @@ def _is_new(key: tuple[str, str]) -> bool:
 
 def _shown(name: str, secrets: tuple[str, ...]) -> str:
     """Return a name if it is short and plain; it may echo anything, the query for instance."""
-    return name if _SHOWN.fullmatch(name) and redacted(name, secrets) == name else _UNSHOWN
+    return name if _SHOWN.fullmatch(name) and redact(name, secrets) == name else _UNSHOWN

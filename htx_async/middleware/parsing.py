@@ -15,12 +15,18 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from htx_async.clock import PLAUSIBLE_EPOCH_MS
 from htx_async.error_codes import STATUSES, Code, cause_of
-from htx_async.errors import DecodeError, HTXError, RateLimitedError, RefusedError, UnavailableError
+from htx_async.errors import (
+    APIError,
+    DecodeError,
+    HTXError,
+    RateLimitedError,
+    ServiceUnavailableError,
+)
 from htx_async.models.wire_types import json_decoder
-from htx_async.redaction import HEAD, printable, redacted, secrets_in
-from htx_async.request import Endpoint, Request, Response, Send, Usual
-from htx_async.servertime import MILLISECONDS
+from htx_async.redaction import EXCERPT_LENGTH, auth_values, one_line, redact
+from htx_async.request import Endpoint, Handler, Request, Response, Usual
 
 D = TypeVar("D")
 
@@ -67,7 +73,7 @@ class Opening(msgspec.Struct, frozen=True):
     *heard* is called with HTX's time of day and the moment (monotonic) at which it was that.
     """
 
-    send: Send
+    send: Handler
     heard: Callable[[float, float], None] | None = None
 
     async def __call__(self, request: Request) -> Response:
@@ -75,8 +81,8 @@ class Opening(msgspec.Struct, frozen=True):
         response = await self.send(request)
         if response.error is None:
             response = open_envelope(request.endpoint, response)
-        if self.heard is not None and response.at is not None:
-            self.heard(response.at, response.began)
+        if self.heard is not None and response.server_time is not None:
+            self.heard(response.server_time, response.first_byte_at)
         return response
 
 
@@ -88,9 +94,9 @@ def open_envelope(endpoint: Endpoint[Any], response: Response) -> Response:
     # Only now: the date of a page that is not HTX's says nothing of HTX's clock.
     at, error = _time_of(response, envelope), _error_in(envelope, endpoint.name, response)
     if error is not None or envelope.data is _ABSENT:
-        return replace(response, at=at, error=error)
+        return replace(response, server_time=at, error=error)
     data = envelope.data
-    return replace(response, at=at, data=memoryview(data) if type(data) is msgspec.Raw else data)
+    return replace(response, server_time=at, data=memoryview(data) if type(data) is msgspec.Raw else data)
 
 
 def _usual(usual: Usual | None, body: bytes) -> _Envelope[Any] | None:
@@ -128,7 +134,7 @@ def _error_in(envelope: _Envelope[Any], endpoint: str, response: Response) -> HT
 def _time_of(response: Response, said: _Envelope[Any]) -> float | None:
     """Return HTX's time of day: by the header, which is when it answered, else by the body."""
     at = _date(response.headers.get("date", ""))
-    if at is None and isinstance(said.ts, int) and said.ts in MILLISECONDS:
+    if at is None and isinstance(said.ts, int) and said.ts in PLAUSIBLE_EPOCH_MS:
         return said.ts / 1000
     return at
 
@@ -182,40 +188,40 @@ def _is_false(flag: object) -> bool:
     return flag is False or (isinstance(flag, str) and flag.lower() == "false")
 
 
-def _refused(endpoint: str, response: Response, said: _Refusal) -> RefusedError:
+def _refused(endpoint: str, response: Response, said: _Refusal) -> APIError:
     """Return the refusal by its name, with what to do about it."""
-    kind, transient, hint = _by_status(response.status)
+    kind, retryable, hint = _by_status(response.status)
     cause = cause_of(said.code, said.text)
     if cause is not None and kind is not RateLimitedError:
-        kind, transient, hint = cause.error, cause.transient, cause.hint
+        kind, retryable, hint = cause.error, cause.retryable, cause.hint
     code = _clean(said.code, response, _CODE_LENGTH) if isinstance(said.code, str) else said.code
     message = _clean(said.text, response)
     if seen := _IP_SEEN.search(message):
         hint = f"{hint} HTX saw {seen[1]}."
-    return _error(kind, endpoint, response, transient, hint, code, message)
+    return _error(kind, endpoint, response, retryable, hint, code, message)
 
 
 def _unreadable(endpoint: str, response: Response) -> HTXError:
     """Return what a body is that is no JSON: a page of somebody else, or a broken answer."""
     head = _clean(response.body[:_HEAD_BYTES].decode(errors="replace"), response)
-    kind, transient, hint = _by_status(response.status)
+    kind, retryable, hint = _by_status(response.status)
     successful = response.status in _SUCCESSFUL
     if head.startswith("<") and kind is not RateLimitedError:
-        kind, transient, hint = UnavailableError, transient or successful, f"{_PAGE} {hint}"
+        kind, retryable, hint = ServiceUnavailableError, retryable or successful, f"{_PAGE} {hint}"
     elif successful:
         return _malformed(endpoint, response, "", head)
-    return _error(kind, endpoint, response, transient, hint, None, head)
+    return _error(kind, endpoint, response, retryable, hint, None, head)
 
 
 def _error(  # noqa: PLR0917 - the columns of the table, and what was said
-    kind: type[RefusedError],
+    kind: type[APIError],
     endpoint: str,
     response: Response,
-    transient: bool,  # noqa: FBT001 - a column
+    retryable: bool,  # noqa: FBT001 - a column
     hint: str,
     code: Code,
     message: str,
-) -> RefusedError:
+) -> APIError:
     words = [str(code)] if code is not None else []
     if response.status != 200:  # noqa: PLR2004 - then HTTP tells nothing
         words.insert(0, f"HTTP {response.status}")
@@ -224,7 +230,7 @@ def _error(  # noqa: PLR0917 - the columns of the table, and what was said
     return kind(
         f"HTX refused: {sentence.rstrip('.')}. {hint}".strip(),
         endpoint=endpoint,
-        transient=transient,
+        retryable=retryable,
         code=code,
         message=message or None,
         http_status=response.status,
@@ -239,15 +245,15 @@ def _malformed(endpoint: str, response: Response, path: str, head: str = "") -> 
     return DecodeError(text, path=path, endpoint=endpoint, http_status=response.status)
 
 
-def _by_status(status: int) -> tuple[type[RefusedError], bool, str]:
-    for statuses, kind, transient, hint in STATUSES:
+def _by_status(status: int) -> tuple[type[APIError], bool, str]:
+    for statuses, kind, retryable, hint in STATUSES:
         if status in statuses:
-            return kind, transient, hint
-    return RefusedError, False, ""
+            return kind, retryable, hint
+    return APIError, False, ""
 
 
-def _clean(text: str, response: Response, limit: int = HEAD) -> str:
-    return printable(redacted(text, secrets_in(response.asked)), limit)
+def _clean(text: str, response: Response, limit: int = EXCERPT_LENGTH) -> str:
+    return one_line(redact(text, auth_values(response.sent_query)), limit)
 
 
 def _retry_after(response: Response) -> float | None:

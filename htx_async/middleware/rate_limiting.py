@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Unpack
 import msgspec
 
 from htx_async.clock import Clock
-from htx_async.errors import DeadlineExceededError, HTXError, NotSentError, RateLimitedError
+from htx_async.errors import ConnectError, DeadlineExceededError, HTXError, RateLimitedError
 from htx_async.events import Event, Kind, Listener
-from htx_async.ratelimit.limiter import Budget
+from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import Heard, TokenQueue
 from htx_async.ratelimit.token_bucket import Grant
-from htx_async.request import Request, Response, Send
+from htx_async.request import Handler, Request, Response
 
 if TYPE_CHECKING:
-    from htx_async.events import Facts
+    from htx_async.events import EventDetails
 
 REMAIN = "x-hb-ratelimit-requests-remain"
 EXPIRE = "x-hb-ratelimit-requests-expire"
@@ -61,11 +61,11 @@ def ends_in(expire: str | None, now: float, per: float) -> float:
 
 def _check_time(request: Request, now: float) -> None:
     """Let nothing leave that nobody waits for any more, however late the loop woke us."""
-    if request.flight.abandoned:
+    if request.call.abandoned:
         raise asyncio.CancelledError
-    if request.flight.is_over(now):
+    if request.call.is_over(now):
         text = "the time was over before it could leave"
-        raise DeadlineExceededError(text, fate=request.flight.fate)
+        raise DeadlineExceededError(text, delivery=request.call.delivery)
 
 
 class Limiting(msgspec.Struct, frozen=True):
@@ -75,8 +75,8 @@ class Limiting(msgspec.Struct, frozen=True):
     *slots* has a token for each connection; *now* tells HTX's time, *offset* how far it is ahead.
     """
 
-    send: Send
-    budget: Budget
+    send: Handler
+    budget: RateLimiter
     slots: TokenQueue
     clock: Clock
     now: Callable[[], float]
@@ -86,12 +86,12 @@ class Limiting(msgspec.Struct, frozen=True):
     async def __call__(self, request: Request) -> Response:
         """Wait for a token and a slot, send, and return or raise what came."""
         queue = self.budget.queue(request.endpoint, self.clock)
-        request.flight.asked = self.clock.monotonic()
+        request.call.asked = self.clock.monotonic()
         grant, slot = await self._granted(request, queue)
         try:
             now = self.clock.monotonic()
             _check_time(request, now)
-            self._tell("granted", request, queue, wait=request.flight.granted(now))
+            self._tell("acquired", request, queue, wait=request.call.granted(now))
         except BaseException:
             queue.give_back(grant)
             self.slots.give_back(slot)
@@ -100,15 +100,15 @@ class Limiting(msgspec.Struct, frozen=True):
         if response.error is not None:
             self._tell_failure(request, queue, response.error, response.status)
             raise response.error
-        self._tell("answered", request, queue, http_status=response.status)
+        self._tell("response", request, queue, http_status=response.status)
         return response
 
     async def _granted(self, request: Request, queue: TokenQueue) -> tuple[Grant, Grant]:
         """Return a token and a slot. A token that has grown old before the slot is exchanged."""
-        flight = request.flight
+        flight = request.call
 
         def told(ahead: int, wait: float) -> None:
-            self._tell("waiting", request, wait=wait)
+            self._tell("queued", request, wait=wait)
             flight.queued(ahead, wait, self.clock.monotonic())
 
         def until() -> float:
@@ -129,11 +129,11 @@ class Limiting(msgspec.Struct, frozen=True):
     async def _attempt(
         self, request: Request, queue: TokenQueue, grant: Grant, slot: Grant
     ) -> Response:
-        request.flight.departs(aside=request.aside)
+        request.call.departs(is_internal=request.is_internal)
         try:
             self._tell("sent", request)
             response = await self.send(request)
-        except NotSentError as error:
+        except ConnectError as error:
             queue.give_back(grant)
             self._tell_failure(request, queue, error)
             raise
@@ -142,12 +142,12 @@ class Limiting(msgspec.Struct, frozen=True):
             self._tell_failure(request, queue, error)
             raise
         else:
-            queue.settle(grant, response.began)
+            queue.settle(grant, response.first_byte_at)
             self._hear(queue, grant, response)
             return response
         finally:
             self.slots.settle(slot, self.clock.monotonic())
-            request.flight.returned()
+            request.call.returned()
 
     def _hear(self, queue: TokenQueue, grant: Grant, response: Response) -> None:
         """Let HTX slow us down: it may count requests that are not ours."""
@@ -171,8 +171,8 @@ class Limiting(msgspec.Struct, frozen=True):
         http_status: int | None = None,
     ) -> None:
         if self.listener is not None:
-            refused = isinstance(error, HTXError) and error.fate == "answered"
-            kind: Kind = "refused" if refused else "failed"
+            refused = isinstance(error, HTXError) and error.delivery == "answered"
+            kind: Kind = "api_error" if refused else "failed"
             name = type(error).__name__
             self._tell(kind, request, queue, http_status=http_status, error=name)
 
@@ -181,13 +181,13 @@ class Limiting(msgspec.Struct, frozen=True):
         kind: Kind,
         request: Request,
         queue: TokenQueue | None = None,
-        **facts: Unpack[Facts],
+        **facts: Unpack[EventDetails],
     ) -> None:
         if self.listener is None:
             return
         if queue is not None:
             facts["limits"] = queue.status()
-        if kind in ("answered", "refused"):
+        if kind in ("response", "api_error"):
             facts["clock_offset"] = self.offset()
-        name, number, at = request.endpoint.name, request.flight.number, self.clock.now()
-        self.listener(Event(kind=kind, endpoint=name, flight=number, at=at, **facts))
+        name, number, at = request.endpoint.name, request.call.number, self.clock.now()
+        self.listener(Event(kind=kind, endpoint=name, request_id=number, at=at, **facts))

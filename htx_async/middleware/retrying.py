@@ -14,19 +14,19 @@ from collections.abc import Callable
 import msgspec
 from msgspec.structs import replace
 
-from htx_async.auth.provider import Keys
-from htx_async.clock import Clock
+from htx_async.auth.provider import CredentialStore
+from htx_async.clock import MAX_UNCORRECTED_SKEW, PLAUSIBLE_EPOCH_MS, Clock, ServerClock
 from htx_async.errors import (
     AuthenticationError,
     ClockError,
     DecodeError,
     HTXError,
     SignatureError,
-    told,
+    with_attempt_notes,
 )
 from htx_async.models.decoding import reader
-from htx_async.request import Endpoint, RateLimit, Request, Response, Send
-from htx_async.servertime import MILLISECONDS, TOLERATED, ServerTime
+from htx_async.ratelimit.token_bucket import RateLimit
+from htx_async.request import Endpoint, Handler, Request, Response
 
 TIMESTAMP = Endpoint[int](
     "/v1/common/timestamp",
@@ -46,17 +46,17 @@ def _random() -> Callable[[], float]:
 class Retrying(msgspec.Struct, frozen=True):
     """The layer that tries again."""
 
-    send: Send
+    send: Handler
     clock: Clock
-    time: ServerTime
-    keys: Keys
+    time: ServerClock
+    keys: CredentialStore
     jitter: Callable[[], float] = msgspec.field(default_factory=_random)
     _measuring: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
 
     async def __call__(self, request: Request) -> Response:
-        """Send *request* until it succeeds, or more attempts make no sense."""
-        await self.keys.ready()
-        flight, policy = request.flight, request.options.retry
+        """Handler *request* until it succeeds, or more attempts make no sense."""
+        await self.keys.ensure()
+        flight, policy = request.call, request.options.retry
         attempt, mended = 0, False
         while True:
             attempt += 1
@@ -69,7 +69,7 @@ class Retrying(msgspec.Struct, frozen=True):
             if delay is None and not (mended or flight.is_last or flight.abandoned):
                 mended, delay = True, await self._mended(request, outcome)
             if delay is None or flight.is_last:
-                raise told(outcome, flight.failures[:-1])
+                raise with_attempt_notes(outcome, flight.failures[:-1])
             await self.clock.sleep(delay)
 
     async def _attempt(self, request: Request) -> Response | HTXError:
@@ -80,7 +80,7 @@ class Retrying(msgspec.Struct, frozen=True):
 
     async def _mended(self, request: Request, error: HTXError) -> float | None:
         """Mend what HTX did not like, if that can be done; return 0.0 if it was."""
-        signed = request.flight.signed
+        signed = request.call.signed_with
         if not isinstance(error, AuthenticationError) or signed is None:
             return None
         if isinstance(error, ClockError):
@@ -88,10 +88,10 @@ class Retrying(msgspec.Struct, frozen=True):
         # v2 answers do not name the clock: their date tells that it was off, or HTX if asked.
         if isinstance(error, SignatureError) and self.time.offset() is None:
             await self._measured(request, signed.at)
-        if abs(self.time.correction() - signed.correction) > TOLERATED:
+        if abs(self.time.correction() - signed.correction) > MAX_UNCORRECTED_SKEW:
             return 0.0
         try:
-            return 0.0 if await self.keys.renewed(signed.credentials) else None
+            return 0.0 if await self.keys.refresh(signed.credentials) else None
         except HTXError as failure:
             error.add_note(f"no other keys: {failure}")
             return None
@@ -99,9 +99,9 @@ class Retrying(msgspec.Struct, frozen=True):
     async def _measured(self, request: Request, since: float) -> float | None:
         """Ask HTX what o'clock it is, unless another read has done that meanwhile."""
         path = TIMESTAMP.path
-        asked = replace(request, endpoint=TIMESTAMP, path=path, params=(), aside=True)
+        asked = replace(request, endpoint=TIMESTAMP, path=path, params=(), is_internal=True)
         async with self._measuring:
-            if self.time.measured_at >= since:
+            if self.time.calibrated_at >= since:
                 return 0.0
             answer = await self._attempt(asked)
             if isinstance(answer, HTXError):
@@ -110,7 +110,7 @@ class Retrying(msgspec.Struct, frozen=True):
                 milliseconds = TIMESTAMP.read(answer.data)
             except DecodeError:
                 return None
-            if milliseconds not in MILLISECONDS:
+            if milliseconds not in PLAUSIBLE_EPOCH_MS:
                 return None
-            self.time.measured(milliseconds / 1000, answer.began)
+            self.time.calibrate(milliseconds / 1000, answer.first_byte_at)
             return 0.0

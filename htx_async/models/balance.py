@@ -13,7 +13,7 @@ import attrs
 
 from htx_async.errors import HTXError, InvalidInputError
 from htx_async.models import error_json
-from htx_async.models.balance_diff import Change, between
+from htx_async.models.balance_diff import BalanceChange, between
 from htx_async.models.base import Model
 from htx_async.models.decimals import total
 from htx_async.models.decoding import reader, wire
@@ -63,7 +63,7 @@ class CurrencyBalance(Unmade, Model):
     currency: str
     entries: tuple[BalanceEntry, ...]
 
-    def of(self, type: str) -> Decimal:  # noqa: A002 - HTX's word
+    def amount(self, type: str) -> Decimal:  # noqa: A002 - HTX's word
         """Return the amount of one row type, such as `"loan"`; 0 where there is no such row."""
         maker, rows = self._source
         return total(maker.amount(row) for row in rows if row.type == type)
@@ -71,12 +71,12 @@ class CurrencyBalance(Unmade, Model):
     @property
     def trade(self) -> Decimal:
         """What is free to be used."""
-        return self.of(BalanceType.TRADE)
+        return self.amount(BalanceType.TRADE)
 
     @property
     def frozen(self) -> Decimal:
         """What open orders hold."""
-        return self.of(BalanceType.FROZEN)
+        return self.amount(BalanceType.FROZEN)
 
     @property
     def total(self) -> Decimal:
@@ -139,7 +139,7 @@ class AccountBalance(Unmade, Model, Mapping[str, CurrencyBalance]):
         nonzero = maker.nonzero(rows)
         return tuple([self[currency] for currency in self if currency in nonzero])
 
-    def changes(self, since: AccountBalance) -> tuple[Change, ...]:
+    def changes(self, since: AccountBalance) -> tuple[BalanceChange, ...]:
         """
         Return what has moved since an earlier balance of this account, and by how much.
 
@@ -207,7 +207,7 @@ _by_the_rules: Final[Callable[[bytes | memoryview], AccountBalance]] = reader(Ac
 
 
 @attrs.frozen(repr=False)
-class AccountPicture(Model):
+class AccountSnapshot(Model):
     """
     One account in a snapshot: it has either a balance or an error.
 
@@ -228,20 +228,15 @@ class Snapshot(Model):
     All accounts of a user, with what is in them: read at once, as far as the limit allows.
 
     Attributes:
-        pictures: One for each account, in HTX's order.
+        accounts: One for each account, in HTX's order.
     """
 
-    pictures: tuple[AccountPicture, ...]
-
-    @property
-    def accounts(self) -> tuple[Account, ...]:
-        """All accounts, in HTX's order."""
-        return tuple(picture.account for picture in self.pictures)
+    accounts: tuple[AccountSnapshot, ...]
 
     @property
     def balances(self) -> Mapping[int, AccountBalance]:
         """The balances that could be read, by account id."""
-        read = ((picture.account.id, picture.balance) for picture in self.pictures)
+        read = ((picture.account.id, picture.balance) for picture in self.accounts)
         return MappingProxyType(
             {number: balance for number, balance in read if balance is not None}
         )
@@ -249,5 +244,5 @@ class Snapshot(Model):
     @property
     def errors(self) -> Mapping[int, HTXError]:
         """Why the others could not, by account id."""
-        read = ((picture.account.id, picture.error) for picture in self.pictures)
+        read = ((picture.account.id, picture.error) for picture in self.accounts)
         return MappingProxyType({key: error for key, error in read if error is not None})

@@ -19,7 +19,7 @@ _Key: TypeAlias = tuple[str, BalanceType]
 
 
 @attrs.frozen(repr=False)
-class Change(Model):
+class BalanceChange(Model):
     """
     An amount that has moved: one row type in one currency, rows of it added.
 
@@ -41,12 +41,14 @@ class Change(Model):
         return difference(self.after, self.before)
 
 
-def between(before: Iterable[BalanceEntry], after: Iterable[BalanceEntry]) -> tuple[Change, ...]:
+def between(
+    before: Iterable[BalanceEntry], after: Iterable[BalanceEntry]
+) -> tuple[BalanceChange, ...]:
     """Return what has moved, in the order of *after*; what is gone comes last."""
     was, now = _totals(before), _totals(after)
     zero = Decimal(0)
     moved = ((key, was.get(key, zero), now.get(key, zero)) for key in now | was)
-    return tuple(Change(*key, old, new) for key, old, new in moved if old != new)
+    return tuple(BalanceChange(*key, old, new) for key, old, new in moved if old != new)
 
 
 def _totals(entries: Iterable[BalanceEntry]) -> dict[_Key, Decimal]:

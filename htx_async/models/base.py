@@ -53,7 +53,7 @@ class Model:
         except WrongFieldError as error:
             path, fault = error.path, error.wanted
         msg = f"no {cls.__name__} can be made of it: {path or 'it'} {fault}"
-        raise DecodeError(msg, path=path, fate="not_sent")
+        raise DecodeError(msg, path=path, delivery="not_sent")
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -66,7 +66,7 @@ class Model:
         try:
             said = exact.values(text, f"the JSON of {cls.__name__}")
         except DecodeError as error:
-            error.fate = "not_sent"
+            error.delivery = "not_sent"
             raise
         return cls.from_dict(said)
 

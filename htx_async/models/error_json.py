@@ -11,13 +11,12 @@ from htx_async.errors import HTXError
 
 _FACTS: Final[dict[str, tuple[type, ...]]] = {
     "endpoint": (str,),
-    "transient": (bool,),
-    "fate": (str,),
+    "retryable": (bool,),
+    "delivery": (str,),
     "code": (str, int),
     "message": (str,),
     "http_status": (int,),
     "retry_after": (float, int, Decimal),
-    "wait": (float, int, Decimal),
     "path": (str,),
 }
 """What an error knows besides its text, and what that may be; all of it may be `None`, too."""

@@ -19,7 +19,7 @@ lock: threading.Lock = threading.Lock()
 """Of what several loops, in several threads, may change."""
 
 
-class Budget:
+class RateLimiter:
     """
     The tokens of one HTX user, at all endpoints.
 
@@ -27,13 +27,13 @@ class Budget:
     different keys of one user, which HTX counts together.
 
     It outlives event loops: where one is closed, the next takes its buckets over. Two loops that
-    run at once, in two threads, count separately; `RedisBudget` joins them, and processes.
+    run at once, in two threads, count separately; `RedisRateLimiter` joins them, and processes.
     """
 
     def __init__(self) -> None:
         self._queues: dict[str, dict[asyncio.AbstractEventLoop, TokenQueue]] = {}
 
-    def for_keys(self, owner: Hashable) -> Budget:
+    def for_keys(self, owner: Hashable) -> RateLimiter:
         """Return the budget that a client spends whose keys are *owner*'s: this one."""
         del owner
         return self
@@ -87,10 +87,10 @@ class Budget:
 
     def __repr__(self) -> str:
         shown = (f"{name}: {[*queues.values()]}" for name, queues in self._queues.items())
-        return f"Budget({', '.join(shown)})"
+        return f"RateLimiter({', '.join(shown)})"
 
 
-class _Unlimited(Budget):
+class _Unlimited(RateLimiter):
     def _bucket(self, endpoint: Endpoint[Any]) -> Bucket:
         del endpoint
         return Bottomless()
@@ -99,22 +99,22 @@ class _Unlimited(Budget):
         return "UNLIMITED"
 
 
-UNLIMITED: Final[Budget] = _Unlimited()
+UNLIMITED: Final[RateLimiter] = _Unlimited()
 """No limit at all: for servers that do not count."""
 
 _SWEEP_AT = 64
-_in_use: weakref.WeakValueDictionary[Hashable, Budget] = weakref.WeakValueDictionary()
-_remembered: dict[Hashable, Budget] = {}
+_in_use: weakref.WeakValueDictionary[Hashable, RateLimiter] = weakref.WeakValueDictionary()
+_remembered: dict[Hashable, RateLimiter] = {}
 
 
-def process_budget(owner: Hashable) -> Budget:
+def shared_rate_limiter(owner: Hashable) -> RateLimiter:
     """
     Return this process's own budget of *owner*: the fingerprint of an access key, or a provider.
 
     It outlives the clients that use it, at least until its tokens are back.
     """
     with lock:
-        budget = _in_use.get(owner) or Budget()
+        budget = _in_use.get(owner) or RateLimiter()
         if len(_remembered) >= _SWEEP_AT:
             now = Clock().monotonic()
             for key in [key for key, kept in _remembered.items() if kept.is_rested(now)]:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 import msgspec
 
-from htx_async.ratelimit.token_bucket import Bucket, Grant
-from htx_async.request import RateLimit
+from htx_async.ratelimit.token_bucket import Bucket, Grant, RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +32,7 @@ class Heard(msgspec.Struct, frozen=True):
 
 
 @attrs.frozen
-class LimitStatus:
+class RateLimitStatus:
     """
     How things stand at one endpoint, at one moment.
 
@@ -48,12 +47,12 @@ class LimitStatus:
     """
 
     limit: RateLimit
-    free: int
-    waiting: int
+    available: int
+    queued: int
     wait: float
-    refusals: int
-    remain: int | None
-    expire: str | None
+    rate_limited: int
+    remaining: int | None
+    resets_at: str | None
 
 
 def ignore(ahead: int, wait: float) -> None:
@@ -152,17 +151,17 @@ class TokenQueue:
         """Return the least seconds that a new caller would wait."""
         return self.bucket.wait(self._clock.monotonic(), len(self._waiting))
 
-    def status(self) -> LimitStatus:
+    def status(self) -> RateLimitStatus:
         """Return how things stand."""
         wait = self.wait()
-        return LimitStatus(
+        return RateLimitStatus(
             limit=self.bucket.limit,
-            free=0 if wait else self.bucket.free,
-            waiting=len(self._waiting),
+            available=0 if wait else self.bucket.free,
+            queued=len(self._waiting),
             wait=wait,
-            refusals=self.refusals,
-            remain=self.heard.remain if self.heard else None,
-            expire=self.heard.expire if self.heard else None,
+            rate_limited=self.refusals,
+            remaining=self.heard.remain if self.heard else None,
+            resets_at=self.heard.expire if self.heard else None,
         )
 
     def _forget(self, waiter: asyncio.Future[Grant]) -> None:

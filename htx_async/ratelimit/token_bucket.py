@@ -23,9 +23,22 @@ from __future__ import annotations
 import heapq
 import math
 
+import attrs
 import msgspec
 
-from htx_async.request import RateLimit
+
+@attrs.frozen
+class RateLimit:
+    """
+    What HTX allows one user at one endpoint.
+
+    Attributes:
+        requests: Number of requests.
+        per: Seconds: no window of so many may have more.
+    """
+
+    requests: int
+    per: float
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -52,7 +65,7 @@ class Bucket:
 
     def __init__(self, limit: RateLimit) -> None:
         self.limit: RateLimit = limit
-        self.free: int = limit.limit
+        self.free: int = limit.requests
         self.out: int = 0
         self.closed_until: float = -math.inf
         # When the tokens that are on their way back will be here, a heap.
@@ -134,7 +147,7 @@ class Bucket:
         Requests that are out are taken to be answered now, and those ahead at once.
         """
         self.collect(now)
-        rounds, place = divmod(ahead, self.limit.limit)
+        rounds, place = divmod(ahead, self.limit.requests)
         at = max(self._back_at(place, now), self.closed_until) + rounds * self.limit.per
         return max(at - now, 0.0)
 
@@ -145,7 +158,7 @@ class Bucket:
         return back[0] if back else now + self.limit.per
 
     def __repr__(self) -> str:
-        limit, per = self.limit.limit, self.limit.per
+        limit, per = self.limit.requests, self.limit.per
         return f"<Bucket {self.free}/{limit} free, {self.out} out, {limit} per {per:g} s>"
 
 

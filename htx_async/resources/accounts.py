@@ -19,7 +19,7 @@ from htx_async.errors import AccountNotFoundError, HTXError, InvalidInputError
 from htx_async.models.balance import (
     Account,
     AccountBalance,
-    AccountPicture,
+    AccountSnapshot,
     Snapshot,
     read_balance,
 )
@@ -27,7 +27,8 @@ from htx_async.models.decoding import reader
 from htx_async.models.rows import Written, is_right
 from htx_async.models.shapes import shape_of
 from htx_async.models.valuation import AssetValuation
-from htx_async.request import Endpoint, RateLimit, Usual
+from htx_async.ratelimit.token_bucket import RateLimit
+from htx_async.request import Endpoint, Usual
 from htx_async.resources.base import Ask
 
 LIST: Final = Endpoint[tuple[Account, ...]](
@@ -120,7 +121,7 @@ class Accounts:
             HTXError: See `htx_async.errors`.
         """
         given = account.id if isinstance(account, Account) else account
-        account_id = validation.identifier(given, "account")
+        account_id = validation.numeric_id(given, "account")
         return await self._ask(BALANCE, path=BALANCE.path.replace("{account-id}", account_id))
 
     async def snapshot(self) -> Snapshot:
@@ -162,19 +163,21 @@ class Accounts:
             InvalidInputError: An argument is nothing of the kind. Nothing was sent.
             HTXError: What else can go wrong: see `htx_async.errors`.
         """
-        currency = validation.word(valuation_currency, "valuation_currency", "BTC")
+        currency = validation.enum_value(valuation_currency, "valuation_currency", "BTC")
         params = [("valuationCurrency", currency)]
         if account_type is not None:
-            params.append(("accountType", validation.word(account_type, "account_type", "spot")))
+            params.append(
+                ("accountType", validation.enum_value(account_type, "account_type", "spot"))
+            )
         if sub_uid is not None:
-            params.append(("subUid", validation.identifier(sub_uid, "sub_uid")))
+            params.append(("subUid", validation.numeric_id(sub_uid, "sub_uid")))
         return await self._ask(VALUATION, params=tuple(params))
 
-    async def _picture(self, account: Account) -> AccountPicture:
+    async def _picture(self, account: Account) -> AccountSnapshot:
         try:
-            return AccountPicture(account, await self.balance(account), None)
+            return AccountSnapshot(account, await self.balance(account), None)
         except HTXError as error:
-            return AccountPicture(account, None, error)
+            return AccountSnapshot(account, None, error)
 
 
 def _matching(accounts: tuple[Account, ...], kind: str, subtype: str) -> tuple[Account, ...]:

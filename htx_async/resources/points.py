@@ -18,7 +18,8 @@ from htx_async.models.base import Model
 from htx_async.models.decoding import reader, wire
 from htx_async.models.enums import PointAccountStatus
 from htx_async.models.shapes import shape_of
-from htx_async.request import Endpoint, RateLimit
+from htx_async.ratelimit.token_bucket import RateLimit
+from htx_async.request import Endpoint
 from htx_async.resources.base import Ask
 
 
@@ -89,5 +90,5 @@ class Points:
             InvalidInputError: *sub_uid* is no whole number.
             HTXError: What else can go wrong: see `htx_async.errors`.
         """
-        params = () if sub_uid is None else (("subUid", validation.identifier(sub_uid, "sub_uid")),)
+        params = () if sub_uid is None else (("subUid", validation.numeric_id(sub_uid, "sub_uid")),)
         return await self._ask(BALANCE, params=params)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from htx_async.sandbox import errors
-from htx_async.sandbox.errors import RefusedError
+from htx_async.sandbox.errors import APIError
 from htx_async.sandbox.records import Key
 
 
 def authorize(key: Key, ip: str, permission: str) -> None:
     """Refuse *key* if it is expired, bound to other addresses than *ip*, or not allowed to."""
     if key.expired:
-        raise RefusedError(errors.EXPIRED)
+        raise APIError(errors.EXPIRED)
     if key.ip_addresses and ip not in key.ip_addresses:
-        raise RefusedError(errors.wrong_ip(ip))
+        raise APIError(errors.wrong_ip(ip))
     if permission not in key.permissions:
-        raise RefusedError(errors.NO_PERMISSION)
+        raise APIError(errors.NO_PERMISSION)

@@ -11,7 +11,7 @@ from htx_async.clock import Clock
 from htx_async.sandbox import auth, connection, endpoints, errors
 from htx_async.sandbox.access import authorize
 from htx_async.sandbox.context import Arrival, Visit
-from htx_async.sandbox.errors import RefusedError
+from htx_async.sandbox.errors import APIError
 from htx_async.sandbox.fault import WireFault
 from htx_async.sandbox.fault_schedule import Orders
 from htx_async.sandbox.fixtures import default_users
@@ -165,7 +165,7 @@ class Sandbox:
             self._admit(visit, endpoint)
             call = endpoints.Call(self._world, visit.user, visit.variables, visit.params, visit.now)
             return json_answer(endpoint.envelope(endpoint.handler(call)))
-        except RefusedError as refused:
+        except APIError as refused:
             cause = refused.cause
             version = visit.version
             return json_answer(cause.body(version), cause.code_in(version), cause.status)
@@ -189,7 +189,7 @@ class Sandbox:
         counted = (endpoint.path, who)
         visit.verdict = self._windows.admit(counted, endpoint.limit, endpoint.per, visit.at)
         if not visit.verdict.admitted:
-            raise RefusedError(errors.TOO_MANY)
+            raise APIError(errors.TOO_MANY)
 
     def _note(self, visit: Visit, answer: Answer) -> None:
         self._requests += 1
@@ -199,7 +199,7 @@ class Sandbox:
 
 def _wanted(visit: Visit) -> endpoints.Endpoint:
     if visit.endpoint is None:
-        raise RefusedError(errors.NO_SUCH_PATH)
+        raise APIError(errors.NO_SUCH_PATH)
     return visit.endpoint
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, quote
 
 from htx_async.sandbox import errors
-from htx_async.sandbox.errors import RefusedError
+from htx_async.sandbox.errors import APIError
 from htx_async.sandbox.records import Key
 from htx_async.sandbox.request import Asked
 
@@ -29,10 +29,10 @@ def parameters(query: bytes) -> dict[str, str]:
     try:
         pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
     except ValueError:
-        raise RefusedError(errors.WRONG_SIGNATURE) from None
+        raise APIError(errors.WRONG_SIGNATURE) from None
     decoded = dict(pairs)
     if len(decoded) != len(pairs):
-        raise RefusedError(errors.WRONG_SIGNATURE)
+        raise APIError(errors.WRONG_SIGNATURE)
     return decoded
 
 
@@ -40,19 +40,19 @@ def verify(asked: Asked, params: Mapping[str, str], keys: Mapping[str, Key], now
     """
     Return the key that signed the request.
 
-    *params*: the decoded query. *now*: seconds since 1970-01-01 UTC. `RefusedError` if nobody
+    *params*: the decoded query. *now*: seconds since 1970-01-01 UTC. `APIError` if nobody
     known signed, or not this, or not now.
     """
     if not (params.get("AccessKeyId") and params.get("Signature")):
-        raise RefusedError(errors.LOGIN_REQUIRED)
+        raise APIError(errors.LOGIN_REQUIRED)
     key = keys.get(params["AccessKeyId"])
     if key is None:
-        raise RefusedError(errors.WRONG_ACCESS_KEY)
+        raise APIError(errors.WRONG_ACCESS_KEY)
     # In which order HTX looks at time and signature is not known.
     if not _is_timely(params.get("Timestamp", ""), now):
-        raise RefusedError(errors.WRONG_TIME)
+        raise APIError(errors.WRONG_TIME)
     if not _is_genuine(asked, params, key):
-        raise RefusedError(errors.WRONG_SIGNATURE)
+        raise APIError(errors.WRONG_SIGNATURE)
     return key
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from htx_async.sandbox import errors
-from htx_async.sandbox.errors import RefusedError
+from htx_async.sandbox.errors import APIError
 from htx_async.sandbox.records import User
 from htx_async.sandbox.state import UNREADABLE, World, account_json, points_json, worth
 
@@ -106,9 +106,9 @@ def _balance(call: Call) -> Any:
     for account in call.owner.accounts:
         if account.id == wanted:
             if account.type in UNREADABLE:
-                raise RefusedError(errors.OTC)
+                raise APIError(errors.OTC)
             return call.world.balance(account)
-    raise RefusedError(errors.no_such_account(wanted, call.owner.uid))
+    raise APIError(errors.no_such_account(wanted, call.owner.uid))
 
 
 def _points(call: Call) -> Any:
@@ -130,14 +130,14 @@ def _asked_about(call: Call) -> User:
     sub_user = call.world.sub_user(call.owner, _number(sub_uid, "subUid"))
     # Also for a sub user who asks: it is nobody's parent.
     if sub_user is None:
-        raise RefusedError(errors.FORBIDDEN)
+        raise APIError(errors.FORBIDDEN)
     return sub_user
 
 
 def _one_of(words: frozenset[str], call: Call, field: str, absent: str) -> str:
     said = call.params.get(field, absent)
     if said not in words:
-        raise RefusedError(errors.malformed(field))
+        raise APIError(errors.malformed(field))
     return said
 
 
@@ -147,7 +147,7 @@ def _timestamp(call: Call) -> Any:
 
 def _number(text: str, field: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= _LONGEST_ID):
-        raise RefusedError(errors.malformed(field))
+        raise APIError(errors.malformed(field))
     return int(text)
 
 

@@ -36,7 +36,7 @@ class Cause:
         return self.code if version == 1 else self.v2_code
 
 
-class RefusedError(Exception):
+class APIError(Exception):
     """A request that is answered with an error."""
 
     def __init__(self, cause: Cause) -> None:

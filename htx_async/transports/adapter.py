@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from htx_async.clock import Clock
-from htx_async.errors import HTXError, InvalidInputError, NoAnswerError, NotSentError
-from htx_async.redaction import printable, redacted, secrets_in
+from htx_async.errors import ConnectError, HTXError, InvalidInputError, NoResponseError
+from htx_async.redaction import auth_values, one_line, redact
 from htx_async.request import Request, Response
 from htx_async.validation import Origin
 
@@ -74,10 +74,10 @@ class HTTP:
     async def __call__(self, request: Request) -> Response:
         """Send *request* and return the answer, or raise why there is none."""
         outcome: Response | HTXError
-        left = request.flight.until - self._clock.monotonic()
+        left = request.call.until - self._clock.monotonic()
         seconds = left if left < math.inf else None
         try:
-            async with self._wire.stoppable() as request.flight.stop:
+            async with self._wire.stoppable() as request.call.stop:
                 outcome = await self._wire.carry(request, seconds)
         except asyncio.CancelledError:
             if _is_cancelled():
@@ -86,7 +86,7 @@ class HTTP:
         except Exception as error:  # noqa: BLE001 - whatever a transport raises is told
             outcome = self._told(error, request)
         finally:
-            request.flight.stop = None
+            request.call.stop = None
         # Raised out here: an error of a library in the context would hand out the signed URL.
         if isinstance(outcome, HTXError):
             raise outcome
@@ -97,13 +97,13 @@ class HTTP:
         endpoint = request.endpoint.name
         if isinstance(error, InvalidInputError):
             return error.with_traceback(None)
-        kind = NotSentError if isinstance(error, self._wire.not_sent) else NoAnswerError
-        if isinstance(error, TimeoutError) and kind is NoAnswerError:
-            return NoAnswerError("no whole answer in time", endpoint=endpoint)
-        what = "no connection to" if kind is NotSentError else "the connection broke off to"
+        kind = ConnectError if isinstance(error, self._wire.not_sent) else NoResponseError
+        if isinstance(error, TimeoutError) and kind is NoResponseError:
+            return NoResponseError("no whole answer in time", endpoint=endpoint)
+        what = "no connection to" if kind is ConnectError else "the connection broke off to"
         name = f"{type(error).__module__.partition('.')[0]}.{type(error).__qualname__}"
         told = kind(f"{what} {self._origin} ({name})", endpoint=endpoint)
-        told.add_note(f"{name}: {printable(redacted(str(error), secrets_in(request.query)))}")
+        told.add_note(f"{name}: {one_line(redact(str(error), auth_values(request.query)))}")
         return told
 
     async def aclose(self) -> None:

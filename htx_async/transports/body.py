@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterable, Mapping
 
-from htx_async.errors import DecodeError, NoAnswerError
+from htx_async.errors import DecodeError, NoResponseError
 from htx_async.request import Request, Response
 
 _GZIP = zlib.MAX_WBITS | 16
@@ -19,11 +19,11 @@ async def read(
     *,
     began: float,
     max_body: int,
-) -> Response | NoAnswerError:
+) -> Response | NoResponseError:
     """Return the answer to *request* with its whole body, which comes in *chunks*."""
     encoding = headers.get("content-encoding", "identity").strip().lower()
     body = await _body(chunks, encoding, max_body)
-    if isinstance(body, NoAnswerError):
+    if isinstance(body, NoResponseError):
         return body
     if isinstance(body, DecodeError) and status >= 400:  # noqa: PLR2004
         body = b""  # the status tells more
@@ -34,7 +34,7 @@ async def read(
 
 async def _body(
     chunks: AsyncIterable[bytes], encoding: str, max_body: int
-) -> bytes | DecodeError | NoAnswerError:
+) -> bytes | DecodeError | NoResponseError:
     """Read the whole body, unzipped; one that grows over *max_body* is not held."""
     if encoding not in ("identity", "gzip", ""):
         return DecodeError(f"the body comes in an encoding nobody asked for: {encoding:.20}")
@@ -53,5 +53,5 @@ async def _body(
     except zlib.error:
         return DecodeError("the body says gzip, and is not")
     if unzip is not None and not unzip.eof and parts:
-        return NoAnswerError("the body was cut: its gzip stream has no end")
+        return NoResponseError("the body was cut: its gzip stream has no end")
     return b"".join(parts)

@@ -17,7 +17,7 @@ import httpx
 
 from htx_async.clock import Clock
 from htx_async.errors import HTXError, InvalidInputError
-from htx_async.redaction import redacted
+from htx_async.redaction import redact
 from htx_async.request import Request, Response
 from htx_async.transports import body
 from htx_async.transports.base import HEADERS, IDLE, Stop, connect_timeout, proxy_url
@@ -26,7 +26,7 @@ from htx_async.validation import Origin
 
 def _hide(record: logging.LogRecord) -> bool:
     """Keep a signed URL that comes back in a header, a redirect's say, out of the log."""
-    record.msg, record.args = redacted(record.getMessage()), None
+    record.msg, record.args = redact(record.getMessage()), None
     return True
 
 

@@ -36,21 +36,21 @@ def test_nothing_that_lists_attributes_finds_a_key() -> None:
     plain = {
         name: value for name in public if not inspect.ismethod(value := getattr(CREDENTIALS, name))
     }
-    assert plain == {"method": "HmacSHA256"}
+    assert plain == {"signature_method": "HmacSHA256"}
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("held", [CREDENTIALS, [CREDENTIALS], {"a": CREDENTIALS}])
 def test_pickling_is_refused(protocol: int, held: Any) -> None:
     """Alone and in anything that holds them."""
-    with pytest.raises(TypeError, match="Credentials are not pickled") as caught:
+    with pytest.raises(TypeError, match="Credentials cannot be pickled") as caught:
         pickle.dumps(held, protocol)
     assert SECRET_KEY not in shown_by(caught.value)
 
 
 def test_the_state_is_not_handed_out() -> None:
     """What `pickle` and `copyreg` would ask for."""
-    with pytest.raises(TypeError, match="Credentials are not pickled"):
+    with pytest.raises(TypeError, match="Credentials cannot be pickled"):
         CREDENTIALS.__getstate__()
 
 
@@ -66,8 +66,8 @@ def test_credentials_are_frozen() -> None:
         with pytest.raises(AttributeError, match="frozen"):
             setattr(CREDENTIALS, name, "x")
     with pytest.raises(AttributeError, match="frozen"):
-        del CREDENTIALS.method
-    assert CREDENTIALS.method == "HmacSHA256"
+        del CREDENTIALS.signature_method
+    assert CREDENTIALS.signature_method == "HmacSHA256"
 
 
 def test_equal_keys_are_equal_credentials() -> None:
@@ -91,13 +91,13 @@ def test_the_fingerprint_names_the_access_key() -> None:
 def test_what_they_are_for() -> None:
     """The parameters of HTX's pages, and the signature, in base64."""
     credentials = Credentials("access", "secret")
-    assert credentials.parameters() == (
+    assert credentials.auth_params() == (
         ("AccessKeyId", "access"),
         ("SignatureMethod", "HmacSHA256"),
         ("SignatureVersion", "2"),
     )
     told = "AccessKeyId=access&SignatureMethod=HmacSHA256&SignatureVersion=2"
-    assert credentials.query() == told
+    assert credentials.auth_query() == told
     # RFC 4231, test case 2
     assert Credentials("access", "Jefe").signature("what do ya want for nothing?") == (
         "W9zBRr9gdU5qBCQmCJV1x1oAPwidJzmDnexYuWTsOEM="

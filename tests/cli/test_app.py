@@ -16,7 +16,7 @@ import pytest
 from cyclopts import CycloptsError
 from rich.console import Console
 
-from htx_async import HTXClient, RefusedError
+from htx_async import APIError, HTXClient
 from htx_async.__main__ import main
 from htx_async.cli import main as command
 from htx_async.cli import output, progress, session
@@ -265,7 +265,7 @@ def test_a_snapshot_for_programs(
     if expected is None:
         *read, otc = json.loads(said.out)["pictures"]
         assert read[1]["balance"]["entries"][0]["balance"] == "91.850043797676510303"
-        assert otc["error"]["error"] == "RefusedError"
+        assert otc["error"]["error"] == "APIError"
     else:
         assert "1000001,spot,,usdt,frozen,5.160000000000000015" in said.out.splitlines()
 
@@ -280,7 +280,7 @@ def test_a_snapshot_that_lacks_something(
     async def failing(self: HTXClient, endpoint: Any, **how: Any) -> Any:
         if "1000003" in str(how.get("path")):
             text = "no such luck"
-            raise RefusedError(text)
+            raise APIError(text)
         return await real(self, endpoint, **how)
 
     monkeypatch.setattr(HTXClient, "_ask", failing)

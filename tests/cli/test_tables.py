@@ -12,20 +12,20 @@ from rich.console import Console, RenderableType
 
 from htx_async import (
     Account,
-    AccountPicture,
+    AccountSnapshot,
     AccountState,
     AccountType,
+    APIError,
     PointBalance,
     PointGroup,
     RateLimit,
-    RefusedError,
     Snapshot,
 )
 from htx_async.cli import tables
 from htx_async.cli.doctor.finding import Finding, Verdict
 from htx_async.cli.number_format import figure, figures
 from htx_async.models.enums import PointAccountStatus
-from htx_async.ratelimit.queue import LimitStatus
+from htx_async.ratelimit.queue import RateLimitStatus
 from htx_async.resources.accounts import BALANCE
 
 
@@ -137,10 +137,10 @@ def test_a_snapshot_in_parts() -> None:
     held = BALANCE.read(HELD)
     empty = BALANCE.read(b'{"id":3,"type":"spot","state":"working","list":[]}')
     pictures = (
-        AccountPicture(account(2, "margin"), held, None),
-        AccountPicture(account(3, "spot"), empty, None),
-        AccountPicture(account(4, "spot"), None, RefusedError("no luck")),
-        AccountPicture(account(5, "otc"), None, RefusedError("never told")),
+        AccountSnapshot(account(2, "margin"), held, None),
+        AccountSnapshot(account(3, "spot"), empty, None),
+        AccountSnapshot(account(4, "spot"), None, APIError("no luck")),
+        AccountSnapshot(account(5, "otc"), None, APIError("never told")),
     )
     text = shown(tables.snapshot(Snapshot(pictures), every=False))
     assert "Nothing in 3 (spot)." in text
@@ -160,7 +160,7 @@ def test_a_snapshot_in_parts() -> None:
 )
 def test_limits_say_what_htx_said(remain: int | None, expire: str | None, expected: str) -> None:
     """The end of its window in seconds, whatever the unit was."""
-    status = LimitStatus(RateLimit(100, 2.0), 98, 0, 0.0, 3, remain, expire)
+    status = RateLimitStatus(RateLimit(100, 2.0), 98, 0, 0.0, 3, remain, expire)
     row = shown(tables.limits({"GET /v1/x": status}, 1_500_001_898.1)).splitlines()[3]
     assert " ".join(row.split()) == f"/v1/x 100/2 s 98 {expected} 3"
 

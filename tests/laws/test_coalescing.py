@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_async.errors import BudgetError, DeadlineExceededError, HTXError, NoAnswerError
+from htx_async.errors import DeadlineExceededError, HTXError, NoResponseError, RateLimitQueueError
 from htx_async.middleware.coalescing import Sharing
 from htx_async.middleware.converting import Converting
 from htx_async.middleware.rate_limiting import Limiting
-from htx_async.options import Options
-from htx_async.ratelimit.limiter import Budget
+from htx_async.options import RequestOptions
+from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import Bucket
-from htx_async.request import RateLimit, Request, Response
+from htx_async.ratelimit.token_bucket import Bucket, RateLimit
+from htx_async.request import Request, Response
 from tests.laws.test_rate_limit import TICK, ticks, trips
 from tests.virtual import VirtualClock, run
 from tests.world import Trip, World, endpoint
@@ -33,13 +33,13 @@ class Stack:
         self.clock = VirtualClock()
         self.world = World(self.clock, cycle(network or [Trip(down=TICK)]))
         self.asked = endpoint(limit, per)
-        self.budget = Budget()
+        self.budget = RateLimiter()
         slots = TokenQueue(Bucket(RateLimit(20, per=0.0)), self.clock)
         limiting = Limiting(self.world, self.budget, slots, self.clock, self.clock.now)
         self.send = Sharing(Converting(limiting), self.clock)
 
     async def ask(self, path: str = "/x", **options: object) -> Response:
-        chosen = Options(**options)  # type: ignore[arg-type]
+        chosen = RequestOptions(**options)  # type: ignore[arg-type]
         return await self.send(Request(self.asked, path, options=chosen))
 
     @property
@@ -48,72 +48,62 @@ class Stack:
 
     async def spend(self) -> None:
         """Take all tokens, so that whoever comes next has to wait."""
-        await asyncio.gather(*(self.ask(f"/{number}") for number in range(self.bucket.limit.limit)))
+        await asyncio.gather(
+            *(self.ask(f"/{number}") for number in range(self.bucket.limit.requests))
+        )
 
 
-def test_ten_thousand_that_ask_at_once_cost_one_request() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_ten_thousand_that_ask_at_once_cost_one_request() -> None:
     """With the tokens spent, or not: one flight that waits takes them all along."""
-
-    async def main() -> None:
-        stack = Stack()
-        await stack.spend()
-        before = len(stack.world.arrivals)
-        answers = await asyncio.gather(*(stack.ask() for _ in range(10_000)))
-        assert len(stack.world.arrivals) == before + 1
-        assert {answer.value for answer in answers} == {before + 1}
-
-    run(main())
+    stack = Stack()
+    await stack.spend()
+    before = len(stack.world.arrivals)
+    answers = await asyncio.gather(*(stack.ask() for _ in range(10_000)))
+    assert len(stack.world.arrivals) == before + 1
+    assert {answer.value for answer in answers} == {before + 1}
 
 
-def test_those_who_leave_change_nothing_for_the_others() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_those_who_leave_change_nothing_for_the_others() -> None:
     """A thousand of ten thousand are cancelled while they wait."""
-
-    async def main() -> None:
-        stack = Stack()
-        await stack.spend()
-        tasks = [asyncio.create_task(stack.ask()) for _ in range(10_000)]
-        await asyncio.sleep(0.1)
-        for task in tasks[:1000]:
-            task.cancel()
-        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes[:1000])
-        assert all(isinstance(outcome, Response) for outcome in outcomes[1000:])
-        assert len(stack.world.arrivals) == 3
-
-    run(main())
+    stack = Stack()
+    await stack.spend()
+    tasks = [asyncio.create_task(stack.ask()) for _ in range(10_000)]
+    await asyncio.sleep(0.1)
+    for task in tasks[:1000]:
+        task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes[:1000])
+    assert all(isinstance(outcome, Response) for outcome in outcomes[1000:])
+    assert len(stack.world.arrivals) == 3
 
 
-def test_when_all_have_gone_no_token_is_spent() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_when_all_have_gone_no_token_is_spent() -> None:
     """A flight that nobody waits for any more does not take off."""
-
-    async def main() -> None:
-        stack = Stack()
-        await stack.spend()
-        tasks = [asyncio.create_task(stack.ask()) for _ in range(3)]
-        await asyncio.sleep(0.1)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(5.0)
-        assert len(stack.world.arrivals) == 2
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    run(main())
+    stack = Stack()
+    await stack.spend()
+    tasks = [asyncio.create_task(stack.ask()) for _ in range(3)]
+    await asyncio.sleep(0.1)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(5.0)
+    assert len(stack.world.arrivals) == 2
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-def test_who_comes_as_the_last_one_goes_gets_a_flight_of_its_own() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_who_comes_as_the_last_one_goes_gets_a_flight_of_its_own() -> None:
     """A flight that was just given up takes nobody along into its end."""
-
-    async def main() -> None:
-        stack = Stack()
-        await stack.spend()
-        first = asyncio.create_task(stack.ask())
-        await asyncio.sleep(0.1)
-        first.cancel()
-        await asyncio.gather(first, return_exceptions=True)
-        assert (await stack.ask()).value == 3
-
-    run(main())
+    stack = Stack()
+    await stack.spend()
+    first = asyncio.create_task(stack.ask())
+    await asyncio.sleep(0.1)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert (await stack.ask()).value == 3
 
 
 @attrs.frozen
@@ -155,7 +145,7 @@ def test_nobody_gets_what_left_before_it_asked(arriving: list[Caller], network: 
 
         async def call(who: Caller) -> None:
             asked = clock.monotonic()
-            options = Options(timeout=who.timeout)
+            options = RequestOptions(timeout=who.timeout)
             try:
                 async with asyncio.timeout(who.leaves):
                     response = await send(Request(stack.asked, who.path, options=options))
@@ -178,50 +168,41 @@ def test_nobody_gets_what_left_before_it_asked(arriving: list[Caller], network: 
     run(main())
 
 
-def test_each_caller_has_its_own_deadline() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_each_caller_has_its_own_deadline() -> None:
     """One who is in a hurry leaves; the flight goes on for the longest."""
-
-    async def main() -> None:
-        stack = Stack()
-        await stack.spend()
-        hurried = asyncio.create_task(stack.ask(timeout=0.25))
-        patient = asyncio.create_task(stack.ask(timeout=9.0))
-        with pytest.raises(DeadlineExceededError) as caught:
-            await hurried
-        assert caught.value.fate == "not_sent"
-        assert (await patient).value == 3
-
-    run(main())
+    stack = Stack()
+    await stack.spend()
+    hurried = asyncio.create_task(stack.ask(timeout=0.25))
+    patient = asyncio.create_task(stack.ask(timeout=9.0))
+    with pytest.raises(DeadlineExceededError) as caught:
+        await hurried
+    assert caught.value.delivery == "not_sent"
+    assert (await patient).value == 3
 
 
-def test_each_caller_gets_its_own_copy_of_an_error() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_each_caller_gets_its_own_copy_of_an_error() -> None:
     """A note that one adds is not on the other's."""
-
-    async def main() -> None:
-        stack = Stack([Trip(), Trip(), Trip(fault="cut")])
-        await stack.spend()
-        first, second = await asyncio.gather(stack.ask(), stack.ask(), return_exceptions=True)
-        assert isinstance(first, NoAnswerError)
-        assert isinstance(second, NoAnswerError)
-        assert first is not second
-        first.add_note("mine")
-        assert not hasattr(second, "__notes__")
-        assert first.__context__ is None
-        assert first.__cause__ is None
-
-    run(main())
+    stack = Stack([Trip(), Trip(), Trip(fault="cut")])
+    await stack.spend()
+    first, second = await asyncio.gather(stack.ask(), stack.ask(), return_exceptions=True)
+    assert isinstance(first, NoResponseError)
+    assert isinstance(second, NoResponseError)
+    assert first is not second
+    first.add_note("mine")
+    assert not hasattr(second, "__notes__")
+    assert first.__context__ is None
+    assert first.__cause__ is None
 
 
-def test_share_false_flies_alone() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_share_false_flies_alone() -> None:
     """Neither joins nor is joined."""
-
-    async def main() -> None:
-        stack = Stack()
-        await stack.spend()
-        await asyncio.gather(stack.ask(share=False), stack.ask(), stack.ask(share=False))
-        assert len(stack.world.arrivals) == 5
-
-    run(main())
+    stack = Stack()
+    await stack.spend()
+    await asyncio.gather(stack.ask(coalesce=False), stack.ask(), stack.ask(coalesce=False))
+    assert len(stack.world.arrivals) == 5
 
 
 def test_a_flight_runs_in_the_context_of_who_started_it() -> None:
@@ -245,143 +226,120 @@ def test_a_flight_runs_in_the_context_of_who_started_it() -> None:
     assert seen == ["starter"]
 
 
-def test_max_wait_zero_is_now_or_an_error_at_once() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_max_wait_zero_is_now_or_an_error_at_once() -> None:
     """It takes a free token, never waits, and never joins a flight that does."""
-
-    async def main() -> None:
-        stack = Stack()
-        await stack.ask(max_wait=0)
-        await stack.ask(max_wait=0)
-        waiting = asyncio.create_task(stack.ask())
-        await asyncio.sleep(0.25)
-        at = stack.clock.monotonic()
-        with pytest.raises(BudgetError) as caught:
-            await stack.ask(max_wait=0)
-        assert stack.clock.monotonic() == at
-        assert caught.value.wait == pytest.approx(1.0 + 2 * TICK - at, abs=2 * TICK)
-        assert caught.value.endpoint == "GET /v1/test"
-        assert caught.value.fate == "not_sent"
-        await waiting
-        assert len(stack.world.arrivals) == 3
-
-    run(main())
+    stack = Stack()
+    await stack.ask(queue_timeout=0)
+    await stack.ask(queue_timeout=0)
+    waiting = asyncio.create_task(stack.ask())
+    await asyncio.sleep(0.25)
+    at = stack.clock.monotonic()
+    with pytest.raises(RateLimitQueueError) as caught:
+        await stack.ask(queue_timeout=0)
+    assert stack.clock.monotonic() == at
+    assert caught.value.retry_after == pytest.approx(1.0 + 2 * TICK - at, abs=2 * TICK)
+    assert caught.value.endpoint == "GET /v1/test"
+    assert caught.value.delivery == "not_sent"
+    await waiting
+    assert len(stack.world.arrivals) == 3
 
 
-def test_max_wait_fails_at_once_what_would_take_too_long() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_max_wait_fails_at_once_what_would_take_too_long() -> None:
     """Nobody waits for what is known to come too late."""
-
-    async def main() -> None:
-        stack = Stack()
-        await stack.spend()
-        at = stack.clock.monotonic()
-        with pytest.raises(BudgetError) as caught:
-            await stack.ask(max_wait=0.5)
-        assert stack.clock.monotonic() == at
-        assert caught.value.wait == 1.0
-        assert (await stack.ask(max_wait=2.0)).value == 3
-
-    run(main())
+    stack = Stack()
+    await stack.spend()
+    at = stack.clock.monotonic()
+    with pytest.raises(RateLimitQueueError) as caught:
+        await stack.ask(queue_timeout=0.5)
+    assert stack.clock.monotonic() == at
+    assert caught.value.retry_after == 1.0
+    assert (await stack.ask(queue_timeout=2.0)).value == 3
 
 
-def test_max_wait_counts_for_each_who_joins() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_max_wait_counts_for_each_who_joins() -> None:
     """One who is in a hurry does not join a flight that will wait longer, nor end it."""
-
-    async def main() -> None:
-        stack = Stack()
-        await stack.spend()
-        patient = asyncio.create_task(stack.ask())
-        await asyncio.sleep(0.25)
-        with pytest.raises(BudgetError) as caught:
-            await stack.ask(max_wait=0.5)
-        assert caught.value.wait == pytest.approx(0.75)
-        assert (await stack.ask(max_wait=0.76)).value == 3
-        assert (await patient).value == 3
-
-    run(main())
+    stack = Stack()
+    await stack.spend()
+    patient = asyncio.create_task(stack.ask())
+    await asyncio.sleep(0.25)
+    with pytest.raises(RateLimitQueueError) as caught:
+        await stack.ask(queue_timeout=0.5)
+    assert caught.value.retry_after == pytest.approx(0.75)
+    assert (await stack.ask(queue_timeout=0.76)).value == 3
+    assert (await patient).value == 3
 
 
-def test_max_wait_holds_when_the_estimate_was_too_good() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_max_wait_holds_when_the_estimate_was_too_good() -> None:
     """Tokens that are out come back later than hoped: patience still ends in time."""
-
-    async def main() -> None:
-        stack = Stack([Trip(down=50.0)])
-        busy = [asyncio.create_task(stack.ask(f"/{number}", timeout=90.0)) for number in range(2)]
-        await asyncio.sleep(0.25)
-        at = stack.clock.monotonic()
-        with pytest.raises(BudgetError) as caught:
-            await stack.ask(max_wait=3.0)
-        assert stack.clock.monotonic() == at + 3.0
-        assert caught.value.wait >= 3.0
-        await asyncio.gather(*busy)
-
-    run(main())
+    stack = Stack([Trip(down=50.0)])
+    busy = [asyncio.create_task(stack.ask(f"/{number}", timeout=90.0)) for number in range(2)]
+    await asyncio.sleep(0.25)
+    at = stack.clock.monotonic()
+    with pytest.raises(RateLimitQueueError) as caught:
+        await stack.ask(queue_timeout=3.0)
+    assert stack.clock.monotonic() == at + 3.0
+    assert (caught.value.retry_after or 0.0) >= 3.0
+    await asyncio.gather(*busy)
 
 
-def test_max_waiting_bounds_the_queue() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_max_waiting_bounds_the_queue() -> None:
     """Reads that are ahead are counted; who joins one of them is not."""
-
-    async def main() -> None:
-        stack = Stack()
-        await stack.spend()
-        waiting = [asyncio.create_task(stack.ask(f"/w{number}")) for number in range(3)]
-        await asyncio.sleep(0)
-        with pytest.raises(BudgetError, match="3 wait already, and max_waiting is 3") as caught:
-            await stack.ask("/new", max_waiting=3)
-        assert caught.value.wait == pytest.approx(2.0, abs=2 * TICK)
-        joined = asyncio.create_task(stack.ask("/w0", max_waiting=0))
-        allowed = asyncio.create_task(stack.ask("/new", max_waiting=4))
-        await asyncio.gather(joined, allowed, *waiting)
-        assert len(stack.world.arrivals) == 2 + 4
-
-    run(main())
+    stack = Stack()
+    await stack.spend()
+    waiting = [asyncio.create_task(stack.ask(f"/w{number}")) for number in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimitQueueError, match="3 wait already, and max_queue is 3") as caught:
+        await stack.ask("/new", max_queue=3)
+    assert caught.value.retry_after == pytest.approx(2.0, abs=2 * TICK)
+    joined = asyncio.create_task(stack.ask("/w0", max_queue=0))
+    allowed = asyncio.create_task(stack.ask("/new", max_queue=4))
+    await asyncio.gather(joined, allowed, *waiting)
+    assert len(stack.world.arrivals) == 2 + 4
 
 
-def test_who_is_refused_by_the_budget_leaves_nothing_behind() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_who_is_refused_by_the_budget_leaves_nothing_behind() -> None:
     """No waiter, no task, no timer."""
-
-    async def main() -> None:
-        stack = Stack()
-        await stack.spend()
-        for options in ({"max_wait": 0}, {"max_wait": 0.1}, {"max_waiting": 0}):
-            outcomes = await asyncio.gather(
-                *(stack.ask(**options) for _ in range(100)), return_exceptions=True
-            )
-            assert all(isinstance(outcome, BudgetError) for outcome in outcomes)
-        await asyncio.sleep(0)
-        assert stack.budget.queue(stack.asked, stack.clock).status().waiting == 0
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        await asyncio.sleep(5.0)
-        assert len(stack.world.arrivals) == 2
-
-    run(main())
+    stack = Stack()
+    await stack.spend()
+    for options in ({"queue_timeout": 0}, {"queue_timeout": 0.1}, {"max_queue": 0}):
+        outcomes = await asyncio.gather(
+            *(stack.ask(**options) for _ in range(100)), return_exceptions=True
+        )
+        assert all(isinstance(outcome, RateLimitQueueError) for outcome in outcomes)
+    await asyncio.sleep(0)
+    assert stack.budget.queue(stack.asked, stack.clock).status().queued == 0
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await asyncio.sleep(5.0)
+    assert len(stack.world.arrivals) == 2
 
 
-def test_a_fault_of_ours_reaches_all_who_wait() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_fault_of_ours_reaches_all_who_wait() -> None:
     """An exception that is none of HTX's is raised, not swallowed or turned into a cancellation."""
 
     def broken(data: bytes | memoryview) -> int:
         raise ZeroDivisionError(data)
 
-    async def main() -> None:
-        stack = Stack()
-        stack.asked = msgspec.structs.replace(stack.asked, read=broken)
-        outcomes = await asyncio.gather(stack.ask(), stack.ask(), return_exceptions=True)
-        assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 2
-
-    run(main())
+    stack = Stack()
+    stack.asked = msgspec.structs.replace(stack.asked, read=broken)
+    outcomes = await asyncio.gather(stack.ask(), stack.ask(), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 2
 
 
-def test_a_flight_that_somebody_cancels_cancels_who_waits() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_flight_that_somebody_cancels_cancels_who_waits() -> None:
     """A program that ends all its tasks leaves nobody hanging."""
-
-    async def main() -> None:
-        stack = Stack([Trip(down=60.0)])
-        caller = asyncio.create_task(stack.ask())
-        await asyncio.sleep(0.1)
-        for task in asyncio.all_tasks() - {asyncio.current_task(), caller}:
-            task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await caller
-        assert stack.bucket.out == 0
-
-    run(main())
+    stack = Stack([Trip(down=60.0)])
+    caller = asyncio.create_task(stack.ask())
+    await asyncio.sleep(0.1)
+    for task in asyncio.all_tasks() - {asyncio.current_task(), caller}:
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert stack.bucket.out == 0

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from htx_async.errors import HTXError
 from htx_async.middleware.coalescing import Sharing
 from htx_async.middleware.rate_limiting import Limiting
-from htx_async.options import Options
-from htx_async.ratelimit.limiter import Budget
+from htx_async.options import RequestOptions
+from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import Bucket, Grant
-from htx_async.request import RateLimit, Request
+from htx_async.ratelimit.token_bucket import Bucket, Grant, RateLimit
+from htx_async.request import Request
 from tests.lending import processes, queue_of, settle_down
 from tests.redis_process import RedisProcess
 from tests.virtual import VirtualClock, run
@@ -62,18 +62,18 @@ class Refilling(Bucket):
 
     def __init__(self, limit: RateLimit) -> None:
         super().__init__(limit)
-        self._level, self._since = float(limit.limit), 0.0
+        self._level, self._since = float(limit.requests), 0.0
 
     def take(self, now: float) -> Grant | None:
-        self._level += (now - self._since) * self.limit.limit / self.limit.per
-        self._level, self._since = min(self._level, float(self.limit.limit)), now
+        self._level += (now - self._since) * self.limit.requests / self.limit.per
+        self._level, self._since = min(self._level, float(self.limit.requests)), now
         if self._level < 1:
             return None
         self._level -= 1
         return Grant(0, 0)
 
     def next_at(self) -> float:
-        return self._since + (1 - self._level) * self.limit.per / self.limit.limit + 1e-9
+        return self._since + (1 - self._level) * self.limit.per / self.limit.requests + 1e-9
 
     def settle(self, began: float) -> None:
         pass
@@ -99,7 +99,7 @@ async def simulate(
 ) -> World:
     """Let callers come and go over a network, and return what the server saw."""
     clock = VirtualClock()
-    budget, asked = Budget(), endpoint(limit.limit, limit.per)
+    budget, asked = RateLimiter(), endpoint(limit.requests, limit.per)
     budget.queue(asked, clock).bucket = kind(limit)
     world = await come_and_go([budget], limit, arriving, network)
     assert not budget.queue(asked, clock).bucket.out
@@ -107,19 +107,19 @@ async def simulate(
 
 
 async def come_and_go(
-    budgets: Sequence[Budget], limit: RateLimit, arriving: list[Call], network: list[Trip]
+    budgets: Sequence[RateLimiter], limit: RateLimit, arriving: list[Call], network: list[Trip]
 ) -> World:
     """Let callers of some processes, in turn, come and go."""
     clock = VirtualClock()
     world = World(clock, cycle(network))
-    asked = endpoint(limit.limit, limit.per)
+    asked = endpoint(limit.requests, limit.per)
     sends = [
         Sharing(Limiting(world, budget, slots(clock), clock, clock.now), clock)
         for budget in budgets
     ]
 
     async def call(number: int, who: Call) -> None:
-        options = Options(timeout=1000.0, share=False)
+        options = RequestOptions(timeout=1000.0, coalesce=False)
         try:
             async with asyncio.timeout(who.leaves):
                 await sends[number % len(sends)](Request(asked, f"/{number}", options=options))
@@ -147,7 +147,7 @@ def test_no_window_holds_more_than_the_limit(
     """Whatever the jitter, the faults and the cancellations: no window is over the limit."""
     limit = RateLimit(*setting)
     world = run(simulate(limit, arriving, network))
-    assert most_in_a_window(world.arrivals, limit.per) <= limit.limit
+    assert most_in_a_window(world.arrivals, limit.per) <= limit.requests
 
 
 @pytest.mark.slow
@@ -177,12 +177,12 @@ def test_no_window_holds_more_than_the_limit_of_processes_that_share(
         await VirtualClock().sleep(limit.per)
         lender = budgets[0].lender
         reply = lender.run(queue_of(budgets[0], limit)._ledger.ask(lender.clock.monotonic(), 0, 0))
-        assert reply.free == limit.limit
+        assert reply.free == limit.requests
         return world
 
     with redis_process.client() as client:
         world = run(main(client))
-    assert most_in_a_window(world.arrivals, limit.per) <= limit.limit
+    assert most_in_a_window(world.arrivals, limit.per) <= limit.requests
 
 
 @pytest.mark.parametrize("kind", [Refilling, FromSending])
@@ -192,10 +192,10 @@ def test_the_property_catches_buckets_that_are_wrong(kind: type[Bucket]) -> None
     arriving = [Call(TICK, None)] * 40
     network = [Trip(up=0.4), Trip(), Trip(up=0.2), Trip(up=0.1), Trip()]
     world = run(simulate(limit, arriving, network, kind))
-    assert most_in_a_window(world.arrivals, limit.per) > limit.limit
+    assert most_in_a_window(world.arrivals, limit.per) > limit.requests
 
     world = run(simulate(limit, arriving, network))
-    assert most_in_a_window(world.arrivals, limit.per) == limit.limit
+    assert most_in_a_window(world.arrivals, limit.per) == limit.requests
 
 
 @given(st.lists(calls, min_size=1, max_size=30), st.integers(1, 4))
@@ -230,7 +230,7 @@ def test_there_are_never_more_attempts_than_connections(slots: int, network: lis
         clock = VirtualClock()
         world = World(clock, cycle(network))
         queue = TokenQueue(Bucket(RateLimit(slots, per=0.0)), clock)
-        limiting = Limiting(world, Budget(), queue, clock, clock.now)
+        limiting = Limiting(world, RateLimiter(), queue, clock, clock.now)
         asked = endpoint(100, 1.0)
         await asyncio.gather(
             *(limiting(Request(asked, "/x")) for _ in range(30)), return_exceptions=True

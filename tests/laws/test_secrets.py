@@ -23,7 +23,7 @@ from rich.traceback import Traceback
 from htx_async import Credentials, HTXClient, HTXError, RetryPolicy
 from htx_async.sandbox import Sandbox
 
-TWICE = RetryPolicy(attempts=2, base=0.001)
+TWICE = RetryPolicy(attempts=2, initial_delay=0.001)
 ACCESS, SECRET = "AKIDEXAMPLE0123456789", "SECRETEXAMPLE9876543210"
 
 ANSWERS = {

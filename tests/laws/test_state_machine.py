@@ -39,35 +39,35 @@ from hypothesis.stateful import (
 
 from htx_async import HTXClient
 from htx_async.auth.credentials import Credentials
+from htx_async.auth.signature import format_timestamp
+from htx_async.clock import MAX_UNCORRECTED_SKEW, ServerClock
 from htx_async.errors import (
-    BudgetError,
+    APIError,
     ClientClosedError,
     ClockError,
+    ConnectError,
     DeadlineExceededError,
     DecodeError,
-    Fate,
+    Delivery,
     HTXError,
     InvalidInputError,
-    NoAnswerError,
-    NotSentError,
+    NoResponseError,
     RateLimitedError,
-    RefusedError,
+    RateLimitQueueError,
+    ServiceUnavailableError,
     SignatureError,
-    UnavailableError,
 )
 from htx_async.events import Event
 from htx_async.middleware.coalescing import GRACE
 from htx_async.middleware.rate_limiting import EXPIRE, REMAIN, Limiting
 from htx_async.middleware.retrying import TIMESTAMP
-from htx_async.middleware.signing import timestamp
-from htx_async.options import Options
-from htx_async.ratelimit.limiter import Budget
+from htx_async.options import NO_RETRY, RequestOptions, RetryPolicy
+from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import TokenQueue
-from htx_async.request import Endpoint, RateLimit, Request, Response
+from htx_async.ratelimit.token_bucket import RateLimit
+from htx_async.request import Endpoint, Request, Response
 from htx_async.resources import points
 from htx_async.resources.points import PointBalance
-from htx_async.retry import NO_RETRY, RetryPolicy
-from htx_async.servertime import TOLERATED, ServerTime
 from tests.laws.test_rate_limit import TICK, ticks
 from tests.virtual import DAY, VirtualClock, VirtualLoop
 
@@ -89,7 +89,7 @@ class Caller:
     asked: float
     endpoint: Endpoint[PointBalance]
     path: str
-    options: Options
+    options: RequestOptions
     task: asyncio.Task[None] | None = None
     flight: int = 0
     cancelled: bool = False
@@ -141,10 +141,10 @@ SAYINGS: dict[str, Saying] = {
     "429, later": Saying(
         _MANY, RateLimitedError, 429, repeated=True, headers={"retry-after": "0.5"}
     ),
-    "busy": Saying(_no("system-busy"), UnavailableError, repeated=True),
-    "502": Saying("<html>Bad Gateway (#@)</html>", UnavailableError, 502, repeated=True),
+    "busy": Saying(_no("system-busy"), ServiceUnavailableError, repeated=True),
+    "502": Saying("<html>Bad Gateway (#@)</html>", ServiceUnavailableError, 502, repeated=True),
     "signature": _SIGNATURE,
-    "wrong": Saying(_no("invalid-parameter"), RefusedError),
+    "wrong": Saying(_no("invalid-parameter"), APIError),
     "no JSON": Saying('{"status":"ok","n":"(#@)","data":', DecodeError),
     "no amount": Saying('{"status":"ok","data":' + _POINTS.replace("$", '"x"') + "}", DecodeError),
 }
@@ -177,7 +177,7 @@ class Attempt(httpx.AsyncByteStream):
     saying: Saying | None = None
     amount: str = ""
     over: float | None = None
-    fate: Fate = "unknown"
+    delivery: Delivery = "unknown"
 
     @property
     def is_done(self) -> bool:
@@ -204,7 +204,7 @@ class Exchange(httpx.AsyncBaseTransport):
 
     def __init__(self, clock: VirtualClock, *, sliding: bool, tells: str) -> None:
         self.clock = clock
-        self.time = ServerTime(clock)
+        self.time = ServerClock(clock)
         self.sliding = sliding
         self.tells = tells
         self.endpoints: dict[str, Endpoint[Any]] = {TIMESTAMP.path: TIMESTAMP}
@@ -236,11 +236,11 @@ class Exchange(httpx.AsyncBaseTransport):
         """Note who flies with whom."""
         # A flight runs in the context of who started it; who joins one is told in its own.
         caller = _starter.get()
-        caller.flight = caller.flight or event.flight
+        caller.flight = caller.flight or event.request_id
 
     def enter(self, request: Request) -> None:
         """Note in which order attempts ask to be let go."""
-        asking = (request.endpoint.name, request.flight.number)
+        asking = (request.endpoint.name, request.call.number)
         self.asking[asking] = Entry(next(self._numbers))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -274,10 +274,10 @@ class Exchange(httpx.AsyncBaseTransport):
         # Law 1: signed now, by the corrected clock, each attempt anew.
         assert attempt.endpoint.signed == ("Signature" in said)
         if attempt.endpoint.signed:
-            assert said["Timestamp"] == timestamp(self.time.now())
+            assert said["Timestamp"] == format_timestamp(self.time.now())
             # Law 9: a clock that is known to be wrong is corrected.
             if self.time.offset() is not None:
-                assert abs(self.time.now() - true_of(now)) <= TOLERATED + 2
+                assert abs(self.time.now() - true_of(now)) <= MAX_UNCORRECTED_SKEW + 2
         # Laws 3 and 8: somebody waits for it, and its time is not over.
         assert attempt.wanted_by
         assert now <= max(caller.deadline for caller in attempt.wanted_by) + EPSILON
@@ -317,7 +317,7 @@ class Exchange(httpx.AsyncBaseTransport):
         arrivals = self.arrivals.setdefault(endpoint.name, [])
         arrivals.append(now)
         # Law 2, where the server stands.
-        limit, per = endpoint.limit.limit, endpoint.limit.per
+        limit, per = endpoint.limit.requests, endpoint.limit.per
         inside = [at for at in arrivals if at > now - per + EPSILON]
         self._check(len(inside) <= limit, f"{len(inside)} arrived in {per} s")
         counted = self._counted(endpoint, now)
@@ -327,7 +327,9 @@ class Exchange(httpx.AsyncBaseTransport):
         else:
             counted.append(now)
             true, signed = true_of(now), attempt.said.get("Timestamp")
-            if signed and not timestamp(true - MINUTE) <= signed <= timestamp(true + MINUTE):
+            if signed and not format_timestamp(true - MINUTE) <= signed <= format_timestamp(
+                true + MINUTE
+            ):
                 attempt.verdict = _CLOCK
         ends = per if self.sliding else self.opened[endpoint.name] + per - now
         if self.tells != "nothing":
@@ -355,7 +357,7 @@ class Exchange(httpx.AsyncBaseTransport):
         self.foreign = True
         now = self.clock.monotonic()
         counted = self._counted(endpoint, now)
-        counted += [now] * min(count, endpoint.limit.limit - len(counted))
+        counted += [now] * min(count, endpoint.limit.requests - len(counted))
 
     def answer(self, attempt: Attempt, kind: str, amount: str, remain: int | None) -> None:
         """Let the head of an answer come: what it will be is known then."""
@@ -379,7 +381,7 @@ class Exchange(httpx.AsyncBaseTransport):
         """Let the body of an answer come."""
         if attempt.saying is not None and not attempt.is_done:
             body = attempt.saying.body.replace("@", str(attempt.number))
-            attempt.fate = "answered"
+            attempt.delivery = "answered"
             attempt.body.set_result(body.replace("$", attempt.amount).encode())
 
     def fail(self, attempt: Attempt) -> None:
@@ -387,7 +389,7 @@ class Exchange(httpx.AsyncBaseTransport):
         if attempt.arrived:
             self.cut(attempt)
         elif not attempt.head.done():
-            attempt.fate = "not_sent"
+            attempt.delivery = "not_sent"
             _break(attempt.head, httpx.ConnectError("no connection"))
 
     def cut(self, attempt: Attempt) -> None:
@@ -417,15 +419,19 @@ rounds = st.sampled_from([None, 0, 1, 2, 3, SETTLED, SETTLED])
 """How far the loop runs after something has happened; `None`: not at all, more happens at once."""
 
 policies = st.sampled_from(
-    [NO_RETRY, RetryPolicy(attempts=2, base=0.5), RetryPolicy(attempts=4, base=TICK, cap=1.0)]
+    [
+        NO_RETRY,
+        RetryPolicy(attempts=2, initial_delay=0.5),
+        RetryPolicy(attempts=4, initial_delay=TICK, max_delay=1.0),
+    ]
 )
 options = st.builds(
-    Options,
+    RequestOptions,
     timeout=st.sampled_from([30.0, 30.0, 10.0, 10.0, 2.0, 0.5, TICK]),
     retry=policies,
-    share=st.sampled_from([True, True, False]),
-    max_wait=st.sampled_from([None, None, None, 0, TICK, 0.5, 3.0]),
-    max_waiting=st.sampled_from([None, None, None, 0, 1, 3]),
+    coalesce=st.sampled_from([True, True, False]),
+    queue_timeout=st.sampled_from([None, None, None, 0, TICK, 0.5, 3.0]),
+    max_queue=st.sampled_from([None, None, None, 0, 1, 3]),
 )
 
 
@@ -460,11 +466,11 @@ class Machine(RuleBasedStateMachine):
             Endpoint("/v2/b", RateLimit(2, per=1.0), points.BALANCE.read),
         )
         self.exchange.endpoints |= {endpoint.path: endpoint for endpoint in self.endpoints}
-        self.budget = Budget()
+        self.budget = RateLimiter()
         self.htx = HTXClient(
             Credentials("access-key", "secret-key"),
             base_url="https://htx.test",
-            budget=self.budget,
+            rate_limiter=self.budget,
             transport=self.exchange,
             max_connections=slots,
             on_event=self.exchange.listen,
@@ -494,7 +500,7 @@ class Machine(RuleBasedStateMachine):
         rounds=rounds,
     )
     def ask(
-        self, endpoint: int, path: str, options: Options, count: int, rounds: int | None
+        self, endpoint: int, path: str, options: RequestOptions, count: int, rounds: int | None
     ) -> None:
         """One or more callers ask."""
 
@@ -690,21 +696,21 @@ class Machine(RuleBasedStateMachine):
             self._check_error(caller, attempts, outcome)
 
     def _check_error(self, caller: Caller, attempts: list[Attempt], error: HTXError) -> None:
-        if isinstance(error, BudgetError):
+        if isinstance(error, RateLimitQueueError):
             _check_budget(caller, attempts, error)
         elif isinstance(error, ClientClosedError):
             assert self.closed_at <= caller.deadline
-            assert error.fate in _fates(attempts, caller)
+            assert error.delivery in _fates(attempts, caller)
         elif isinstance(error, DeadlineExceededError):
             assert caller.ended is not None
             assert caller.ended >= caller.deadline - EPSILON, "early"
-            assert error.fate in _fates(attempts, caller)
+            assert error.delivery in _fates(attempts, caller)
         else:
             attempt = [each for each in attempts if each.over is not None][-1]
             assert attempt.left >= caller.asked
-            assert error.fate == attempt.fate
+            assert error.delivery == attempt.delivery
             if attempt.saying is None:
-                kind = NotSentError if attempt.fate == "not_sent" else NoAnswerError
+                kind = ConnectError if attempt.delivery == "not_sent" else NoResponseError
                 assert type(error) is kind
             else:
                 assert type(error) is attempt.saying.error
@@ -722,9 +728,9 @@ class Machine(RuleBasedStateMachine):
         """None is lost, none is made."""
         for queue in (*self._queues(), self.slots):
             bucket = queue.bucket
-            assert bucket.free + bucket.out + len(bucket._returns) == bucket.limit.limit
+            assert bucket.free + bucket.out + len(bucket._returns) == bucket.limit.requests
             assert min(bucket.free, bucket.out) >= 0
-        assert len(self.exchange.out) <= self.slots.bucket.limit.limit
+        assert len(self.exchange.out) <= self.slots.bucket.limit.requests
 
     @invariant()
     def who_can_go_goes(self) -> None:
@@ -748,7 +754,11 @@ class Machine(RuleBasedStateMachine):
                 continue
             assert caller.deadline >= now - EPSILON
             options = caller.options
-            if options.share and options.max_wait != 0 and not self.exchange.of(caller.flight):
+            if (
+                options.coalesce
+                and options.queue_timeout != 0
+                and not self.exchange.of(caller.flight)
+            ):
                 # Law 4: equal reads that wait are one flight.
                 assert shared.setdefault(caller.key, caller.flight) == caller.flight
 
@@ -809,27 +819,27 @@ def _check_answer(caller: Caller, attempts: list[Attempt], points: PointBalance)
     assert attempt.saying.error is None
 
 
-def _check_budget(caller: Caller, attempts: list[Attempt], error: BudgetError) -> None:
+def _check_budget(caller: Caller, attempts: list[Attempt], error: RateLimitQueueError) -> None:
     """Nothing was sent for it, and it was told in time."""
     options = caller.options
     assert caller.ended is not None
-    assert error.fate == "not_sent"
-    assert error.wait >= 0.0
-    assert options.max_wait is not None or options.max_waiting is not None
-    if options.max_wait is not None:
-        assert caller.ended <= caller.asked + options.max_wait + EPSILON
+    assert error.delivery == "not_sent"
+    assert (error.retry_after or 0.0) >= 0.0
+    assert options.queue_timeout is not None or options.max_queue is not None
+    if options.queue_timeout is not None:
+        assert caller.ended <= caller.asked + options.queue_timeout + EPSILON
     # At the very moment at which it gives up, its flight may leave for those who stay.
     assert all(len(each.wanted_by) > 1 and each.left == caller.ended for each in attempts)
 
 
-def _fates(attempts: list[Attempt], caller: Caller) -> set[Fate]:
+def _fates(attempts: list[Attempt], caller: Caller) -> set[Delivery]:
     """Return what may be said of the last attempt; of one that ends just now, also the old."""
     if not attempts:
         return {"not_sent"}
     last = attempts[-1]
     if last.over is None:
         return {"unknown"}
-    return {last.fate} | ({"unknown"} if last.over == caller.ended else set())
+    return {last.delivery} | ({"unknown"} if last.over == caller.ended else set())
 
 
 TestMachine = Machine.TestCase

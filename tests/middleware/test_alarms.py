@@ -46,113 +46,95 @@ def test_each_rings_at_its_moment_unless_it_is_unset(
     assert all(0 <= at - due[number] < 1e-9 for number, at in rung)
 
 
-def test_one_timer_for_all() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_one_timer_for_all() -> None:
     """It is not touched by those that come later, nor by those that go."""
-
-    async def main() -> None:
-        alarms = Alarms(VirtualClock())
-        rings = [partial(int, number) for number in range(100)]
-        for number, ring in enumerate(rings):
-            alarms.set(5.0 + number % 3, ring, 0.0)
-        timer = alarms._timer
-        for number, ring in enumerate(rings):
-            alarms.unset(5.0 + number % 3, ring)
-        assert alarms._timer is timer is not None
-        assert timers() == 1
-        assert not alarms._waiting
-
-    run(main())
+    alarms = Alarms(VirtualClock())
+    rings = [partial(int, number) for number in range(100)]
+    for number, ring in enumerate(rings):
+        alarms.set(5.0 + number % 3, ring, 0.0)
+    timer = alarms._timer
+    for number, ring in enumerate(rings):
+        alarms.unset(5.0 + number % 3, ring)
+    assert alarms._timer is timer is not None
+    assert timers() == 1
+    assert not alarms._waiting
 
 
-def test_who_is_gone_is_held_no_longer() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_who_is_gone_is_held_no_longer() -> None:
     """An alarm may hold an answer of half a megabyte."""
-
-    async def main() -> None:
-        alarms, rung = Alarms(VirtualClock()), list[str]()
-        first, second = partial(rung.append, "first"), partial(rung.append, "second")
-        alarms.set(1.0, first, 0.0)
-        alarms.set(1.0, second, 0.0)
-        alarms.unset(1.0, first)
-        alarms.unset(1.0, first)  # twice is once
-        await asyncio.sleep(2.0)
-        assert rung == ["second"]
-        assert not alarms._waiting
-
-    run(main())
+    alarms, rung = Alarms(VirtualClock()), list[str]()
+    first, second = partial(rung.append, "first"), partial(rung.append, "second")
+    alarms.set(1.0, first, 0.0)
+    alarms.set(1.0, second, 0.0)
+    alarms.unset(1.0, first)
+    alarms.unset(1.0, first)  # twice is once
+    await asyncio.sleep(2.0)
+    assert rung == ["second"]
+    assert not alarms._waiting
 
 
-def test_a_timer_that_goes_off_a_little_early_is_believed() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_timer_that_goes_off_a_little_early_is_believed() -> None:
     """Else it would be set again for no time at all, for ever."""
 
-    async def main() -> None:
-        class Behind(VirtualClock):
-            def monotonic(self) -> float:
-                return super().monotonic() * (1 - 1e-15)
+    class Behind(VirtualClock):
+        def monotonic(self) -> float:
+            return super().monotonic() * (1 - 1e-15)
 
-        alarms, rung = Alarms(Behind()), list[float]()
-        alarms.set(3.3, lambda: rung.append(asyncio.get_running_loop().time()), 0.0)
-        await asyncio.sleep(4.0)
-        assert rung == [3.3]
-
-    run(main())
+    alarms, rung = Alarms(Behind()), list[float]()
+    alarms.set(3.3, lambda: rung.append(asyncio.get_running_loop().time()), 0.0)
+    await asyncio.sleep(4.0)
+    assert rung == [3.3]
 
 
-def test_an_alarm_that_fails_hurts_no_other() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_an_alarm_that_fails_hurts_no_other() -> None:
     """Nor does a clock that once fails to set a timer."""
 
-    async def main() -> None:
-        class Failing(VirtualClock):
-            fails = True
+    class Failing(VirtualClock):
+        fails = True
 
-            def call_later(
-                self, seconds: float, callback: Callable[[], object]
-            ) -> asyncio.TimerHandle:
-                if self.fails:
-                    raise OverflowError
-                return super().call_later(seconds, callback)
+        def call_later(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
+            if self.fails:
+                raise OverflowError
+            return super().call_later(seconds, callback)
 
-        clock, rung = Failing(), list[float]()
-        alarms, now = Alarms(clock), asyncio.get_running_loop().time
-        with pytest.raises(OverflowError):
-            alarms.set(1.0, partial(int, 0), 0.0)
-        clock.fails = False
-        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        alarms.set(2.0, partial(int, "x"), 0.0)
-        for _ in range(2):
-            alarms.set(2.0, lambda: rung.append(now()), 0.0)
-        await asyncio.sleep(3.0)
-        assert rung == [2.0, 2.0]
-
-    run(main())
+    clock, rung = Failing(), list[float]()
+    alarms, now = Alarms(clock), asyncio.get_running_loop().time
+    with pytest.raises(OverflowError):
+        alarms.set(1.0, partial(int, 0), 0.0)
+    clock.fails = False
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    alarms.set(2.0, partial(int, "x"), 0.0)
+    for _ in range(2):
+        alarms.set(2.0, lambda: rung.append(now()), 0.0)
+    await asyncio.sleep(3.0)
+    assert rung == [2.0, 2.0]
 
 
-def test_an_alarm_may_set_another() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_an_alarm_may_set_another() -> None:
     """Also one that is due before all that wait."""
+    alarms, rung = Alarms(VirtualClock()), list[float]()
+    now = asyncio.get_running_loop().time
 
-    async def main() -> None:
-        alarms, rung = Alarms(VirtualClock()), list[float]()
-        now = asyncio.get_running_loop().time
+    def again() -> None:
+        alarms.set(0.5, lambda: rung.append(now()), now())
 
-        def again() -> None:
-            alarms.set(0.5, lambda: rung.append(now()), now())
-
-        alarms.set(1.0, again, 0.0)
-        alarms.set(9.0, lambda: rung.append(now()), 0.0)
-        await asyncio.sleep(10.0)
-        assert rung == [1.5, 9.0]
-
-    run(main())
+    alarms.set(1.0, again, 0.0)
+    alarms.set(9.0, lambda: rung.append(now()), 0.0)
+    await asyncio.sleep(10.0)
+    assert rung == [1.5, 9.0]
 
 
-def test_stopped_it_leaves_no_timer() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_stopped_it_leaves_no_timer() -> None:
     """A client that is closed leaves nothing behind."""
-
-    async def main() -> None:
-        alarms = Alarms(VirtualClock())
-        ring = partial(int, 1)
-        alarms.set(30.0, ring, 0.0)
-        alarms.unset(30.0, ring)
-        alarms.stop()
-        assert timers() == 0
-
-    run(main())
+    alarms = Alarms(VirtualClock())
+    ring = partial(int, 1)
+    alarms.set(30.0, ring, 0.0)
+    alarms.unset(30.0, ring)
+    alarms.stop()
+    assert timers() == 0

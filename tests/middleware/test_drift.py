@@ -72,7 +72,7 @@ def heard(*bodies: str, read: str = "balance", calls: int = 1, pause: float = 1.
                 await asyncio.sleep(pause)
 
     run(main())
-    return [event.unknown or "" for event in events if event.kind == "unknown"]
+    return [event.unknown or "" for event in events if event.kind == "schema_drift"]
 
 
 @pytest.mark.parametrize(

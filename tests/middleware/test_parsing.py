@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from htx_async import (
     AccessKeyError,
     AccountNotFoundError,
+    APIError,
     ClockError,
     DecodeError,
     HTXError,
@@ -23,12 +24,12 @@ from htx_async import (
     KeyExpiredError,
     PermissionDeniedError,
     RateLimitedError,
-    RefusedError,
+    ServiceUnavailableError,
     SignatureError,
-    UnavailableError,
 )
 from htx_async.middleware.parsing import Opening, open_envelope
-from htx_async.request import Endpoint, RateLimit, Request, Response
+from htx_async.ratelimit.token_bucket import RateLimit
+from htx_async.request import Endpoint, Request, Response
 from tests import strategies
 from tests.shown import shown_by
 
@@ -45,7 +46,7 @@ ENDPOINT = LISTED.name
 def opened(body: bytes | str, status: int = 200, **headers: str) -> Response:
     raw = body.encode() if isinstance(body, str) else body
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return open_envelope(LISTED, Response(status, named, raw, asked=ASKED))
+    return open_envelope(LISTED, Response(status, named, raw, sent_query=ASKED))
 
 
 def error_of(body: bytes | str, status: int = 200, **headers: str) -> HTXError:
@@ -53,7 +54,7 @@ def error_of(body: bytes | str, status: int = 200, **headers: str) -> HTXError:
     assert error is not None
     assert error.endpoint == ENDPOINT
     assert error.http_status == status
-    assert error.fate == "answered"
+    assert error.delivery == "answered"
     return error
 
 
@@ -87,10 +88,10 @@ def test_an_envelope_is_opened_by_what_it_says(body: str, data: bytes, status: i
 
 FIELDS = ("status", "code", "success", "ok", "message", "err-code", "err-msg", "data", "ts")
 LOGIN = "login-required"
-Unavailable, RateLimited, AccessKey = UnavailableError, RateLimitedError, AccessKeyError
-PermissionDenied, Signature, Refused = PermissionDeniedError, SignatureError, RefusedError
+Unavailable, RateLimited, AccessKey = ServiceUnavailableError, RateLimitedError, AccessKeyError
+PermissionDenied, Signature, Refused = PermissionDeniedError, SignatureError, APIError
 REFUSALS: list[tuple[str, int, type[HTXError], bool, Any, str | None]] = [
-    # body, status, error, transient, code, message
+    # body, status, error, retryable, code, message
     ('{"status":"error","err-code":"x","err-msg":"y","data":0}', 200, Refused, False, "x", "y"),
     ('{"status":"error"}', 200, Refused, False, None, None),
     ('{"status":"weird","data":1}', 200, Refused, False, None, None),
@@ -127,17 +128,17 @@ REFUSALS: list[tuple[str, int, type[HTXError], bool, Any, str | None]] = [
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "kind", "transient", "code", "message"),
+    ("body", "status", "kind", "retryable", "code", "message"),
     REFUSALS,
     ids=[f"{refusal[1]} {refusal[0]}" for refusal in REFUSALS],
 )
 def test_a_refusal_is_told_by_its_name(
-    body: str, status: int, kind: type[HTXError], transient: bool, code: Any, message: str | None
+    body: str, status: int, kind: type[HTXError], retryable: bool, code: Any, message: str | None
 ) -> None:
     """Code and text of HTX, whichever envelope they come in, and what they mean."""
     error = error_of(body, status)
     assert type(error) is kind
-    assert error.transient is transient
+    assert error.retryable is retryable
     assert (error.code, error.message) == (code, message)
     assert str(error).startswith(f"{ENDPOINT}: HTX refused: ")
     assert (f"HTTP {status}" in str(error)) == (status != 200)
@@ -148,32 +149,32 @@ PAGE = "<!DOCTYPE html><title>502 Bad Gateway</title>"
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "kind", "transient"),
+    ("body", "status", "kind", "retryable"),
     [
-        (PAGE, 200, UnavailableError, True),
-        (" \n" + PAGE, 200, UnavailableError, True),
-        (PAGE, 301, UnavailableError, False),
-        (PAGE, 400, UnavailableError, False),
-        (PAGE, 403, UnavailableError, False),
-        (PAGE, 404, UnavailableError, False),
-        (PAGE, 408, UnavailableError, True),
+        (PAGE, 200, ServiceUnavailableError, True),
+        (" \n" + PAGE, 200, ServiceUnavailableError, True),
+        (PAGE, 301, ServiceUnavailableError, False),
+        (PAGE, 400, ServiceUnavailableError, False),
+        (PAGE, 403, ServiceUnavailableError, False),
+        (PAGE, 404, ServiceUnavailableError, False),
+        (PAGE, 408, ServiceUnavailableError, True),
         (PAGE, 429, RateLimitedError, True),
-        (PAGE, 502, UnavailableError, True),
+        (PAGE, 502, ServiceUnavailableError, True),
         ("", 200, DecodeError, False),
         ("", 204, DecodeError, False),
-        ("", 302, UnavailableError, False),
-        ("", 400, RefusedError, False),
+        ("", 302, ServiceUnavailableError, False),
+        ("", 400, APIError, False),
         ("", 401, AccessKeyError, False),
         ("", 403, PermissionDeniedError, False),
         ("error code 403", 403, PermissionDeniedError, False),
-        ("", 404, RefusedError, False),
-        ("", 405, RefusedError, False),
-        ("404 page not found", 404, RefusedError, False),
-        ("", 418, RefusedError, False),
+        ("", 404, APIError, False),
+        ("", 405, APIError, False),
+        ("404 page not found", 404, APIError, False),
+        ("", 418, APIError, False),
         ("", 429, RateLimitedError, True),
-        ("", 500, UnavailableError, True),
-        ("upstream connect error", 503, UnavailableError, True),
-        ("", 599, UnavailableError, True),
+        ("", 500, ServiceUnavailableError, True),
+        ("upstream connect error", 503, ServiceUnavailableError, True),
+        ("", 599, ServiceUnavailableError, True),
         ("[1,2]", 200, DecodeError, False),
         ("null", 200, DecodeError, False),
         ('"text"', 200, DecodeError, False),
@@ -184,7 +185,7 @@ PAGE = "<!DOCTYPE html><title>502 Bad Gateway</title>"
         ("[" * 100_000, 200, DecodeError, False),
         ('{"a":' * 100_000, 200, DecodeError, False),
         ('{"status":"ok","data":' + "[" * 100_000, 200, DecodeError, False),
-        ("[" * 100_000, 502, UnavailableError, True),
+        ("[" * 100_000, 502, ServiceUnavailableError, True),
         (b"\xff\xfe\x00", 200, DecodeError, False),
         (b'{"status":"error","err-msg":"\xff"}', 200, DecodeError, False),
         (b"\x1f\x8b\x08\x00", 200, DecodeError, False),
@@ -192,12 +193,12 @@ PAGE = "<!DOCTYPE html><title>502 Bad Gateway</title>"
     ],
 )
 def test_what_is_no_envelope(
-    body: bytes | str, status: int, kind: type[HTXError], transient: bool
+    body: bytes | str, status: int, kind: type[HTXError], retryable: bool
 ) -> None:
     """A page of somebody else, or a broken answer: by its status, or not to be trusted."""
     error = error_of(body, status)
     assert type(error) is kind
-    assert error.transient is transient
+    assert error.retryable is retryable
     assert error.code is None
 
 
@@ -301,7 +302,7 @@ def test_one_code_for_six_faults(text: str, kind: type[HTXError], hint: str) -> 
     assert error.code == "api-signature-not-valid"
     assert error.message == message
     assert hint in str(error)
-    assert not error.transient
+    assert not error.retryable
 
 
 def test_an_account_that_is_not_there() -> None:
@@ -423,7 +424,7 @@ def test_any_answer_has_an_outcome(body: bytes, status: int) -> None:
     """Whatever comes, it is data or one of our errors."""
     response = opened(body, status)
     assert (response.error is None) != (response.data == b"")
-    assert response.error is None or isinstance(response.error, RefusedError | DecodeError)
+    assert response.error is None or isinstance(response.error, APIError | DecodeError)
 
 
 @given(
@@ -443,7 +444,7 @@ def test_any_envelope_has_an_outcome(envelope: dict[str, Any], status: int) -> N
         assert json.loads(bytes(response.data)) == envelope["data"]
         assert status == 200
     else:
-        assert isinstance(response.error, RefusedError | DecodeError)
+        assert isinstance(response.error, APIError | DecodeError)
         assert str(response.error).isprintable()
 
 
@@ -473,7 +474,7 @@ HALF_PAST = 1_445_412_480.5
 )
 def test_what_o_clock_it_is_at_htx(date: str, body: str, at: float | None) -> None:
     """By the `Date` header, else by `ts`; a page of somebody else tells nothing."""
-    assert opened(body, date=date).at == at
+    assert opened(body, date=date).server_time == at
 
 
 @given(
@@ -481,7 +482,7 @@ def test_what_o_clock_it_is_at_htx(date: str, body: str, at: float | None) -> No
 )
 def test_any_date_is_a_moment_or_none(date: str) -> None:
     """Whatever the header says, the answer is opened."""
-    at = opened('{"code":200,"data":7}', date=date).at
+    at = opened('{"code":200,"data":7}', date=date).server_time
     assert at is None or isinstance(at, float)
 
 
@@ -491,10 +492,10 @@ async def test_the_layer_tells_the_time_that_it_hears() -> None:
     date = {"date": "Wed, 21 Oct 2015 07:28:00 GMT"}
     answers = iter(
         [
-            Response(200, date, b'{"code":200,"data":7}', began=3.0),
-            Response(200, date, b'{"code":1006}', began=4.0),
-            Response(200, {}, b'{"code":1006}', began=5.0),
-            Response(200, date, b"", began=6.0, error=DecodeError("too large")),
+            Response(200, date, b'{"code":200,"data":7}', first_byte_at=3.0),
+            Response(200, date, b'{"code":1006}', first_byte_at=4.0),
+            Response(200, {}, b'{"code":1006}', first_byte_at=5.0),
+            Response(200, date, b"", first_byte_at=6.0, error=DecodeError("too large")),
         ]
     )
 

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
-from htx_async.errors import NotSentError, RateLimitedError
-from htx_async.events import Event, Guarded
+from htx_async.errors import ConnectError, RateLimitedError
+from htx_async.events import Event, SafeListener
 from htx_async.middleware.rate_limiting import EXPIRE, REMAIN, Limiting, ends_in, heard
-from htx_async.ratelimit.limiter import Budget
+from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import Heard, TokenQueue
-from htx_async.ratelimit.token_bucket import Bucket
-from htx_async.request import RateLimit, Request, Response, Send
-from tests.virtual import DAY, VirtualClock, VirtualLoop, run
+from htx_async.ratelimit.token_bucket import Bucket, RateLimit
+from htx_async.request import Handler, Request, Response
+from tests.virtual import DAY, VirtualClock, VirtualLoop
 from tests.world import endpoint
 
 
@@ -57,11 +57,11 @@ def test_when_the_window_ends(expire: str | None, seconds: float) -> None:
 class Setting:
     """A limiting layer on virtual time, over a `send` of the test's."""
 
-    def __init__(self, send: Send, limit: int = 2, per: float = 1.0, slots: int = 9) -> None:
+    def __init__(self, send: Handler, limit: int = 2, per: float = 1.0, slots: int = 9) -> None:
         self.clock = VirtualClock()
         self.events: list[Event] = []
         self.asked = endpoint(limit, per)
-        self.budget = Budget()
+        self.budget = RateLimiter()
         queue = TokenQueue(Bucket(RateLimit(slots, per=0.0)), self.clock)
         self.send = Limiting(
             send, self.budget, queue, self.clock, self.clock.now, self.events.append
@@ -71,7 +71,7 @@ class Setting:
         return await self.send(Request(self.asked, "/x"))
 
 
-def answering(headers: Mapping[str, str], clock: VirtualClock) -> Send:
+def answering(headers: Mapping[str, str], clock: VirtualClock) -> Handler:
     """Return a `send` that answers at once, with *headers*."""
 
     async def send(request: Request) -> Response:
@@ -81,106 +81,86 @@ def answering(headers: Mapping[str, str], clock: VirtualClock) -> Send:
     return send
 
 
-def test_a_header_that_says_less_slows_down() -> None:
+async def test_a_header_that_says_less_slows_down(virtual_time: VirtualClock) -> None:
     """Another process has spent the second token: it is back when HTX's window ends."""
-
-    async def main() -> None:
-        clock = VirtualClock()
-        setting = Setting(answering({REMAIN: "0", EXPIRE: "300"}, clock))
-        await setting.ask()
-        await setting.ask()
-        assert clock.monotonic() == pytest.approx(0.3)
-
-    run(main())
+    setting = Setting(answering({REMAIN: "0", EXPIRE: "300"}, virtual_time))
+    await setting.ask()
+    await setting.ask()
+    assert virtual_time.monotonic() == pytest.approx(0.3)
 
 
-def test_after_a_refusal_all_wait_until_the_window_ends() -> None:
+async def test_after_a_refusal_all_wait_until_the_window_ends(virtual_time: VirtualClock) -> None:
     """One refusal is enough: the others do not find out for themselves."""
+    refusals = iter([RateLimitedError("too many", delivery="answered")])
+    arrivals: list[float] = []
 
-    async def main() -> None:
-        clock = VirtualClock()
-        refusals = iter([RateLimitedError("too many", fate="answered")])
-        arrivals: list[float] = []
+    async def send(request: Request) -> Response:
+        del request
+        arrivals.append(virtual_time.monotonic())
+        error = next(refusals, None)
+        return Response(429, {EXPIRE: "700"}, b"", virtual_time.monotonic(), error=error)
 
-        async def send(request: Request) -> Response:
-            del request
-            arrivals.append(clock.monotonic())
-            error = next(refusals, None)
-            return Response(429, {EXPIRE: "700"}, b"", clock.monotonic(), error=error)
-
-        setting = Setting(send, limit=5, per=2.0)
-        with pytest.raises(RateLimitedError) as caught:
-            await setting.ask()
-        assert caught.value.retry_after == pytest.approx(0.7)
-        await asyncio.gather(*(setting.ask() for _ in range(4)))
-        assert arrivals == pytest.approx([0.0, 0.7, 0.7, 0.7, 0.7])
-        assert setting.budget.queue(setting.asked, clock).status().refusals == 1
-
-    run(main())
+    setting = Setting(send, limit=5, per=2.0)
+    with pytest.raises(RateLimitedError) as caught:
+        await setting.ask()
+    assert caught.value.retry_after == pytest.approx(0.7)
+    await asyncio.gather(*(setting.ask() for _ in range(4)))
+    assert arrivals == pytest.approx([0.0, 0.7, 0.7, 0.7, 0.7])
+    assert setting.budget.queue(setting.asked, virtual_time).status().rate_limited == 1
 
 
-def test_retry_after_of_the_answer_goes_first_but_not_beyond_a_period() -> None:
+async def test_retry_after_of_the_answer_goes_first_but_not_beyond_a_period(
+    virtual_time: VirtualClock,
+) -> None:
     """What HTX says outright counts, up to `per`; the error tells it whole."""
 
-    async def main() -> None:
-        clock = VirtualClock()
+    async def send(request: Request) -> Response:
+        del request
+        error = RateLimitedError("too many", retry_after=60.0)
+        return Response(429, {}, b"", virtual_time.monotonic(), error=error)
 
-        async def send(request: Request) -> Response:
-            del request
-            error = RateLimitedError("too many", retry_after=60.0)
-            return Response(429, {}, b"", clock.monotonic(), error=error)
-
-        setting = Setting(send, limit=5, per=2.0)
-        with pytest.raises(RateLimitedError) as caught:
-            await setting.ask()
-        assert caught.value.retry_after == 60.0
-        assert setting.budget.queue(setting.asked, clock).wait() == 2.0
-
-    run(main())
+    setting = Setting(send, limit=5, per=2.0)
+    with pytest.raises(RateLimitedError) as caught:
+        await setting.ask()
+    assert caught.value.retry_after == 60.0
+    assert setting.budget.queue(setting.asked, virtual_time).wait() == 2.0
 
 
-def test_what_was_not_sent_costs_no_token() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_what_was_not_sent_costs_no_token() -> None:
     """No connection, no count."""
 
-    async def main() -> None:
-        async def send(request: Request) -> Response:
-            del request
-            raise NotSentError("no connection")  # noqa: EM101, TRY003
+    async def send(request: Request) -> Response:
+        del request
+        raise ConnectError("no connection")  # noqa: EM101, TRY003
 
-        setting = Setting(send)
-        for _ in range(10):
-            with pytest.raises(NotSentError):
-                await setting.ask()
-        assert setting.clock.monotonic() == 0.0
-
-    run(main())
-
-
-def test_events_of_a_read() -> None:
-    """Waiting, granted, sent, answered; refused and failed by the error's name."""
-
-    async def main() -> None:
-        clock = VirtualClock()
-        outcomes = iter([None, RateLimitedError("no"), None])
-
-        async def send(request: Request) -> Response:
-            del request
-            return Response(200, {}, b"", clock.monotonic(), error=next(outcomes))
-
-        setting = Setting(send, limit=1)
-        await setting.ask()
-        with pytest.raises(RateLimitedError):
+    setting = Setting(send)
+    for _ in range(10):
+        with pytest.raises(ConnectError):
             await setting.ask()
-        kinds = [event.kind for event in setting.events]
-        assert kinds == ["granted", "sent", "answered", "waiting", "granted", "sent", "refused"]
-        assert setting.events[3].wait == 1.0
-        assert setting.events[4].wait == pytest.approx(1.0)
-        assert setting.events[4].at == pytest.approx(DAY + 1.0)
-        assert setting.events[6].error == "RateLimitedError"
-        assert setting.events[6].http_status == 200
-        assert {event.endpoint for event in setting.events} == {"GET /v1/test"}
+    assert setting.clock.monotonic() == 0.0
 
-    run(main())
+
+async def test_events_of_a_read(virtual_time: VirtualClock) -> None:
+    """Waiting, granted, sent, answered; refused and failed by the error's name."""
+    outcomes = iter([None, RateLimitedError("no"), None])
+
+    async def send(request: Request) -> Response:
+        del request
+        return Response(200, {}, b"", virtual_time.monotonic(), error=next(outcomes))
+
+    setting = Setting(send, limit=1)
+    await setting.ask()
+    with pytest.raises(RateLimitedError):
+        await setting.ask()
+    kinds = [event.kind for event in setting.events]
+    assert kinds == ["acquired", "sent", "response", "queued", "acquired", "sent", "api_error"]
+    assert setting.events[3].wait == 1.0
+    assert setting.events[4].wait == pytest.approx(1.0)
+    assert setting.events[4].at == pytest.approx(DAY + 1.0)
+    assert setting.events[6].error == "RateLimitedError"
+    assert setting.events[6].http_status == 200
+    assert {event.endpoint for event in setting.events} == {"GET /v1/test"}
 
 
 def test_a_listener_that_raises_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -189,70 +169,64 @@ def test_a_listener_that_raises_is_logged_once(caplog: pytest.LogCaptureFixture)
     def listener(event: Event) -> None:
         raise RuntimeError(event.kind)
 
-    guarded = Guarded(listener)
+    guarded = SafeListener(listener)
     for _ in range(3):
-        guarded(Event(kind="sent", endpoint="GET /x", flight=1, at=0.0))
+        guarded(Event(kind="sent", endpoint="GET /x", request_id=1, at=0.0))
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
-def test_who_waits_for_a_connection_holds_no_token_when_cancelled() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_who_waits_for_a_connection_holds_no_token_when_cancelled() -> None:
     """Cancelled between the token and the slot: the token goes back."""
+    gate = asyncio.Event()
 
-    async def main() -> None:
-        gate = asyncio.Event()
+    async def send(request: Request) -> Response:
+        del request
+        await gate.wait()
+        return Response(200, {}, b"", 0.0)
 
-        async def send(request: Request) -> Response:
-            del request
-            await gate.wait()
-            return Response(200, {}, b"", 0.0)
-
-        setting = Setting(send, limit=2, slots=1)
-        first, second = (asyncio.create_task(setting.ask()) for _ in range(2))
-        await asyncio.sleep(0)
-        bucket = setting.budget.queue(setting.asked, setting.clock).bucket
-        assert bucket.out == 2
-        second.cancel()
-        await asyncio.gather(second, return_exceptions=True)
-        assert (bucket.out, bucket.free) == (1, 1)
-        gate.set()
-        await first
-
-    run(main())
+    setting = Setting(send, limit=2, slots=1)
+    first, second = (asyncio.create_task(setting.ask()) for _ in range(2))
+    await asyncio.sleep(0)
+    bucket = setting.budget.queue(setting.asked, setting.clock).bucket
+    assert bucket.out == 2
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+    assert (bucket.out, bucket.free) == (1, 1)
+    gate.set()
+    await first
 
 
-def test_who_has_a_token_is_not_overtaken_before_a_connection() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_who_has_a_token_is_not_overtaken_before_a_connection() -> None:
     """A loop that was blocked wakes who waited and who comes now at once: the first goes first."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    sent: list[str] = []
 
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        sent: list[str] = []
+    async def send(request: Request) -> Response:
+        sent.append(request.path)
+        await asyncio.sleep(9.0 if request.path == "/slow" else 0.5)
+        return Response(200, {}, b"", loop.time())
 
-        async def send(request: Request) -> Response:
-            sent.append(request.path)
-            await asyncio.sleep(9.0 if request.path == "/slow" else 0.5)
-            return Response(200, {}, b"", loop.time())
+    setting = Setting(send, limit=2, slots=2)
+    tasks: list[asyncio.Task[Response]] = []
 
-        setting = Setting(send, limit=2, slots=2)
-        tasks: list[asyncio.Task[Response]] = []
+    def ask(path: str) -> None:
+        request = Request(setting.asked, path)
+        tasks.append(asyncio.create_task(setting.send(request)))
 
-        def ask(path: str) -> None:
-            request = Request(setting.asked, path)
-            tasks.append(asyncio.create_task(setting.send(request)))
+    def block() -> None:
+        loop._jumping.time += 1.0
+        loop.call_soon(ask, "/late")
 
-        def block() -> None:
-            loop._jumping.time += 1.0
-            loop.call_soon(ask, "/late")
-
-        ask("/first")
-        ask("/second")
-        await asyncio.sleep(1.0)
-        elsewhere = msgspec.structs.replace(setting.asked, path="/v1/other")
-        tasks.append(asyncio.create_task(setting.send(Request(elsewhere, "/slow"))))
-        ask("/early")
-        loop.call_later(0.25, block)
-        await asyncio.gather(*tasks)
-        await asyncio.gather(*tasks)
-        assert sent == ["/first", "/second", "/slow", "/early", "/late"]
-
-    run(main())
+    ask("/first")
+    ask("/second")
+    await asyncio.sleep(1.0)
+    elsewhere = msgspec.structs.replace(setting.asked, path="/v1/other")
+    tasks.append(asyncio.create_task(setting.send(Request(elsewhere, "/slow"))))
+    ask("/early")
+    loop.call_later(0.25, block)
+    await asyncio.gather(*tasks)
+    await asyncio.gather(*tasks)
+    assert sent == ["/first", "/second", "/slow", "/early", "/late"]

@@ -19,11 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from htx_async.auth.credentials import Credentials
-from htx_async.auth.provider import Keys
-from htx_async.clock import Clock
-from htx_async.middleware.signing import Signing, canonical, sign, timestamp
-from htx_async.request import Endpoint, RateLimit, Request, Response
-from htx_async.servertime import ServerTime
+from htx_async.auth.provider import CredentialStore
+from htx_async.auth.signature import canonical_query, format_timestamp
+from htx_async.clock import Clock, ServerClock
+from htx_async.middleware.signing import Signing, sign_request
+from htx_async.ratelimit.token_bucket import RateLimit
+from htx_async.request import Endpoint, Request, Response
 
 VECTORS: list[dict[str, Any]] = json.loads(
     Path(__file__).with_name("vectors.json").read_text(encoding="utf-8")
@@ -69,7 +70,7 @@ def test_published_signatures_are_reproduced(vector: dict[str, Any]) -> None:
     credentials = Credentials(vector["access_key"], vector["secret"])
     at = calendar.timegm(time.strptime(vector["timestamp"], "%Y-%m-%dT%H:%M:%S"))
 
-    signed = sign(request, credentials, vector["host"], at + 0.999)
+    signed = sign_request(request, credentials, vector["host"], at + 0.999)
 
     assert split(signed) == (vector["canonical_query"], vector["signature"])
 
@@ -89,7 +90,7 @@ def test_the_order_of_parameters_does_not_matter(
     shuffled = given_params.copy()
     random.shuffle(shuffled)
     one, other = (
-        sign(request_to(params=tuple(each)), CREDENTIALS, HOST, AT)
+        sign_request(request_to(params=tuple(each)), CREDENTIALS, HOST, AT)
         for each in (given_params, shuffled)
     )
     assert one.query == other.query
@@ -98,7 +99,7 @@ def test_the_order_of_parameters_does_not_matter(
 @given(params)
 def test_only_unreserved_characters_stand_bare(given_params: list[tuple[str, str]]) -> None:
     """All else is percent-encoded in upper-case hex, a blank as `%20`; it decodes to itself."""
-    query = canonical(given_params)
+    query = canonical_query(given_params)
     assert re.fullmatch(r"(?:[A-Za-z0-9._~&=-]|%[0-9A-F]{2})*", query)
     # `unquote`, not `unquote_plus`: a plus sign is never a blank.
     pairs = [pair.split("=") for pair in query.split("&") if pair]
@@ -125,13 +126,13 @@ def test_only_unreserved_characters_stand_bare(given_params: list[tuple[str, str
 )
 def test_how_a_character_is_encoded(value: str, encoded: str) -> None:
     """RFC 3986: UTF-8, and hex digits in upper case."""
-    assert canonical([("a", value)]) == f"a={encoded}"
+    assert canonical_query([("a", value)]) == f"a={encoded}"
 
 
 def test_names_are_in_ascii_order() -> None:
     """Upper case comes before lower case, so the authentication before HTX's own names."""
     names = [("uid", "1"), ("Zone", "2"), ("accessKey", "3"), ("AccessKeyId", "4"), ("a-b", "5")]
-    assert canonical(names) == "AccessKeyId=4&Zone=2&a-b=5&accessKey=3&uid=1"
+    assert canonical_query(names) == "AccessKeyId=4&Zone=2&a-b=5&accessKey=3&uid=1"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_names_are_in_ascii_order() -> None:
 def test_names_stand_around_those_of_the_authentication(names: str, query: str) -> None:
     """Before, between and after them, with the time that was asked for."""
     params = tuple((name, "1") for name in names)
-    signed = sign(request_to(params=params), CREDENTIALS, HOST, AT).query
+    signed = sign_request(request_to(params=params), CREDENTIALS, HOST, AT).query
     wanted = query.format(
         key="AccessKeyId=test-access-key-1",
         method="SignatureMethod=HmacSHA256&SignatureVersion=2",
@@ -174,7 +175,7 @@ def test_the_time_is_utc_in_whole_seconds(
     monkeypatch.setenv("TZ", "Asia/Shanghai")
     time.tzset()
     try:
-        assert timestamp(at) == text
+        assert format_timestamp(at) == text
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -182,15 +183,18 @@ def test_the_time_is_utc_in_whole_seconds(
 
 def test_host_and_method_are_normalised_in_the_signed_text() -> None:
     """The host counts in lower case, the method in upper case."""
-    plain = sign(request_to(), CREDENTIALS, HOST, AT)
-    assert sign(request_to(method="get"), CREDENTIALS, "API.Huobi.PRO", AT).query == plain.query
-    assert sign(request_to(), CREDENTIALS, "api-aws.huobi.pro", AT).query != plain.query
+    plain = sign_request(request_to(), CREDENTIALS, HOST, AT)
+    assert (
+        sign_request(request_to(method="get"), CREDENTIALS, "API.Huobi.PRO", AT).query
+        == plain.query
+    )
+    assert sign_request(request_to(), CREDENTIALS, "api-aws.huobi.pro", AT).query != plain.query
 
 
 def test_the_signature_is_encoded_too() -> None:
     """Base64 has `+`, `/` and `=`: none of them stands bare in the query."""
     signatures = [
-        sign(request_to(), CREDENTIALS, HOST, AT + second).query.partition("&Signature=")[2]
+        sign_request(request_to(), CREDENTIALS, HOST, AT + second).query.partition("&Signature=")[2]
         for second in range(60)
     ]
     assert all(re.fullmatch("(?:[A-Za-z0-9]|%2B|%2F|%3D)*", each) for each in signatures)
@@ -202,7 +206,7 @@ def test_the_signature_is_of_what_stands_before_it(
     given_params: list[tuple[str, str]], at: float
 ) -> None:
     """Recomputed from the query that is sent alone, the signature fits."""
-    signed = sign(request_to(params=tuple(given_params)), CREDENTIALS, HOST, at)
+    signed = sign_request(request_to(params=tuple(given_params)), CREDENTIALS, HOST, at)
     query, signature = split(signed)
     text = f"GET\n{HOST}\n/v1/account/accounts\n{query}"
     digest = hmac.new(b"test-secret-key-1", text.encode(), hashlib.sha256).digest()
@@ -228,7 +232,7 @@ async def test_the_layer_signs_a_copy_by_the_given_clock() -> None:
         sent.append(request)
         return Response(200, {}, b"")
 
-    layer = Signing(send, Keys(CREDENTIALS, clock), HOST, clock, ServerTime(clock))
+    layer = Signing(send, CredentialStore(CREDENTIALS, clock), HOST, clock, ServerClock(clock))
     request = request_to(params=(("subUid", "7"),))
     await layer(request)
     clock.at += 61
@@ -240,7 +244,7 @@ async def test_the_layer_signs_a_copy_by_the_given_clock() -> None:
     assert [each["subUid"] for each in said] == ["7", "7"]
     assert request.query == ""
     assert [msgspec.structs.replace(each, query="") for each in sent] == [request, request]
-    assert all(each.flight is request.flight for each in sent)
+    assert all(each.call is request.call for each in sent)
 
 
 async def test_the_layer_signs_by_htx_s_clock_and_says_so() -> None:
@@ -252,9 +256,9 @@ async def test_the_layer_signs_by_htx_s_clock_and_says_so() -> None:
         return Response(200, {}, b"")
 
     clock = At(AT)
-    time_of_htx = ServerTime(clock)
-    time_of_htx.measured(AT + 30, began=clock.monotonic())
-    layer = Signing(send, Keys(CREDENTIALS, clock), HOST, clock, time_of_htx)
+    time_of_htx = ServerClock(clock)
+    time_of_htx.calibrate(AT + 30, first_byte_at=clock.monotonic())
+    layer = Signing(send, CredentialStore(CREDENTIALS, clock), HOST, clock, time_of_htx)
     before = clock.monotonic()
     await layer(request_to())
 
@@ -262,7 +266,7 @@ async def test_the_layer_signs_by_htx_s_clock_and_says_so() -> None:
         time.strptime(dict(parse_qsl(sent[0].query))["Timestamp"], "%Y-%m-%dT%H:%M:%S")
     )
     assert said == pytest.approx(AT + 30, abs=1.5)
-    signed = sent[0].flight.signed
+    signed = sent[0].call.signed_with
     assert signed is not None
     assert signed.credentials == CREDENTIALS
     assert signed.correction == pytest.approx(30, abs=0.5)
@@ -278,7 +282,7 @@ async def test_what_htx_tells_everybody_is_asked_unsigned() -> None:
         return Response(200, {}, b"")
 
     clock = At(AT)
-    layer = Signing(send, Keys(CREDENTIALS, clock), HOST, clock, ServerTime(clock))
+    layer = Signing(send, CredentialStore(CREDENTIALS, clock), HOST, clock, ServerClock(clock))
     await layer(request_to(signed=False))
     await layer(request_to(signed=False, params=(("b", "x y"), ("a", "1"))))
     assert [each.query for each in sent] == ["", "a=1&b=x%20y"]

@@ -169,10 +169,10 @@ def test_a_currency_adds_rows_of_one_type() -> None:
     assert str(usdt.trade) == "91.850043797676510303"
     assert str(usdt.frozen) == "5.160000000000000015"
     assert str(usdt.total) == "97.010043797676510318"
-    assert str(usdt.of("loan")) == "-2.75"
-    assert usdt.of(BalanceType.LOAN) == usdt.of("loan")
-    assert str(usdt.of("interest")) == "0"
-    assert (str(BALANCE["doge"].total), str(BALANCE["doge"].of("interest"))) == ("0", "-1")
+    assert str(usdt.amount("loan")) == "-2.75"
+    assert usdt.amount(BalanceType.LOAN) == usdt.amount("loan")
+    assert str(usdt.amount("interest")) == "0"
+    assert (str(BALANCE["doge"].total), str(BALANCE["doge"].amount("interest"))) == ("0", "-1")
 
 
 def test_nonzero_is_any_row_not_zero() -> None:
@@ -201,7 +201,7 @@ def test_sums_are_exact_whatever_the_context(drawn: strategies.Drawn) -> None:
     balance = accounts.BALANCE.read(drawn.text.encode())
     with decimal.localcontext(decimal.Context(prec=3, Emax=3, Emin=-3, traps=ALL_SIGNALS)) as here:
         totals = {name: currency.total for name, currency in balance.items()}
-        loans = {name: currency.of("new-kind") for name, currency in balance.items()}
+        loans = {name: currency.amount("new-kind") for name, currency in balance.items()}
         shown = {currency.currency for currency in balance.nonzero()}
         assert not any(here.flags.values())
 

@@ -20,9 +20,9 @@ from htx_async import (
     AccountBalance,
     AccountState,
     AccountType,
+    BalanceChange,
     BalanceEntry,
     BalanceType,
-    Change,
     InvalidInputError,
 )
 from htx_async.models.balance import read_balance
@@ -58,8 +58,8 @@ def _exponent(amount: str) -> int:
     return exponent
 
 
-def change(currency: str, kind: str, before: str, after: str) -> Change:
-    return Change(currency, BalanceType(kind), Decimal(before), Decimal(after))
+def change(currency: str, kind: str, before: str, after: str) -> BalanceChange:
+    return BalanceChange(currency, BalanceType(kind), Decimal(before), Decimal(after))
 
 
 rows = st.lists(

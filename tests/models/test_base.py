@@ -22,14 +22,13 @@ import htx_async
 from htx_async import (
     Account,
     AccountBalance,
-    AccountPicture,
+    AccountSnapshot,
     AccountState,
     AccountType,
     AssetValuation,
+    BalanceChange,
     BalanceEntry,
     BalanceType,
-    BudgetError,
-    Change,
     CurrencyBalance,
     DecodeError,
     HTXError,
@@ -38,9 +37,10 @@ from htx_async import (
     PointBalance,
     PointGroup,
     RateLimitedError,
+    RateLimitQueueError,
     Snapshot,
 )
-from htx_async.errors import told
+from htx_async.errors import with_attempt_notes
 from htx_async.resources import accounts, points
 from tests import strategies
 from tests.models.test_balance import ALL_SIGNALS, MODELS, ROWS
@@ -53,15 +53,15 @@ def refused() -> RateLimitedError:
     error = RateLimitedError(
         "HTX refused: too many", endpoint="GET /v1/x", code=1006, retry_after=0.1, http_status=429
     )
-    return told(error, [BudgetError("no token", wait=0.3)])
+    return with_attempt_notes(error, [RateLimitQueueError("no token", retry_after=0.3)])
 
 
 SNAPSHOT = Snapshot(
-    (AccountPicture(ACCOUNT, BALANCE, None), AccountPicture(ACCOUNT, None, refused()))
+    (AccountSnapshot(ACCOUNT, BALANCE, None), AccountSnapshot(ACCOUNT, None, refused()))
 )
-CHANGE = Change("usdt", BalanceType.TRADE, Decimal("0.10"), Decimal(0))
+CHANGE = BalanceChange("usdt", BalanceType.TRADE, Decimal("0.10"), Decimal(0))
 VALUATION = AssetValuation(Decimal("34.75"), datetime(2020, 7, 16, 12, 7, tzinfo=UTC))
-ALL: list[Model] = [*MODELS, SNAPSHOT, *SNAPSHOT.pictures, CHANGE, VALUATION]
+ALL: list[Model] = [*MODELS, SNAPSHOT, *SNAPSHOT.accounts, CHANGE, VALUATION]
 every_model = pytest.mark.parametrize("model", ALL, ids=lambda model: type(model).__name__)
 
 errors = st.builds(
@@ -73,8 +73,8 @@ errors = st.builds(
         {},
         optional={
             "endpoint": st.none() | st.text(),
-            "transient": st.booleans(),
-            "fate": st.sampled_from(["not_sent", "unknown", "answered"]),
+            "retryable": st.booleans(),
+            "delivery": st.sampled_from(["not_sent", "unknown", "answered"]),
             "code": st.none() | st.text() | st.integers(-(10**9), 10**9),
             "message": st.none() | st.text(),
             "http_status": st.none() | st.integers(0, 999),
@@ -139,12 +139,12 @@ def test_any_accounts_and_points_come_back(
 @given(st.lists(errors, max_size=3))
 def test_any_snapshot_comes_back(failures: list[HTXError]) -> None:
     """With the errors that it keeps: class, text, facts and notes."""
-    snapshot = Snapshot(tuple(AccountPicture(ACCOUNT, None, error) for error in failures))
+    snapshot = Snapshot(tuple(AccountSnapshot(ACCOUNT, None, error) for error in failures))
     other = again(snapshot)
     assert other == snapshot
     assert hash(other) == hash(snapshot)
     assert isinstance(other, Snapshot)
-    for picture, error in zip(other.pictures, failures, strict=True):
+    for picture, error in zip(other.accounts, failures, strict=True):
         assert type(picture.error) is type(error)
         assert str(picture.error) == str(error)
         assert getattr(picture.error, "__notes__", []) == getattr(error, "__notes__", [])
@@ -153,17 +153,17 @@ def test_any_snapshot_comes_back(failures: list[HTXError]) -> None:
 def test_the_repr_names_every_field() -> None:
     """As attrs would write it, though it is one for all models."""
     assert repr(CHANGE) == (
-        "Change(currency='usdt', type=BalanceType('trade'), before=Decimal('0.10'), "
+        "BalanceChange(currency='usdt', type=BalanceType('trade'), before=Decimal('0.10'), "
         "after=Decimal('0'))"
     )
-    (picture, _) = SNAPSHOT.pictures
-    shown = f"AccountPicture(account={ACCOUNT!r}, balance={BALANCE!r}, error=None)"
+    (picture, _) = SNAPSHOT.accounts
+    shown = f"AccountSnapshot(account={ACCOUNT!r}, balance={BALANCE!r}, error=None)"
     assert repr(picture) == shown
 
 
 def test_pictures_with_other_errors_differ() -> None:
     """By class, text, fact or note."""
-    picture = SNAPSHOT.pictures[1]
+    picture = SNAPSHOT.accounts[1]
     other_note = refused()
     other_note.add_note("more")
     others = [None, HTXError("HTX refused: too many"), RateLimitedError("x"), other_note]
@@ -198,35 +198,35 @@ def test_what_a_dict_says() -> None:
 
 def test_what_an_error_says() -> None:
     """Its name, its text, what is known of it, and its notes."""
-    assert SNAPSHOT.to_dict()["pictures"][1]["error"] == {
+    assert SNAPSHOT.to_dict()["accounts"][1]["error"] == {
         "error": "RateLimitedError",
         "text": "HTX refused: too many",
         "endpoint": "GET /v1/x",
-        "transient": True,
-        "fate": "answered",
+        "retryable": True,
+        "delivery": "answered",
         "code": 1006,
         "message": None,
         "http_status": 429,
         "retry_after": 0.1,
-        "notes": ["attempt 1: BudgetError: no token", "attempt 2: this error"],
+        "notes": ["attempt 1: RateLimitQueueError: no token", "attempt 2: this error"],
     }
 
 
 def test_errors_that_this_version_does_not_know() -> None:
     """A newer one's is an `HTXError`; one of the user's own is the nearest of ours."""
 
-    class OursError(BudgetError):
+    class OursError(RateLimitQueueError):
         pass
 
-    said = AccountPicture(ACCOUNT, None, OursError("x", wait=0.5)).to_dict()
-    assert said["error"]["error"] == "BudgetError"
-    error = AccountPicture.from_dict({**said, "error": {"error": "NewError", "text": "x"}}).error
+    said = AccountSnapshot(ACCOUNT, None, OursError("x", retry_after=0.5)).to_dict()
+    assert said["error"]["error"] == "RateLimitQueueError"
+    error = AccountSnapshot.from_dict({**said, "error": {"error": "NewError", "text": "x"}}).error
     assert type(error) is HTXError
     assert str(error) == "x"
-    assert AccountPicture.from_dict({**said, "error": error}).error is error
+    assert AccountSnapshot.from_dict({**said, "error": error}).error is error
     assert error is not None
     error.args = ()
-    assert AccountPicture(ACCOUNT, None, error).to_dict()["error"]["text"] == ""
+    assert AccountSnapshot(ACCOUNT, None, error).to_dict()["error"]["text"] == ""
 
 
 def test_unknown_fields_are_passed_over_and_defaults_stay() -> None:
@@ -269,7 +269,7 @@ HEAD = {"id": 1, "type": "spot", "state": "working"}
         ),
         *(
             (
-                AccountPicture,
+                AccountSnapshot,
                 {"account": ACCOUNT, "balance": None, "error": error},
                 "error",
                 "an err",
@@ -289,7 +289,7 @@ def test_what_is_no_model_is_a_decode_error(
     with pytest.raises(DecodeError, match=words) as caught:
         model.from_dict(said)
     error = caught.value
-    assert (error.path, error.fate) == (path, "not_sent")
+    assert (error.path, error.delivery) == (path, "not_sent")
     assert str(error).startswith(f"no {model.__name__} can be made of it: ")
     assert error.__context__ is None
 
@@ -299,14 +299,14 @@ def test_what_is_no_json_is_a_decode_error(text: str | bytes) -> None:
     """And nothing of it is shown."""
     with pytest.raises(DecodeError, match="the JSON of Account cannot be read") as caught:
         Account.from_json(text)
-    assert caught.value.fate == "not_sent"
+    assert caught.value.delivery == "not_sent"
 
 
 @given(strategies.json_values)
 def test_any_json_is_a_model_or_a_decode_error(value: Any) -> None:
     """Nothing else is raised."""
     for kind in {type(model) for model in ALL}:
-        for said in (value, {**HEAD, "entries": [value]}, {"pictures": [{"error": value}]}):
+        for said in (value, {**HEAD, "entries": [value]}, {"accounts": [{"error": value}]}):
             try:
                 found = kind.from_dict(said)
             except DecodeError:

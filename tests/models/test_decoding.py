@@ -241,8 +241,8 @@ def test_what_matters_and_is_wrong_is_named_by_its_path(
     assert error.path == path
     assert what in str(error)
     assert path in str(error)
-    assert error.fate == "answered"
-    assert not error.transient
+    assert error.delivery == "answered"
+    assert not error.retryable
 
 
 def test_the_path_counts_the_rows() -> None:

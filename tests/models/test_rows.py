@@ -158,7 +158,7 @@ def test_no_model_is_made_before_it_is_touched(monkeypatch: pytest.MonkeyPatch) 
     balance = read_balance(USUAL)
     monkeypatch.setattr("htx_async.models.rows._new", None)  # makes entries
     assert [each.currency for each in balance.nonzero()] == ["usdt", "btc", "doge"]
-    assert balance["btc"].of("loan") == Decimal("-0.5")
+    assert balance["btc"].amount("loan") == Decimal("-0.5")
     with pytest.raises(TypeError):
         _ = balance.entries
 
@@ -167,7 +167,7 @@ LOOKS: list[Callable[[AccountBalance], Any]] = [
     len,
     lambda balance: balance.entries,
     lambda balance: balance.nonzero(),
-    lambda balance: [(each, each.total, each.of("loan")) for each in balance.values()],
+    lambda balance: [(each, each.total, each.amount("loan")) for each in balance.values()],
     lambda balance: balance.changes(since=by_the_rules(body(row()))),
 ]
 

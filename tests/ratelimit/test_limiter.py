@@ -9,10 +9,10 @@ import threading
 import httpx
 import pytest
 
-from htx_async import UNLIMITED, Budget, Credentials, HTXClient
+from htx_async import UNLIMITED, Credentials, HTXClient, RateLimiter
 from htx_async.clock import Clock
 from htx_async.ratelimit import limiter as module
-from htx_async.ratelimit.limiter import process_budget
+from htx_async.ratelimit.limiter import shared_rate_limiter
 from htx_async.ratelimit.token_bucket import Bucket
 from htx_async.sandbox import Sandbox
 from tests.virtual import VirtualClock, VirtualLoop, run
@@ -44,20 +44,17 @@ def test_clients_of_one_key_share_without_being_told() -> None:
     assert len({id(client._budget) for client in (first, other, timed)}) == 3
 
 
-def test_a_client_per_request_keeps_the_law() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_client_per_request_keeps_the_law() -> None:
     """Six clients, one after the other, ask for points: no second holds more than two."""
-
-    async def main() -> None:
-        clock, shared = VirtualClock(), Budget()
-        sandbox = Sandbox(clock=clock)
-        for _ in range(6):
-            transport = httpx.ASGITransport(app=sandbox)
-            async with HTXClient(KEYS, transport=transport, budget=shared, clock=clock) as htx:
-                await htx.points.balance()
-        assert sandbox.rate_limited == 0
-        assert most_in_a_window([arrival.at for arrival in sandbox.arrivals], 1.0) == 2
-
-    run(main())
+    clock, shared = VirtualClock(), RateLimiter()
+    sandbox = Sandbox(clock=clock)
+    for _ in range(6):
+        transport = httpx.ASGITransport(app=sandbox)
+        async with HTXClient(KEYS, transport=transport, rate_limiter=shared, clock=clock) as htx:
+            await htx.points.balance()
+    assert sandbox.rate_limited == 0
+    assert most_in_a_window([arrival.at for arrival in sandbox.arrivals], 1.0) == 2
 
 
 def test_the_process_budget_outlives_its_clients(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +65,7 @@ def test_the_process_budget_outlives_its_clients(monkeypatch: pytest.MonkeyPatch
         for spent in (0, 1, 2):
             transport = httpx.ASGITransport(app=Sandbox())
             async with HTXClient(KEYS, transport=transport) as htx:
-                free = htx.limits()["GET /v2/point/account"].free
+                free = htx.limits()["GET /v2/point/account"].available
                 if spent < 2:
                     await htx.points.balance()
                 else:
@@ -82,7 +79,7 @@ def test_the_process_budget_outlives_its_clients(monkeypatch: pytest.MonkeyPatch
 
 def test_a_second_loop_takes_over_from_a_closed_one() -> None:
     """`asyncio.run` twice: what the first has spent is spent, what it had out is over."""
-    shared, asked = Budget(), endpoint(2, 1.0)
+    shared, asked = RateLimiter(), endpoint(2, 1.0)
 
     async def first() -> None:
         queue = shared.queue(asked, Shifted(0.0))
@@ -110,12 +107,12 @@ def test_two_asyncio_runs_keep_the_law() -> None:
         clock = Shifted(start)
         sandbox = Sandbox(clock=clock)
         transport = httpx.ASGITransport(app=sandbox)
-        async with HTXClient(KEYS, transport=transport, budget=shared, clock=clock) as htx:
+        async with HTXClient(KEYS, transport=transport, rate_limiter=shared, clock=clock) as htx:
             await asyncio.gather(*(htx.points.balance(sub_uid=1001 + uid) for uid in range(2)))
         arrivals.extend(arrival.at for arrival in sandbox.arrivals)
         return clock.monotonic()
 
-    shared = Budget()
+    shared = RateLimiter()
     over = run(main(0.0))
     run(main(over + 0.125))
     assert len(arrivals) == 4
@@ -124,7 +121,7 @@ def test_two_asyncio_runs_keep_the_law() -> None:
 
 def test_two_loops_that_run_at_once_count_separately() -> None:
     """As documented: neither knows what the other has out."""
-    shared, asked = Budget(), endpoint(1, 1.0)
+    shared, asked = RateLimiter(), endpoint(1, 1.0)
     seen: list[Bucket] = []
 
     async def use() -> None:
@@ -142,11 +139,11 @@ def test_two_loops_that_run_at_once_count_separately() -> None:
 def test_old_budgets_are_forgotten_when_they_are_rested(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many keys do not fill the memory, and one that is in use is never split in two."""
     monkeypatch.setattr(module, "_SWEEP_AT", 3)
-    used = process_budget("in use")
+    used = shared_rate_limiter("in use")
     for number in range(10):
-        process_budget(f"key {number}")
+        shared_rate_limiter(f"key {number}")
     assert len(module._remembered) <= 3
-    assert process_budget("in use") is used
+    assert shared_rate_limiter("in use") is used
 
 
 def test_a_budget_that_is_not_rested_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,20 +151,20 @@ def test_a_budget_that_is_not_rested_is_kept(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(module, "_SWEEP_AT", 1)
 
     async def spend() -> None:
-        queue = process_budget("spent").queue(endpoint(1, 1000.0), Clock())
+        queue = shared_rate_limiter("spent").queue(endpoint(1, 1000.0), Clock())
         queue.settle(await queue.acquire(), Clock().monotonic())
 
     asyncio.run(spend())
-    process_budget("other")
+    shared_rate_limiter("other")
     gc.collect()
-    assert not process_budget("spent").is_rested(Clock().monotonic())
+    assert not shared_rate_limiter("spent").is_rested(Clock().monotonic())
 
 
 def test_its_repr_tells_the_level() -> None:
     """What a person wants to know when looking at one."""
 
     async def main() -> None:
-        shared = Budget()
+        shared = RateLimiter()
         await shared.queue(endpoint(2, 1.0), VirtualClock()).acquire()
         assert "GET /v1/test: [<0 waiting for <Bucket 1/2 free" in repr(shared)
 

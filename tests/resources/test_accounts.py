@@ -18,7 +18,7 @@ from htx_async import (
     AssetValuation,
     DecodeError,
     InvalidInputError,
-    UnavailableError,
+    ServiceUnavailableError,
 )
 from htx_async.resources import accounts
 from tests.resources.canned import Canned
@@ -40,7 +40,7 @@ LIST_PATH = "GET /v1/account/accounts"
 def test_the_limits_are_those_of_htx_pages() -> None:
     """A hundred in two seconds, for all accounts together; all are signed."""
     for endpoint in (accounts.LIST, accounts.BALANCE, accounts.VALUATION):
-        assert (endpoint.limit.limit, endpoint.limit.per) == (100, 2.0)
+        assert (endpoint.limit.requests, endpoint.limit.per) == (100, 2.0)
         assert endpoint.signed
     assert accounts.BALANCE.name == "GET /v1/account/accounts/{account-id}/balance"
 
@@ -167,24 +167,24 @@ async def test_several_accounts_of_a_kind() -> None:
 
 async def test_a_snapshot_has_every_account() -> None:
     """Each with its balance, or with the error beside it."""
-    broken = UnavailableError("maintenance")
+    broken = ServiceUnavailableError("maintenance")
     ask = Canned([json.dumps(ROWS[:3]), BALANCE, broken, BALANCE])
     snapshot = await Accounts(ask).snapshot()
     assert ask.paths == [
         LIST_PATH,
         *(f"{LIST_PATH}/{number}/balance" for number in (3, 1, 4)),
     ]
-    assert [account.id for account in snapshot.accounts] == [3, 1, 4]
+    assert [each.account.id for each in snapshot.accounts] == [3, 1, 4]
     assert list(snapshot.balances) == [3, 4]
     assert dict(snapshot.errors) == {1: broken}
-    assert [picture.balance is None for picture in snapshot.pictures] == [False, True, False]
-    assert hash(snapshot) == hash(type(snapshot)(snapshot.pictures))
+    assert [picture.balance is None for picture in snapshot.accounts] == [False, True, False]
+    assert hash(snapshot) == hash(type(snapshot)(snapshot.accounts))
 
 
 async def test_a_snapshot_needs_the_list() -> None:
     """Without it there is nothing to keep an error beside."""
-    with pytest.raises(UnavailableError):
-        await Accounts(Canned([UnavailableError("maintenance")])).snapshot()
+    with pytest.raises(ServiceUnavailableError):
+        await Accounts(Canned([ServiceUnavailableError("maintenance")])).snapshot()
 
 
 VALUATION = '{"balance":"34.75","timestamp":1594901254363}'

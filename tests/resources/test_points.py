@@ -16,7 +16,7 @@ BALANCE = '{"accountId":"14403739","acctBalance":"0.30000000","accountStatus":"w
 
 def test_the_limit_is_that_of_htx_page() -> None:
     """Two in a second."""
-    assert (points.BALANCE.limit.limit, points.BALANCE.limit.per) == (2, 1.0)
+    assert (points.BALANCE.limit.requests, points.BALANCE.limit.per) == (2, 1.0)
     assert points.BALANCE.name == "GET /v2/point/account"
     assert points.BALANCE.signed
 

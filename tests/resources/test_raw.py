@@ -20,17 +20,17 @@ from hypothesis import strategies as st
 from htx_async import (
     UNLIMITED,
     AccountType,
-    Answer,
     Credentials,
     DecodeError,
     HTXClient,
     InvalidInputError,
     PermissionDeniedError,
     RateLimit,
+    RawResponse,
     RetryPolicy,
 )
 from htx_async.client import ENDPOINTS
-from htx_async.resources import queries
+from htx_async.resources import raw
 from htx_async.resources.raw import DEFAULT_LIMIT
 from htx_async.sandbox import Sandbox
 from tests import strategies
@@ -64,9 +64,7 @@ class Server(httpx.AsyncBaseTransport):
     def said(self) -> list[dict[str, str]]:
         """The parameters of each request, without those of the authentication."""
         pairs = [parse_qsl(url.query.decode(), keep_blank_values=True) for url in self.asked]
-        return [
-            {k: v for k, v in each if k.lower() not in queries.AUTHENTICATION} for each in pairs
-        ]
+        return [{k: v for k, v in each if k.lower() not in raw.AUTH_PARAMS} for each in pairs]
 
 
 def asking(server: Server, **options: Any) -> HTXClient:
@@ -84,7 +82,7 @@ async def test_the_same_as_by_its_resource() -> None:
     assert answer.data["id"] == 1000001
     assert (answer.status, answer.attempts) == (200, 1)
     assert answer.headers["content-type"].startswith("application/json")
-    assert 0.0 <= answer.waited <= answer.took < 5
+    assert 0.0 <= answer.queued <= answer.elapsed < 5
     assert points.envelope == {"code": 200, "success": True}
     assert isinstance(told.data, int)
 
@@ -115,7 +113,7 @@ def test_a_number_that_nobody_can_hold_is_a_decode_error(number: str) -> None:
     with pytest.raises(DecodeError, match="GET /v2/user/uid: the answer cannot be read") as caught:
         run(main())
     error = caught.value
-    assert (error.path, error.http_status, error.fate) == ("data", 200, "answered")
+    assert (error.path, error.http_status, error.delivery) == ("data", 200, "answered")
     assert error.__context__ is None
 
 
@@ -126,7 +124,7 @@ def test_parameters_are_sent_as_they_are_meant() -> None:
         BACK = "desc"
 
     server = Server()
-    given: dict[str, queries.Value] = {
+    given: dict[str, raw.ParamValue] = {
         "b": "a b/ü",
         "a": 10**30,
         "amount": Decimal("1E-7"),
@@ -249,7 +247,7 @@ def test_what_cannot_be_right_is_told_before_anything_is_sent(
 def test_a_signed_url_in_the_path_is_not_repeated() -> None:
     """Somebody pasted it."""
     with pytest.raises(InvalidInputError) as caught:
-        queries.path("/v1/x?AccessKeyId=AKIDEXAMPLE0123456789&Signature=abc")
+        raw.check_path("/v1/x?AccessKeyId=AKIDEXAMPLE0123456789&Signature=abc")
     assert "AKID" not in str(caught.value)
 
 
@@ -257,94 +255,82 @@ def test_a_limit_is_kept_and_shared_by_all_ids() -> None:
     """Three reads of two a second: the last one waits, whatever its id."""
     server = Server()
 
-    async def main() -> list[Answer]:
+    async def main() -> list[RawResponse]:
         async with asking(server) as htx:
             paths = [f"/v1/order/orders/{number}" for number in (1, 22, 333)]
             limit = RateLimit(2, per=1.0)
             answers = await asyncio.gather(*(htx.get(path, limit=limit) for path in paths))
             status = htx.limits()["GET /v1/order/orders/{id}"]
-            assert (status.limit, status.free) == (limit, 1)
+            assert (status.limit, status.available) == (limit, 1)
             return answers
 
     answers = run(main())
-    assert [answer.waited for answer in answers] == pytest.approx([0.0, 0.0, 1.0])
-    assert [answer.took for answer in answers] == pytest.approx([0.0, 0.0, 1.0])
+    assert [answer.queued for answer in answers] == pytest.approx([0.0, 0.0, 1.0])
+    assert [answer.elapsed for answer in answers] == pytest.approx([0.0, 0.0, 1.0])
 
 
-def test_a_path_of_a_resource_spends_its_tokens() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_path_of_a_resource_spends_its_tokens() -> None:
     """HTX counts an endpoint, however it is asked."""
     server = Server(b'{"code":200,"data":{}}')
-
-    async def main() -> None:
-        async with asking(server) as htx:
-            await htx.get("/v2/point/account", limit=RateLimit(100, per=1.0))
-            assert htx.limits()["GET /v2/point/account"].free == 1
-            await htx.get("/v1/account/accounts/5/balance")
-            assert htx.limits()["GET /v1/account/accounts/{account-id}/balance"].free == 99
-            assert len(htx.limits()) == len(ENDPOINTS)
-
-    run(main())
+    async with asking(server) as htx:
+        await htx.get("/v2/point/account", limit=RateLimit(100, per=1.0))
+        assert htx.limits()["GET /v2/point/account"].available == 1
+        await htx.get("/v1/account/accounts/5/balance")
+        assert htx.limits()["GET /v1/account/accounts/{account-id}/balance"].available == 99
+        assert len(htx.limits()) == len(ENDPOINTS)
 
 
-def test_the_limit_of_a_path_is_told_once() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_the_limit_of_a_path_is_told_once() -> None:
     """Later calls may leave it out; another figure is a mistake. So for copies of a client."""
     server = Server()
-
-    async def main() -> None:
-        async with asking(server) as htx:
-            await htx.get("/v1/a", limit=RateLimit(5, per=2.0))
-            await htx.with_options(timeout=1.0).get("/v1/a")
-            await htx.get("/v1/a", limit=RateLimit(5, per=2.0))
-            assert htx.limits()["GET /v1/a"].free == 2
-            with pytest.raises(InvalidInputError, match="GET /v1/a is 5 in 2 s"):
-                await htx.get("/v1/a", limit=RateLimit(50, per=2.0))
-            await htx.get("/v1/b")
-            assert htx.limits()["GET /v1/b"].limit == DEFAULT_LIMIT == RateLimit(10, per=1.0)
-
-    run(main())
+    async with asking(server) as htx:
+        await htx.get("/v1/a", limit=RateLimit(5, per=2.0))
+        await htx.with_options(timeout=1.0).get("/v1/a")
+        await htx.get("/v1/a", limit=RateLimit(5, per=2.0))
+        assert htx.limits()["GET /v1/a"].available == 2
+        with pytest.raises(InvalidInputError, match="GET /v1/a is 5 in 2 s"):
+            await htx.get("/v1/a", limit=RateLimit(50, per=2.0))
+        await htx.get("/v1/b")
+        assert htx.limits()["GET /v1/b"].limit == DEFAULT_LIMIT == RateLimit(10, per=1.0)
 
 
-def test_equal_reads_that_wait_share_and_each_has_its_own_answer() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_equal_reads_that_wait_share_and_each_has_its_own_answer() -> None:
     """In whatever order the parameters come; signed and unsigned ones are not equal."""
     server = Server(b'{"status":"ok","data":[{"a":1}]}', seconds=0.5)
-
-    async def main() -> None:
-        async with asking(server) as htx:
-            limit = RateLimit(1, per=1.0)
-            first = asyncio.create_task(htx.get("/v1/x", limit=limit))
-            await asyncio.sleep(0.25)
-            reads = [
-                asyncio.create_task(htx.get("/v1/x", params={"a": 1, "b": 2})),
-                asyncio.create_task(htx.get("/v1/x", params={"b": "2", "a": "1"})),
-            ]
-            await asyncio.sleep(0.25)
-            late = asyncio.create_task(htx.get("/v1/x", params={"b": 2, "a": 1}))
-            bare = asyncio.create_task(htx.get("/v1/x", params={"b": 2, "a": 1}, signed=False))
-            answers = [await read for read in (first, *reads, late, bare)]
-        assert len(server.asked) == 3
-        assert [answer.waited for answer in answers] == pytest.approx([0, 1.25, 1.25, 1.0, 2.5])
-        assert [answer.took for answer in answers] == pytest.approx([0.5, 1.75, 1.75, 1.5, 3.0])
-        answers[1].data[0]["a"] = 2
-        assert answers[2].data == [{"a": 1}]
-
-    run(main())
+    async with asking(server) as htx:
+        limit = RateLimit(1, per=1.0)
+        first = asyncio.create_task(htx.get("/v1/x", limit=limit))
+        await asyncio.sleep(0.25)
+        reads = [
+            asyncio.create_task(htx.get("/v1/x", params={"a": 1, "b": 2})),
+            asyncio.create_task(htx.get("/v1/x", params={"b": "2", "a": "1"})),
+        ]
+        await asyncio.sleep(0.25)
+        late = asyncio.create_task(htx.get("/v1/x", params={"b": 2, "a": 1}))
+        bare = asyncio.create_task(htx.get("/v1/x", params={"b": 2, "a": 1}, signed=False))
+        answers = [await read for read in (first, *reads, late, bare)]
+    assert len(server.asked) == 3
+    assert [answer.queued for answer in answers] == pytest.approx([0, 1.25, 1.25, 1.0, 2.5])
+    assert [answer.elapsed for answer in answers] == pytest.approx([0.5, 1.75, 1.75, 1.5, 3.0])
+    answers[1].data[0]["a"] = 2
+    assert answers[2].data == [{"a": 1}]
 
 
-def test_a_resource_does_not_share_with_its_path() -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_resource_does_not_share_with_its_path() -> None:
     """One wants a model, the other plain values."""
     transport = httpx.ASGITransport(app=Sandbox())
-
-    async def main() -> None:
-        keys = Credentials("access-key", "secret-key")
-        async with HTXClient(keys, transport=transport, clock=VirtualClock()) as htx:
-            answer, listed, again = await asyncio.gather(
-                htx.get("/v1/account/accounts"),
-                htx.accounts.list(),
-                htx.get("/v1/account/accounts"),
-            )
-            assert listed[0].id == answer.data[0]["id"] == again.data[0]["id"]
-
-    run(main())
+    keys = Credentials("access-key", "secret-key")
+    async with HTXClient(keys, transport=transport, clock=VirtualClock()) as htx:
+        answer, listed, again = await asyncio.gather(
+            htx.get("/v1/account/accounts"),
+            htx.accounts.list(),
+            htx.get("/v1/account/accounts"),
+        )
+        assert listed[0].id == answer.data[0]["id"] == again.data[0]["id"]
 
 
 def test_attempts_and_waits_add_up() -> None:
@@ -352,14 +338,14 @@ def test_attempts_and_waits_add_up() -> None:
     server = Server()
     server.failing = 2
 
-    async def main() -> Answer:
-        async with asking(server, retry=RetryPolicy(attempts=3, base=0.001)) as htx:
+    async def main() -> RawResponse:
+        async with asking(server, retry=RetryPolicy(attempts=3, initial_delay=0.001)) as htx:
             return await htx.get("/v1/x", limit=RateLimit(1, per=1.0))
 
     answer = run(main())
     assert answer.attempts == 3
-    assert 1.9 < answer.waited <= 2.0
-    assert answer.waited < answer.took < 2.1
+    assert 1.9 < answer.queued <= 2.0
+    assert answer.queued < answer.elapsed < 2.1
 
 
 def test_headers_echo_no_secret() -> None:
@@ -367,7 +353,7 @@ def test_headers_echo_no_secret() -> None:
     echoing = {"Location": "{url}", "Link": "<{url}>", "Set-Cookie": "session=1", "X-Id": "7"}
     server = Server(headers=echoing)
 
-    async def main() -> Answer:
+    async def main() -> RawResponse:
         async with asking(server) as htx:
             return await htx.get("/v1/x")
 
@@ -393,21 +379,23 @@ def test_the_repr_shows_the_shape_of_the_data(data: bytes, shown: str) -> None:
     """And nothing of what it says."""
     server = Server(b'{"status":"ok","data":%s}' % data)
 
-    async def main() -> Answer:
-        async with asking(server, budget=UNLIMITED) as htx:
+    async def main() -> RawResponse:
+        async with asking(server, rate_limiter=UNLIMITED) as htx:
             return await htx.get("/v1/x")
 
     answer = run(main())
-    assert repr(answer) == f"Answer(data={shown}, status=200, attempts=1, waited=0.0, took=0.0)"
+    assert (
+        repr(answer) == f"RawResponse(data={shown}, status=200, attempts=1, waited=0.0, took=0.0)"
+    )
 
 
 @pytest.mark.parametrize(
     "again",
     [copy.copy, copy.deepcopy, lambda a: pickle.loads(pickle.dumps(a))],  # noqa: S301
 )
-def test_an_answer_is_a_value(again: Callable[[Answer], Answer]) -> None:
+def test_an_answer_is_a_value(again: Callable[[RawResponse], RawResponse]) -> None:
     """It can be copied and pickled."""
-    answer = Answer([{"a": Decimal("0.10")}], 200, {"x": "y"}, 1, 0.5, 1.0, {"next-id": 7})
+    answer = RawResponse([{"a": Decimal("0.10")}], 200, {"x": "y"}, 1, 0.5, 1.0, {"next-id": 7})
     assert again(answer) == answer
     with pytest.raises(AttributeError):
         answer.data = 1  # type: ignore[misc]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from htx_async.sandbox import Key, errors
 from htx_async.sandbox.auth import parameters, signed_text, verify
-from htx_async.sandbox.errors import Cause, RefusedError
+from htx_async.sandbox.errors import APIError, Cause
 from htx_async.sandbox.request import Asked
 from tests.sandbox import signer
 from tests.virtual import DAY
@@ -36,7 +36,7 @@ def check(query: str | bytes, now: float = DAY, **changed: Any) -> Key:
 
 
 def refusal(query: str | bytes, now: float = DAY, **changed: Any) -> Cause:
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(APIError) as caught:
         check(query, now, **changed)
     return caught.value.cause
 
@@ -90,7 +90,7 @@ def test_published_signatures_hold(
     now = datetime.fromisoformat(f"{timestamp}+00:00").timestamp()
     request = asked(query, path=path)
     assert verify(request, parameters(request.query), {key.access_key: key}, now) is key
-    with pytest.raises(RefusedError):
+    with pytest.raises(APIError):
         verify(
             attrs.evolve(request, host="api-aws.huobi.pro"),
             parameters(request.query),

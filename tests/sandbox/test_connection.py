@@ -17,15 +17,15 @@ import pytest
 from htx_async import (
     NO_RETRY,
     ClockError,
+    ConnectError,
     Credentials,
     DecodeError,
     HTXClient,
     HTXError,
-    NoAnswerError,
-    NotSentError,
+    NoResponseError,
     RateLimitedError,
     RetryPolicy,
-    UnavailableError,
+    ServiceUnavailableError,
 )
 from htx_async.sandbox import Fault, Sandbox, faults
 
@@ -323,30 +323,30 @@ async def asking(base_url: str) -> AsyncIterator[HTXClient]:
 
 
 @pytest.mark.parametrize(
-    ("fault", "error", "fate"),
+    ("fault", "error", "delivery"),
     [
-        (faults.maintenance(), UnavailableError, "answered"),
-        (faults.html(), UnavailableError, "answered"),
-        (faults.redirect(), UnavailableError, "answered"),
+        (faults.maintenance(), ServiceUnavailableError, "answered"),
+        (faults.html(), ServiceUnavailableError, "answered"),
+        (faults.redirect(), ServiceUnavailableError, "answered"),
         (faults.field("data[0].id", None), DecodeError, "answered"),
         (faults.gzip_garbage(), DecodeError, "answered"),
-        (faults.cut(), NoAnswerError, "unknown"),
-        (faults.reset(), NoAnswerError, "unknown"),
-        (faults.wrong_length(), NoAnswerError, "unknown"),
+        (faults.cut(), NoResponseError, "unknown"),
+        (faults.reset(), NoResponseError, "unknown"),
+        (faults.wrong_length(), NoResponseError, "unknown"),
         (faults.hang(), HTXError, "unknown"),
     ],
 )
 async def test_what_the_client_makes_of_it(
-    sandbox: Sandbox, base_url: str, fault: Fault, error: type[HTXError], fate: str
+    sandbox: Sandbox, base_url: str, fault: Fault, error: type[HTXError], delivery: str
 ) -> None:
-    """An error of its own, which tells the fate; the next call is as ever."""
+    """An error of its own, which tells the delivery; the next call is as ever."""
     endpoint = "GET /v1/account/accounts"
     sandbox.faults.next(fault, endpoint=endpoint)
     async with asking(base_url) as htx:
         timeout = TINY if fault == faults.hang() else 5.0
         with pytest.raises(error) as caught:
             await htx.with_options(timeout=timeout).accounts.list()
-        assert caught.value.fate == fate
+        assert caught.value.delivery == delivery
         assert await htx.with_options(retry=RetryPolicy()).accounts.list()
 
 
@@ -366,8 +366,8 @@ async def test_a_body_longer_than_its_head_says(sandbox: Sandbox, base_url: str,
         with pytest.raises(HTXError) as caught:
             await htx.accounts.list()
         # aiohttp notices that it is no HTTP; httpx reads what the head says.
-        assert caught.value.fate == {"httpx": "answered", "aiohttp": "unknown"}[wire]
-        with contextlib.suppress(NoAnswerError):
+        assert caught.value.delivery == {"httpx": "answered", "aiohttp": "unknown"}[wire]
+        with contextlib.suppress(NoResponseError):
             await htx.accounts.list()
         assert await htx.accounts.list()
 
@@ -386,9 +386,9 @@ async def test_a_maintenance_window_is_transient(sandbox: Sandbox, base_url: str
     sandbox.faults.always(faults.maintenance())
     async with asking(base_url) as htx:
         for asked in (htx.accounts.list, htx.points.balance):
-            with pytest.raises(UnavailableError) as caught:
+            with pytest.raises(ServiceUnavailableError) as caught:
                 await asked()
-            assert caught.value.transient
+            assert caught.value.retryable
         sandbox.faults.clear()
         assert await htx.accounts.list()
 
@@ -397,9 +397,9 @@ async def test_a_port_that_refuses(sandbox: Sandbox, base_url: str) -> None:
     """First the connection breaks off, then none comes about."""
     sandbox.faults.next(faults.refuse(TINY))
     async with asking(base_url) as htx:
-        with pytest.raises(NoAnswerError):
+        with pytest.raises(NoResponseError):
             await htx.accounts.list()
-        with pytest.raises(NotSentError):
+        with pytest.raises(ConnectError):
             await htx.accounts.list()
         assert await htx.with_options(retry=RetryPolicy(attempts=9)).accounts.list()
 

@@ -20,12 +20,15 @@ import respx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_async import Clock, DecodeError, HTXError, NoAnswerError, NotSentError
+from htx_async import Clock, ConnectError, DecodeError, HTXError, NoResponseError
 from htx_async.auth.credentials import Credentials
-from htx_async.middleware.signing import canonical, sign
-from htx_async.request import Endpoint, RateLimit, Request, Response
+from htx_async.auth.signature import canonical_query
+from htx_async.middleware.signing import sign_request
+from htx_async.ratelimit.token_bucket import RateLimit
+from htx_async.request import Endpoint, Request, Response
+from htx_async.transports import httpx as httpx_transport
 from htx_async.transports.adapter import HTTP
-from htx_async.validation import Origin, origin
+from htx_async.validation import Origin, parse_base_url
 from tests.shown import shown_by
 from tests.virtual import VirtualClock, run
 
@@ -35,7 +38,7 @@ CREDENTIALS = Credentials(ACCESS_KEY, SECRET_KEY)
 HOST = "api.huobi.pro"
 ENDPOINT = Endpoint("/v2/point/account", RateLimit(2, per=1.0), bytes)
 AT = 1_700_000_000.0
-SIGNED = sign(Request(ENDPOINT, ENDPOINT.path, (("subUid", "7"),)), CREDENTIALS, HOST, AT)
+SIGNED = sign_request(Request(ENDPOINT, ENDPOINT.path, (("subUid", "7"),)), CREDENTIALS, HOST, AT)
 SIGNATURE = unquote(SIGNED.query.partition("&Signature=")[2])
 URL = "https://api.huobi.pro/v2/point/account"
 
@@ -85,7 +88,9 @@ def http_by(
     max_body: int = 1000,
     clock: Clock | None = None,
 ) -> HTTP:
-    return HTTP(transport, origin(base_url), clock or Clock(), max_connections=3, max_body=max_body)
+    return HTTP(
+        transport, parse_base_url(base_url), clock or Clock(), max_connections=3, max_body=max_body
+    )
 
 
 def answer(*chunks: bytes, status: int = 200, **headers: str) -> httpx.Response:
@@ -108,7 +113,7 @@ async def test_the_body_and_the_headers_come_back() -> None:
     response = await http_by(Transport(answer(b'{"a"', b"", b":1}", status=418, X_HB="7")))(SIGNED)
     assert (response.status, response.body) == (418, b'{"a":1}')
     assert response.headers == {"x-hb": "7"}
-    assert response.asked == SIGNED.query
+    assert response.sent_query == SIGNED.query
     assert response.error is None
 
 
@@ -127,7 +132,7 @@ def test_the_answer_is_dated_by_its_first_byte() -> None:
             yield b"x"
 
     response = run(http_by(Slow(), clock=VirtualClock())(SIGNED))
-    assert (response.began, response.body) == (3.0, b"x")
+    assert (response.first_byte_at, response.body) == (3.0, b"x")
 
 
 @pytest.mark.parametrize("slow", ["headers", "body"])
@@ -154,11 +159,11 @@ def test_a_slow_answer_can_be_stopped(slow: str) -> None:
         clock = VirtualClock()
         request = Request(ENDPOINT, ENDPOINT.path)
         for _ in range(2):  # however often that is said
-            clock.call_later(5.0, request.flight.end)
-        with pytest.raises(NoAnswerError, match="no whole answer in time") as caught:
+            clock.call_later(5.0, request.call.end)
+        with pytest.raises(NoResponseError, match="no whole answer in time") as caught:
             await http_by(Endless(), clock=clock)(request)
-        assert caught.value.fate == "unknown"
-        assert caught.value.transient
+        assert caught.value.delivery == "unknown"
+        assert caught.value.retryable
         assert caught.value.endpoint == "GET /v2/point/account"
         return clock.monotonic()
 
@@ -172,7 +177,7 @@ def test_timeouts_never_outlast_the_deadline() -> None:
     async def told(until: float) -> dict[str, Any]:
         transport = Transport(answer(b""))
         request = Request(ENDPOINT, ENDPOINT.path)
-        request.flight.until = until
+        request.call.until = until
         await http_by(transport, clock=VirtualClock())(request)
         timeouts: dict[str, Any] = transport.requests[0].extensions["timeout"]
         return timeouts
@@ -216,7 +221,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8
 @pytest.mark.parametrize("ours", [False, True], ids=["passed in", "our own"])
 @given(st.lists(st.tuples(texts, texts), max_size=4))
 def test_what_is_signed_is_what_is_sent(ours: bool, params: list[tuple[str, str]]) -> None:
-    """Byte for byte, and once more canonical when parsed, whatever the parameters."""
+    """Byte for byte, and once more canonical_query when parsed, whatever the parameters."""
 
     async def sent(request: Request) -> bytes:
         targets: list[bytes] = []
@@ -235,16 +240,16 @@ def test_what_is_signed_is_what_is_sent(ours: bool, params: list[tuple[str, str]
             await http_by(httpx.MockTransport(note))(request)
         return targets[0]
 
-    signed = sign(Request(ENDPOINT, ENDPOINT.path, tuple(params)), CREDENTIALS, HOST, AT)
+    signed = sign_request(Request(ENDPOINT, ENDPOINT.path, tuple(params)), CREDENTIALS, HOST, AT)
     target = asyncio.run(sent(signed))
     path, _, query = target.decode("ascii").partition("?")
     assert (path, query) == ("/v2/point/account", signed.query)
     unsigned, _, signature = query.partition("&Signature=")
     assert unquote(signature) not in ("", signature[:-3])
     parsed = parse_qsl(unsigned, keep_blank_values=True, strict_parsing=True)
-    assert canonical(parsed) == unsigned
+    assert canonical_query(parsed) == unsigned
     assert sorted(parsed) == sorted(
-        [*CREDENTIALS.parameters(), ("Timestamp", "2023-11-14T22:13:20"), *params]
+        [*CREDENTIALS.auth_params(), ("Timestamp", "2023-11-14T22:13:20"), *params]
     )
 
 
@@ -276,20 +281,20 @@ NO_ANSWER = [
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "fate"),
-    [(error, NotSentError, "not_sent") for error in NOT_SENT]
-    + [(error, NoAnswerError, "unknown") for error in NO_ANSWER],
+    ("error", "kind", "delivery"),
+    [(error, ConnectError, "not_sent") for error in NOT_SENT]
+    + [(error, NoResponseError, "unknown") for error in NO_ANSWER],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 async def test_a_fault_of_the_transport_is_told_as_ours(
-    error: Exception, kind: type[HTXError], fate: str
+    error: Exception, kind: type[HTXError], delivery: str
 ) -> None:
     """Whether it may have reached HTX; the fault itself is not chained, only noted."""
     for told in (await outcome_of(error), await outcome_of_cut(error)):
         assert isinstance(told, HTXError)
         assert type(told) is kind
-        assert told.transient
-        assert told.fate == fate
+        assert told.retryable
+        assert told.delivery == delivery
         assert told.endpoint == "GET /v2/point/account"
         assert told.__cause__ is None
         assert told.__context__ is None
@@ -339,7 +344,7 @@ async def test_cancelling_is_no_fault() -> None:
     read.cancel()
     with pytest.raises(asyncio.CancelledError):
         await read
-    assert isinstance(await outcome_of(asyncio.CancelledError()), NoAnswerError)
+    assert isinstance(await outcome_of(asyncio.CancelledError()), NoResponseError)
 
 
 async def test_a_status_of_failure_tells_more_than_a_body_that_cannot_be_read() -> None:
@@ -452,8 +457,8 @@ async def test_a_gzip_bomb_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     ("encoding", "body", "kind", "text"),
     [
         ("gzip", b'{"code":200}', DecodeError, "says gzip, and is not"),
-        ("gzip", gzip.compress(b"x" * 99)[:-9], NoAnswerError, "was cut"),
-        ("gzip", gzip.compress(b"x" * 99)[:5], NoAnswerError, "was cut"),
+        ("gzip", gzip.compress(b"x" * 99)[:-9], NoResponseError, "was cut"),
+        ("gzip", gzip.compress(b"x" * 99)[:5], NoResponseError, "was cut"),
         ("gzip", gzip.compress(b"x" * 99)[:-8] + b"\x00" * 8, DecodeError, "says gzip"),
         ("br", b"x", DecodeError, "encoding nobody asked for: br"),
         ("gzip, gzip", b"x", DecodeError, "encoding nobody asked for: gzip, gzip"),
@@ -571,7 +576,7 @@ async def test_a_transport_on_which_an_attempt_failed_is_not_used_again(noted: l
     """Whatever its connection went through: the next attempt has another one."""
     Noted.answers[:] = [httpx.ReadError("cut")]
     http = http_by(None)
-    with pytest.raises(NoAnswerError):
+    with pytest.raises(NoResponseError):
         await http(SIGNED)
     assert [transport.is_open for transport in noted] == [False]
     await http(SIGNED)
@@ -634,10 +639,10 @@ async def test_redirects_are_not_followed(status: int) -> None:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (httpx.ConnectTimeout, NotSentError),
-        (httpx.ConnectError, NotSentError),
-        (httpx.ReadTimeout, NoAnswerError),
-        (httpx.RemoteProtocolError, NoAnswerError),
+        (httpx.ConnectTimeout, ConnectError),
+        (httpx.ConnectError, ConnectError),
+        (httpx.ReadTimeout, NoResponseError),
+        (httpx.RemoteProtocolError, NoResponseError),
     ],
 )
 async def test_faults_of_our_own_transport(
@@ -699,12 +704,12 @@ async def test_the_bytes_on_the_wire() -> None:
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
-        (b"", NoAnswerError),
-        (b"HTTP/1.1 200 OK\r\nContent-Len", NoAnswerError),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", NoAnswerError),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", NoAnswerError),
-        (b"garbage\r\n\r\n", NoAnswerError),
-        (b"SSH-2.0-OpenSSH_9.6\r\n", NoAnswerError),
+        (b"", NoResponseError),
+        (b"HTTP/1.1 200 OK\r\nContent-Len", NoResponseError),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", NoResponseError),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", NoResponseError),
+        (b"garbage\r\n\r\n", NoResponseError),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", NoResponseError),
     ],
 )
 async def test_an_answer_that_is_cut_or_no_http(reply: bytes, kind: type[HTXError]) -> None:
@@ -724,10 +729,10 @@ async def test_nobody_listens() -> None:
     async with serving(OK) as (base_url, _):
         pass
     http = http_by(None, base_url)
-    with pytest.raises(NotSentError, match=r"ConnectError") as caught:
+    with pytest.raises(ConnectError, match=r"ConnectError") as caught:
         await http(SIGNED)
     await http.aclose()
-    assert caught.value.fate == "not_sent"
+    assert caught.value.delivery == "not_sent"
     assert caught.value.__context__ is None
 
 
@@ -761,7 +766,7 @@ async def test_the_system_tells_whom_to_trust() -> None:
     """For https the certificates are checked: plain text where TLS should be is not sent on."""
     async with serving(OK) as (base_url, asked):
         http = http_by(None, base_url.replace("http://", "https://"))
-        with pytest.raises(NotSentError):
+        with pytest.raises(ConnectError):
             await http(SIGNED)
         await http.aclose()
     assert asked

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from htx_async import NO_RETRY, Credentials, HTXClient, HTXError, InvalidInputError, NotSentError
+from htx_async import NO_RETRY, ConnectError, Credentials, HTXClient, HTXError, InvalidInputError
 from htx_async.transports.httpx import proxy_for
-from htx_async.validation import origin
+from htx_async.validation import parse_base_url
 
-HTX = origin("https://api.huobi.pro")
+HTX = parse_base_url("https://api.huobi.pro")
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def test_loopback_goes_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None
     """A sandbox is here, wherever the proxy is."""
     monkeypatch.setenv("ALL_PROXY", "http://proxy:8080")
     for url in ("http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1", "https://localhost"):
-        assert proxy_for(origin(url)) is None
+        assert proxy_for(parse_base_url(url)) is None
 
 
 def test_a_proxy_that_is_none_is_told_without_its_password(
@@ -98,7 +98,7 @@ async def test_a_proxy_sees_where_to_and_nothing_else(monkeypatch: pytest.Monkey
     async with server, HTXClient(keys, retry=NO_RETRY) as htx:
         with pytest.raises(HTXError) as caught:
             await htx.accounts.list()
-    assert isinstance(caught.value, NotSentError)
+    assert isinstance(caught.value, ConnectError)
     assert "407" in "".join(caught.value.__notes__)
     assert seen
     for line in seen:

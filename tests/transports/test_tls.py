@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from htx_async import NO_RETRY, AiohttpTransport, Credentials, HTXClient, NotSentError
+from htx_async import NO_RETRY, AiohttpTransport, ConnectError, Credentials, HTXClient
 from htx_async.transports import httpx as httpx_transport
 
 pytestmark = pytest.mark.slow
@@ -77,7 +77,7 @@ async def test_a_certificate_for_another_host_is_not_trusted(
         serving(authority, "example.org") as (base_url, heads),
         HTXClient(KEYS, base_url=base_url, transport=transport(), retry=NO_RETRY) as htx,
     ):
-        with pytest.raises(NotSentError, match="no connection to https://localhost"):
+        with pytest.raises(ConnectError, match="no connection to https://localhost"):
             await htx.accounts.list()
     assert heads == []
 
@@ -90,7 +90,7 @@ async def test_an_unknown_authority_is_not_trusted(transport: Transport) -> None
         serving(trustme.CA(), "localhost") as (base_url, heads),
         HTXClient(KEYS, base_url=base_url, transport=transport(), retry=NO_RETRY) as htx,
     ):
-        with pytest.raises(NotSentError) as caught:
+        with pytest.raises(ConnectError) as caught:
             await htx.accounts.list()
     assert heads == []
     assert "certificate" in "".join(caught.value.__notes__).lower()

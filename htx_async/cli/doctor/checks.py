@@ -20,8 +20,8 @@ from htx_async.client import HTXClient
 from htx_async.clock import Clock
 from htx_async.errors import DecodeError, HTXError, InvalidInputError
 from htx_async.events import Listener
+from htx_async.options import NO_RETRY
 from htx_async.resources.accounts import LIST
-from htx_async.retry import NO_RETRY
 from htx_async.transports.base import CONNECT_TIMEOUT, proxy_url
 from htx_async.transports.httpx import proxy_for, tls_context
 from htx_async.validation import Origin
@@ -89,7 +89,7 @@ async def examine(patient: Patient) -> AsyncGenerator[Finding]:
 
 async def _steps(patient: Patient) -> AsyncGenerator[Finding]:
     try:
-        origin = validation.origin(patient.base_url)
+        origin = validation.parse_base_url(patient.base_url)
     except InvalidInputError as error:
         yield diagnosis.misused("settings", error, _HOSTS)
         return
@@ -221,4 +221,4 @@ async def _told(htx: HTXClient, credentials: Credentials) -> Told | None:
         rows = (await htx.get(KEYS, params={"uid": uid})).data
     except HTXError:
         return None
-    return diagnosis.told(rows, credentials.parameters()[0][1])
+    return diagnosis.told(rows, credentials.auth_params()[0][1])

@@ -11,19 +11,19 @@ import attrs
 
 from htx_async.auth.credentials import Credentials
 from htx_async.cli.doctor.finding import Finding, Verdict
+from htx_async.clock import MAX_UNCORRECTED_SKEW
 from htx_async.error_codes import STATUSES, cause_of
 from htx_async.errors import (
+    APIError,
     AuthenticationError,
+    ConnectError,
     HTXError,
     InvalidInputError,
     IPAddressError,
-    NotSentError,
     PermissionDeniedError,
-    RefusedError,
 )
-from htx_async.ratelimit.queue import LimitStatus
-from htx_async.redaction import masked, printable, redacted
-from htx_async.servertime import TOLERATED
+from htx_async.ratelimit.queue import RateLimitStatus
+from htx_async.redaction import mask_key, one_line, redact
 from htx_async.validation import Origin
 
 DAY: Final = 86_400.0
@@ -43,15 +43,17 @@ def misused(step: str, error: InvalidInputError, advice: str) -> Finding:
 
 def settings(credentials: Credentials, origin: Origin) -> Finding:
     """Return which key is used, and who is asked. Of the key four characters are shown."""
-    shown = masked(credentials.parameters()[0][1])
-    kind = {"HmacSHA256": "HMAC-SHA256"}.get(credentials.method, credentials.method)
+    shown = mask_key(credentials.auth_params()[0][1])
+    kind = {"HmacSHA256": "HMAC-SHA256"}.get(
+        credentials.signature_method, credentials.signature_method
+    )
     return Finding("settings", Verdict.OK, f"{kind} key {shown} for {origin}")
 
 
 def proxy(url: str | None, origin: Origin) -> Finding:
     """Return which way requests go."""
     if url is not None:
-        return Finding("proxy", Verdict.OK, f"requests go through {redacted(url)}")
+        return Finding("proxy", Verdict.OK, f"requests go through {redact(url)}")
     why = ": this machine is never asked through one" if origin.is_loopback else ""
     return Finding("proxy", Verdict.OK, f"none{why}")
 
@@ -110,7 +112,7 @@ def no_tls(error: ssl.SSLError) -> Finding:
     else:
         says = f"none: {why.lower().replace('_', ' ')}"
         advice = "No TLS, or another, is spoken there or on the way: check HTX_BASE_URL."
-    return Finding("TLS", Verdict.FAILED, printable(says), advice)
+    return Finding("TLS", Verdict.FAILED, one_line(says), advice)
 
 
 def answer(took: float) -> Finding:
@@ -131,7 +133,7 @@ def clock(offset: float, uncertain: float) -> Finding:
         return Finding("clock", Verdict.OK, says)
     way = "behind" if offset > 0 else "ahead of"
     says = f"{_span(off)} {way} HTX's, give or take {uncertain:.2g} s"
-    if off <= TOLERATED:
+    if off <= MAX_UNCORRECTED_SKEW:
         return Finding("clock", Verdict.OK, says, "Set it by NTP before it gets worse.")
     advice = "Set it by NTP: corrected here, but other programs are refused."
     return Finding("clock", Verdict.WARNED, says, advice)
@@ -160,7 +162,7 @@ def told(rows: Any, access_key: str) -> Told | None:
         return None
     days = found[0].get("validDays")
     permission, addresses = (
-        printable(str(found[0].get(field) or "")) for field in ("permission", "ipAddresses")
+        one_line(str(found[0].get(field) or "")) for field in ("permission", "ipAddresses")
     )
     return Told(permission, addresses, days if isinstance(days, int) else None)
 
@@ -214,9 +216,9 @@ def _addresses(told: Told | None) -> Finding:
     return Finding("address", Verdict.OK, "bound to none: the key works from anywhere", advice)
 
 
-def limits(status: LimitStatus) -> Finding:
+def limits(status: RateLimitStatus) -> Finding:
     """Return whether HTX tells how much is left, and whether others use it up."""
-    limit, left = status.limit.limit, status.remain
+    limit, left = status.limit.requests, status.remaining
     if left is None:
         advice = "Something on the way may remove it; limits are kept all the same."
         return Finding("limits", Verdict.UNKNOWN, "HTX did not tell how much is left", advice)
@@ -229,15 +231,15 @@ def limits(status: LimitStatus) -> Finding:
 
 _ADVICE: tuple[tuple[type[HTXError], str], ...] = (
     (InvalidInputError, "Mend the setting that it names."),
-    (NotSentError, "Nothing has reached HTX: check network, proxy and firewall."),
+    (ConnectError, "Nothing has reached HTX: check network, proxy and firewall."),
     (AuthenticationError, f"Look at the key {_MANAGEMENT}."),
-    (RefusedError, "Try again a little later; see HTX's status page."),
+    (APIError, "Try again a little later; see HTX's status page."),
     (HTXError, "Try again; with --debug it tells what happens on the way."),
 )
 
 
 def _failed(step: str, error: HTXError) -> Finding:
-    if not isinstance(error, RefusedError):
+    if not isinstance(error, APIError):
         return Finding(step, Verdict.FAILED, str(error.args[0]), _advice(error))
     hint = _hint(error) or _advice(error)
     if error.code is None:
@@ -250,7 +252,7 @@ def _advice(error: HTXError) -> str:
     return next(words for kind, words in _ADVICE if isinstance(error, kind))
 
 
-def _hint(error: RefusedError) -> str:
+def _hint(error: APIError) -> str:
     """Return what the tables of causes say to do."""
     cause = cause_of(error.code, error.message or "")
     if cause is not None:
@@ -264,7 +266,7 @@ def _of_system(error: OSError) -> str:
         return "no answer in time"
     if error.errno is not None and error.errno > 0:  # asyncio puts it into its own words
         return os.strerror(error.errno)
-    return printable(error.strerror or str(error))
+    return one_line(error.strerror or str(error))
 
 
 def _ms(seconds: float) -> str:

@@ -14,7 +14,7 @@ from htx_async.cli.watch import view
 from htx_async.cli.watch.state import Watched, watch
 from htx_async.client import HTXClient
 from htx_async.clock import Clock
-from htx_async.ratelimit.queue import LimitStatus
+from htx_async.ratelimit.queue import RateLimitStatus
 from htx_async.resources.accounts import BALANCE
 
 TIMEOUT = 10.0
@@ -58,5 +58,5 @@ async def _on_screen(
         console.print(view.summary(seen))
 
 
-def _limit(htx: HTXClient) -> LimitStatus:
+def _limit(htx: HTXClient) -> RateLimitStatus:
     return htx.limits()[BALANCE.name]

@@ -15,7 +15,7 @@ from htx_async.errors import (
     InvalidInputError,
 )
 from htx_async.models.balance import AccountBalance
-from htx_async.models.balance_diff import Change
+from htx_async.models.balance_diff import BalanceChange
 
 KEPT = 500
 """Moves that are kept: more than any terminal has lines."""
@@ -32,7 +32,7 @@ class Move:
     """A change, and when it was seen (seconds since 1970)."""
 
     at: float
-    change: Change
+    change: BalanceChange
 
 
 @attrs.frozen

@@ -13,15 +13,15 @@ from rich.text import Text
 from htx_async.cli import tables
 from htx_async.cli.number_format import Figure, figure, figures
 from htx_async.cli.watch.state import Move, Watched
-from htx_async.models.balance_diff import Change
-from htx_async.ratelimit.queue import LimitStatus
-from htx_async.redaction import printable
+from htx_async.models.balance_diff import BalanceChange
+from htx_async.ratelimit.queue import RateLimitStatus
+from htx_async.redaction import one_line
 
 _AROUND = 7
 """Lines of a screen that are no changes: title, head, status."""
 
 
-def view(seen: Watched, now: float, rows: int, limit: LimitStatus | None = None) -> Group:
+def view(seen: Watched, now: float, rows: int, limit: RateLimitStatus | None = None) -> Group:
     """Return what a screen of so many rows shows at *now* (seconds since 1970)."""
     # The status comes first: what a small screen cuts off is at the bottom.
     return Group(*_status(seen, now, limit), Text(), _changes(seen, max(rows - _AROUND, 1)))
@@ -61,7 +61,7 @@ def _table(title: str, shown: Sequence[Move], amounts: Mapping[str, Sequence[Dec
     by = ("by", [move.change.delta for move in shown])
     rows = figures(table, *amounts.items(), by)
     for move, (*now, delta) in zip(shown, rows, strict=True):
-        names = map(printable, (move.change.currency, move.change.type))
+        names = map(one_line, (move.change.currency, move.change.type))
         sign = _sign(move.change)
         moved = Figure(f"{sign}{delta.text}", "green" if sign else "red")
         table.add_row(_clock(move.at), *names, *now, moved)
@@ -72,10 +72,10 @@ def _title(seen: Watched) -> str:
     if seen.balance is None:
         return "Watching: nothing was read yet"
     balance = seen.balance
-    return f"Changes in {printable(balance.type)} account {balance.id} since {_clock(seen.began)}"
+    return f"Changes in {one_line(balance.type)} account {balance.id} since {_clock(seen.began)}"
 
 
-def _status(seen: Watched, now: float, limit: LimitStatus | None) -> Iterator[Text]:
+def _status(seen: Watched, now: float, limit: RateLimitStatus | None) -> Iterator[Text]:
     if seen.trouble is not None:
         since = seen.read_at or seen.began
         yield Text(f"No balance for {now - since:.0f} s, asking on: {seen.trouble}", "yellow")
@@ -91,15 +91,15 @@ def _moves(seen: Watched) -> str:
     return f"{seen.changes} change{'s' * (seen.changes != 1)}"
 
 
-def _left(limit: LimitStatus | None) -> str:
-    return "" if limit is None else f" {limit.free}/{limit.limit.limit} tokens free."
+def _left(limit: RateLimitStatus | None) -> str:
+    return "" if limit is None else f" {limit.available}/{limit.limit.requests} tokens free."
 
 
 def lines(seen: Watched) -> Iterator[str]:
     """Yield a line for each change of the latest read, in the order of the balance."""
     for move in seen.moves[: seen.fresh]:
         change = move.change
-        what = f"{printable(change.currency)} {printable(change.type)}"
+        what = f"{one_line(change.currency)} {one_line(change.type)}"
         amounts = f"{figure(change.before)} -> {figure(change.after)}"
         by = f"{_sign(change)}{figure(change.delta)}"
         yield f"{datetime.fromtimestamp(move.at, UTC):%Y-%m-%dT%H:%M:%SZ} {what} {amounts} ({by})"
@@ -113,10 +113,10 @@ def notice(before: Watched, seen: Watched) -> str:
         return ""
     if before.reads:
         return f"balances again, after {seen.read_at - before.read_at:.0f} s"
-    return f"watching {printable(seen.balance.type)} account {seen.balance.id}"
+    return f"watching {one_line(seen.balance.type)} account {seen.balance.id}"
 
 
-def _sign(change: Change) -> str:
+def _sign(change: BalanceChange) -> str:
     return "+" if change.delta > 0 else ""
 
 

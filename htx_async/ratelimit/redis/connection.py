@@ -29,7 +29,7 @@ RINGS_WITHIN: Final = 30
 LEAST: Final = (6, 2)
 """The oldest version that the tests run with."""
 
-_EXTRA = 'RedisBudget needs the package redis: pip install "htx-async[redis]"'
+_EXTRA = 'RedisRateLimiter needs the package redis: pip install "htx-async[redis]"'
 _NO_URL = (
     "url must be the URL of a Redis as redis-py reads it, for example redis://localhost:6379/0, "
     "rediss:// for TLS or unix:// for a socket, special characters of a password percent-encoded"

@@ -6,8 +6,7 @@ import itertools
 import math
 
 from htx_async.ratelimit.redis.protocol import VALID, Lease, Note
-from htx_async.ratelimit.token_bucket import Bucket, Grant
-from htx_async.request import RateLimit
+from htx_async.ratelimit.token_bucket import Bucket, Grant, RateLimit
 
 
 class Spare:
@@ -21,7 +20,7 @@ class Spare:
     def __init__(self, limit: RateLimit, share: float | None) -> None:
         self._limit = None
         if share is not None:
-            self._limit = RateLimit(max(1, math.floor(limit.limit * share)), limit.per)
+            self._limit = RateLimit(max(1, math.floor(limit.requests * share)), limit.per)
         self._per = limit.per
         self._bucket: Bucket | None = None
         self._out: dict[str, Lease] = {}

@@ -104,7 +104,7 @@ class LeaseQueue(TokenQueue):
             return self._spare.wait(now, ahead)
         limit = self.bucket.limit
         at = max(self._asks_at, self.bucket.closed_until)
-        return max(at - now, 0.0) + ahead // limit.limit * limit.per
+        return max(at - now, 0.0) + ahead // limit.requests * limit.per
 
     def wait(self) -> float:
         """Return the least seconds that a new caller would wait, as far as the server has said."""
@@ -212,7 +212,7 @@ class LeaseQueue(TokenQueue):
     async def _trade(self) -> None:
         # Only now: who came in the same breath is asked for, too.
         wanted = 0 if self._spare.is_open else len(self._waiting)
-        until = self._callers.until(self.bucket.limit.limit)
+        until = self._callers.until(self.bucket.limit.requests)
         ask = self._ledger.ask(self._clock.monotonic(), wanted, until)
         reply: Reply | Away = Away("the program ended")
         try:

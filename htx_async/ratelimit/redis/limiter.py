@@ -11,7 +11,7 @@ import attrs
 
 from htx_async.clock import running_loop
 from htx_async.errors import InvalidInputError
-from htx_async.ratelimit.limiter import Budget, lock
+from htx_async.ratelimit.limiter import RateLimiter, lock
 
 if TYPE_CHECKING:
     from htx_async.clock import Clock
@@ -41,16 +41,16 @@ class Share:
     of_limit: float = attrs.field(validator=_of_share)
 
 
-class RedisBudget(Budget):
+class RedisRateLimiter(RateLimiter):
     """
     The tokens of one HTX user, shared by processes and machines through a Redis or Valkey server.
 
-    Pass it as `budget=` to the clients of all of them. It may serve any number of clients and
+    Pass it as `rate_limiter=` to the clients of all of them. It may serve any number of clients and
     event loops. Its connections are opened by the first read, and closed with the last client of
     the loop; `async with`, or `aclose()`, closes them in any case.
 
-    While Redis is away, reads that need a token fail with `BudgetError`, which is repeated as
-    other transient errors are, unless *on_outage* says what to do instead. Either way it is
+    While Redis is away, reads that need a token fail with `RateLimitQueueError`, which is repeated as
+    other retryable errors are, unless *on_outage* says what to do instead. Either way it is
     logged once, by the logger `htx_async`.
 
     Args:
@@ -80,22 +80,22 @@ class RedisBudget(Budget):
         self._shown = found.shown
         # What runs on a loop, and the budgets of single keys, which share it.
         self._servers: dict[asyncio.AbstractEventLoop, RedisServer] = {}
-        self._of_keys: dict[Hashable, RedisBudget] = {}
+        self._of_keys: dict[Hashable, RedisRateLimiter] = {}
 
-    def for_keys(self, owner: Hashable) -> RedisBudget:
+    def for_keys(self, owner: Hashable) -> RedisRateLimiter:
         """Return the budget that a client spends whose keys are *owner*'s."""
         if self._user is not None:
             return self
         if not isinstance(owner, str):
-            msg = "a provider does not tell whose keys they are: RedisBudget(url, user=...)"
+            msg = "a provider does not tell whose keys they are: RedisRateLimiter(url, user=...)"
             raise InvalidInputError(msg)
         with lock:
             if owner not in self._of_keys:
                 self._of_keys[owner] = self._copy(f"key {owner}")
             return self._of_keys[owner]
 
-    def _copy(self, user: str) -> RedisBudget:
-        copied = RedisBudget.__new__(RedisBudget)
+    def _copy(self, user: str) -> RedisRateLimiter:
+        copied = RedisRateLimiter.__new__(RedisRateLimiter)
         vars(copied).update(vars(self) | {"_user": user, "_queues": {}})
         return copied
 
@@ -106,7 +106,7 @@ class RedisBudget(Budget):
 
         del left
         if self._user is None:
-            msg = "this budget has no user yet: RedisBudget(url, user=...), or pass it to a client"
+            msg = "this budget has no user yet: RedisRateLimiter(url, user=...), or pass it to a client"
             raise InvalidInputError(msg)
         place = Place(user_key(self._user), endpoint.name, endpoint.limit)
         share = self._on_outage.of_limit if self._on_outage else None
@@ -140,7 +140,7 @@ class RedisBudget(Budget):
             await server.aclose()
 
     def _queues_of(self, loop: asyncio.AbstractEventLoop) -> list[LeaseQueue]:
-        budgets: Iterable[RedisBudget] = tuple(self._of_keys.values()) or (self,)
+        budgets: Iterable[RedisRateLimiter] = tuple(self._of_keys.values()) or (self,)
         return [queue for budget in budgets for queue in budget._lent(loop)]  # noqa: SLF001 - its own
 
     def _lent(self, loop: asyncio.AbstractEventLoop) -> list[LeaseQueue]:
@@ -170,11 +170,11 @@ class RedisBudget(Budget):
         await self.aclose()
 
     def __reduce__(self) -> NoReturn:
-        msg = "a RedisBudget is not pickled: its URL may hold a password. Make one in each process"
+        msg = "a RedisRateLimiter is not pickled: its URL may hold a password. Make one in each process"
         raise TypeError(msg)
 
     def __repr__(self) -> str:
-        return f"RedisBudget({self._shown!r})"
+        return f"RedisRateLimiter({self._shown!r})"
 
 
 def _fault(user: object, on_outage: object) -> str:

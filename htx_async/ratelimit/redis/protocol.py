@@ -48,8 +48,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
-from htx_async.ratelimit.token_bucket import Grant
-from htx_async.request import RateLimit
+from htx_async.ratelimit.token_bucket import Grant, RateLimit
 
 VALID = 1.0
 """Seconds for which a grant may be used, from when it was asked for."""
@@ -167,7 +166,7 @@ class Ask:
         since = -1 if self.memory.asked == -math.inf else _floor(self.at - self.memory.asked)
         fixed: list[str | int] = [
             self.owner,
-            self.place.limit.limit,
+            self.place.limit.requests,
             _ceil(self.place.limit.per),
             _ceil(self.lease),
             _ceil(self.longest),

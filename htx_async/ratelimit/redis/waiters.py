@@ -11,7 +11,7 @@ from itertools import islice
 
 import attrs
 
-from htx_async.errors import BudgetError
+from htx_async.errors import RateLimitQueueError
 from htx_async.ratelimit.redis.protocol import Away, Lease
 from htx_async.ratelimit.token_bucket import Grant
 
@@ -76,7 +76,9 @@ class Callers:
         while self._waiting:
             waiter, _ = self._waiting.popitem(last=False)
             if not waiter.done():
-                waiter.set_exception(BudgetError(f"no token: {away.why}", transient=away.passes))
+                waiter.set_exception(
+                    RateLimitQueueError(f"no token: {away.why}", retryable=away.passes)
+                )
                 waiter.exception()  # its caller may be gone before it looks
 
     def tell(self, wait: Callable[[int], float]) -> None:

@@ -10,26 +10,26 @@ import pytest
 
 from htx_async import (
     AccessKeyError,
+    APIError,
     ClockError,
+    ConnectError,
     Credentials,
     DecodeError,
     HTXError,
     InvalidInputError,
     IPAddressError,
-    LimitStatus,
-    NotSentError,
     PermissionDeniedError,
     RateLimit,
-    RefusedError,
-    UnavailableError,
+    RateLimitStatus,
+    ServiceUnavailableError,
 )
 from htx_async.cli import exit_codes
 from htx_async.cli.doctor import diagnosis
 from htx_async.cli.doctor.diagnosis import Told
 from htx_async.cli.doctor.finding import STEPS, Finding, Verdict, exit_code, skipped
-from htx_async.validation import origin
+from htx_async.validation import parse_base_url
 
-HTX = origin("https://api.huobi.pro")
+HTX = parse_base_url("https://api.huobi.pro")
 
 
 def found(*verdicts: Verdict) -> list[Finding]:
@@ -71,7 +71,7 @@ def test_a_proxy_keeps_its_password() -> None:
     """Which way requests go is no secret, who may go it is."""
     assert "p4ss" not in diagnosis.proxy("http://me:p4ss@proxy:3128", HTX).says
     assert diagnosis.proxy(None, HTX).says == "none"
-    assert "this machine" in diagnosis.proxy(None, origin("http://127.0.0.1:8000")).says
+    assert "this machine" in diagnosis.proxy(None, parse_base_url("http://127.0.0.1:8000")).says
 
 
 def test_names() -> None:
@@ -182,7 +182,7 @@ def test_a_key_that_works(told: Told | None, verdicts: str, says: str) -> None:
     assert says in " ".join(each.says for each in three)
 
 
-def refused(kind: type[RefusedError], message: str) -> RefusedError:
+def refused(kind: type[APIError], message: str) -> APIError:
     return kind("text", code="api-signature-not-valid", message=message, http_status=200)
 
 
@@ -193,10 +193,10 @@ def refused(kind: type[RefusedError], message: str) -> RefusedError:
         (refused(ClockError, "Invalid submission time"), "FAIL", "by NTP"),
         (refused(IPAddressError, "Incorrect IP address"), "ok ? FAIL", "Add the address"),
         (refused(PermissionDeniedError, "no permission"), "ok FAIL ok", "Give the key"),
-        (RefusedError("text", code="odd", http_status=200), "FAIL", "status page"),
+        (APIError("text", code="odd", http_status=200), "FAIL", "status page"),
         (AccessKeyError("text", code="odd", http_status=200), "FAIL", "Look at the key"),
-        (UnavailableError("text", http_status=302), "FAIL", "A redirect"),
-        (NotSentError("text"), "FAIL", "Nothing has reached HTX"),
+        (ServiceUnavailableError("text", http_status=302), "FAIL", "A redirect"),
+        (ConnectError("text"), "FAIL", "Nothing has reached HTX"),
         (InvalidInputError("text"), "FAIL", "Mend the setting"),
         (DecodeError("text"), "FAIL", "--debug"),
     ],
@@ -212,8 +212,8 @@ def test_refusals_say_what_htx_said() -> None:
     """Its message, or its code; or that it was not HTX at all."""
     said = diagnosis.no_answer(refused(AccessKeyError, "Incorrect Access key [错误]")).says
     assert said == "HTX said: Incorrect Access key [错误]"
-    assert diagnosis.no_answer(RefusedError("text", code=1002)).says == "HTX said: 1002"
-    page = diagnosis.no_answer(UnavailableError("<html>", http_status=503)).says
+    assert diagnosis.no_answer(APIError("text", code=1002)).says == "HTX said: 1002"
+    page = diagnosis.no_answer(ServiceUnavailableError("<html>", http_status=503)).says
     assert page == "HTTP 503 and no answer of HTX's API"
 
 
@@ -223,5 +223,5 @@ def test_refusals_say_what_htx_said() -> None:
 )
 def test_limits(remain: int | None, verdict: Verdict) -> None:
     """Half of them gone by one read are gone by others."""
-    status = LimitStatus(RateLimit(100, 2.0), 99, 0, 0.0, 0, remain, None)
+    status = RateLimitStatus(RateLimit(100, 2.0), 99, 0, 0.0, 0, remain, None)
     assert diagnosis.limits(status).verdict is verdict

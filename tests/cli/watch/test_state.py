@@ -13,14 +13,14 @@ from rich.console import Console
 from htx_async import (
     AccountBalance,
     AccountNotFoundError,
+    APIError,
+    ConnectError,
     Credentials,
     HTXClient,
     HTXError,
     KeyExpiredError,
-    LimitStatus,
-    NotSentError,
     RateLimit,
-    RefusedError,
+    RateLimitStatus,
 )
 from htx_async.cli.watch import view
 from htx_async.cli.watch.state import KEPT, Watched, watch
@@ -88,7 +88,7 @@ def test_what_is_too_much_is_forgotten() -> None:
 
 def test_faults_are_survived_and_their_changes_seen() -> None:
     """Also if the first read fails; what moved meanwhile is one change."""
-    down = NotSentError("no connection")
+    down = ConnectError("no connection")
     read = reading(down, held(usdt="1"), down, down, held(usdt="5"))
     seen = run(watched(read, 5))
     assert [each.trouble for each in seen] == [down, None, down, down, None]
@@ -101,7 +101,7 @@ def test_faults_are_survived_and_their_changes_seen() -> None:
     [
         KeyExpiredError("expired"),
         AccountNotFoundError("none"),
-        RefusedError("OTC account", code="base-argument-unsupported"),
+        APIError("OTC account", code="base-argument-unsupported"),
     ],
 )
 def test_what_will_not_pass_ends_it(error: HTXError) -> None:
@@ -155,7 +155,9 @@ def test_an_exchange_that_goes_away_and_comes_back() -> None:
 
 def shown(seen: Watched, now: float, width: int, rows: int = 24, free: int | None = None) -> str:
     """Return a screen as it looks."""
-    limit = None if free is None else LimitStatus(RateLimit(100, 2.0), free, 0, 0.0, 0, None, None)
+    limit = (
+        None if free is None else RateLimitStatus(RateLimit(100, 2.0), free, 0, 0.0, 0, None, None)
+    )
     console = Console(width=width, no_color=True, markup=False)
     with console.capture() as capture:
         console.print(view.view(seen, now, rows, limit))
@@ -211,16 +213,16 @@ def test_the_status_of_a_screen() -> None:
     assert "9999 changes. 100/100 tokens free. Ctrl-C ends it.\n" in shown(
         weeks, DAY + 9, 80, 24, 100
     )
-    down = after([held(), NotSentError("no connection")])
+    down = after([held(), ConnectError("no connection")])
     assert "No balance for 30 s, asking on: no connection" in shown(down, DAY + 30, 80)
-    never = after([NotSentError("no connection")])
+    never = after([ConnectError("no connection")])
     assert "No balance for 4 s" in shown(never, DAY + 4, 80)
 
 
 def test_what_a_watch_leaves() -> None:
     """No table without a change, no count without a read; and why there was none."""
     assert left(Watched(DAY)).strip() == ""
-    down = NotSentError("no connection")
+    down = ConnectError("no connection")
     assert left(after([down])) == "The last read failed: no connection\n"
     assert left(after([held()])) == "1 read, 0 changes.\n"
     moved = left(after([held(usdt="1"), held(usdt="2"), down]))
@@ -240,7 +242,7 @@ def test_lines() -> None:
 
 def test_notices() -> None:
     """What has to be told of the reads is told once."""
-    down = NotSentError("down")
+    down = ConnectError("down")
     seen = run(watched(reading(down, held(), held(), down, down, held(), held()), 7))
     before = [Watched(DAY), *seen]
     assert [view.notice(*pair) for pair in zip(before, seen, strict=False)] == [

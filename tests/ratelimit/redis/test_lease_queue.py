@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from htx_async.errors import BudgetError, DeadlineExceededError
+from htx_async.errors import DeadlineExceededError, RateLimitQueueError
 from htx_async.middleware.coalescing import Sharing
 from htx_async.middleware.rate_limiting import Limiting
-from htx_async.options import Options
+from htx_async.options import RequestOptions
 from htx_async.ratelimit.queue import Heard, TokenQueue
 from htx_async.ratelimit.redis.lease_queue import AGAIN, SOON, LeaseQueue
 from htx_async.ratelimit.redis.protocol import VALID, Ask, Away, Lease, Reply
-from htx_async.ratelimit.token_bucket import Bucket, Grant
-from htx_async.request import RateLimit, Request, Response
+from htx_async.ratelimit.token_bucket import Bucket, Grant, RateLimit
+from htx_async.request import Request, Response
 from tests.lending import EPOCH, Lent, processes, queue_of, settle_down
 from tests.redis_process import RedisProcess
 from tests.virtual import VirtualClock, VirtualLoop, run
@@ -66,65 +66,53 @@ async def cancelled(*tasks: asyncio.Task[Any]) -> None:
 # Trades
 
 
-def test_callers_of_one_moment_are_one_trade(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_callers_of_one_moment_are_one_trade(client: Any) -> None:
     """And what is to be told rides along with the next one."""
-
-    async def main() -> None:
-        [budget] = processes(client, 1)
-        queue = queue_of(budget, TEN)
-        await asyncio.gather(*(use(queue) for _ in range(9)))
-        assert [ask.wanted for ask in budget.lender.asks] == [9]
-        await use(queue)
-        assert [len(ask.notes) for ask in budget.lender.asks] == [0, 9]
-
-    run(main())
+    [budget] = processes(client, 1)
+    queue = queue_of(budget, TEN)
+    await asyncio.gather(*(use(queue) for _ in range(9)))
+    assert [ask.wanted for ask in budget.lender.asks] == [9]
+    await use(queue)
+    assert [len(ask.notes) for ask in budget.lender.asks] == [0, 9]
 
 
-def test_what_nobody_asks_after_is_told_soon(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_what_nobody_asks_after_is_told_soon(client: Any) -> None:
     """A token does not stay out until its lease ends because nothing else happens here."""
-
-    async def main() -> None:
-        first, second = processes(client, 2)
-        await use(queue_of(first, RateLimit(1, 1.0)), 0.5)
-        assert await use(queue_of(second, RateLimit(1, 1.0))) == pytest.approx(1.5, abs=0.01)
-        assert len(first.lender.asks) == 2
-
-    run(main())
+    first, second = processes(client, 2)
+    await use(queue_of(first, RateLimit(1, 1.0)), 0.5)
+    assert await use(queue_of(second, RateLimit(1, 1.0))) == pytest.approx(1.5, abs=0.01)
+    assert len(first.lender.asks) == 2
 
 
-def test_waiting_does_not_poll(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_waiting_does_not_poll(client: Any) -> None:
     """A token is out for a hundred periods: about one question for each of them."""
-
-    async def main() -> None:
-        first, second = processes(client, 2)
-        lease = await taken(queue_of(first, TWO), 200.0), await taken(queue_of(first, TWO), 200.0)
-        waiter = asyncio.create_task(use(queue_of(second, TWO)))
-        await asyncio.sleep(100.0)
-        queue_of(first, TWO).settle(lease[0], now())
-        assert await waiter == pytest.approx(101.0, abs=0.01)
-        assert len(second.lender.asks) <= 100 / (0.9 * TWO.per) + 3
-
-    run(main())
+    first, second = processes(client, 2)
+    lease = await taken(queue_of(first, TWO), 200.0), await taken(queue_of(first, TWO), 200.0)
+    waiter = asyncio.create_task(use(queue_of(second, TWO)))
+    await asyncio.sleep(100.0)
+    queue_of(first, TWO).settle(lease[0], now())
+    assert await waiter == pytest.approx(101.0, abs=0.01)
+    assert len(second.lender.asks) <= 100 / (0.9 * TWO.per) + 3
 
 
-def test_nothing_runs_while_nobody_waits(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_nothing_runs_while_nobody_waits(client: Any) -> None:
     """After `settled` no task and no timer is left."""
-
-    async def main() -> None:
-        budgets = processes(client, 2)
-        for budget in budgets:
-            await use(queue_of(budget, TWO))
-        waiter = asyncio.create_task(use(queue_of(budgets[0], TWO)))
-        await asyncio.sleep(0.5)
-        await cancelled(waiter)
-        await settle_down(budgets)
-        loop = asyncio.get_running_loop()
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert not [each for each in loop._scheduled if not each.cancelled()]  # type: ignore[attr-defined]
-        assert all(queue_of(budget, TWO).is_idle for budget in budgets)
-        await settle_down(budgets)
-
-    run(main())
+    budgets = processes(client, 2)
+    for budget in budgets:
+        await use(queue_of(budget, TWO))
+    waiter = asyncio.create_task(use(queue_of(budgets[0], TWO)))
+    await asyncio.sleep(0.5)
+    await cancelled(waiter)
+    await settle_down(budgets)
+    loop = asyncio.get_running_loop()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert not [each for each in loop._scheduled if not each.cancelled()]  # type: ignore[attr-defined]
+    assert all(queue_of(budget, TWO).is_idle for budget in budgets)
+    await settle_down(budgets)
 
 
 # Between processes
@@ -143,7 +131,7 @@ async def saturate(budgets: list[Lent], limit: RateLimit, seconds: float) -> lis
     tasks = [
         asyncio.create_task(drive(number))
         for number in range(len(budgets))
-        for _ in range(2 * limit.limit)
+        for _ in range(2 * limit.requests)
     ]
     await asyncio.sleep(seconds)
     await cancelled(*tasks)
@@ -159,42 +147,36 @@ def test_processes_get_equal_shares(client: Any, limit: RateLimit, count: int) -
         return await saturate(budgets, limit, 40.0)
 
     counts = run(main())
-    assert sum(counts) >= 0.9 * 40.0 * limit.limit / limit.per
+    assert sum(counts) >= 0.9 * 40.0 * limit.requests / limit.per
     assert min(counts) >= 0.8 * sum(counts) / count
 
 
-def test_a_greedy_process_does_not_starve_a_modest_one(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_greedy_process_does_not_starve_a_modest_one(client: Any) -> None:
     """A thousand callers here, one there: it waits for a period or so, not for all of them."""
-
-    async def main() -> None:
-        greedy, modest = processes(client, 2)
-        tasks = [asyncio.create_task(use(queue_of(greedy, TEN), 0.01)) for _ in range(1000)]
-        for _ in range(5):
-            await asyncio.sleep(1.0)
-            asked = now()
-            assert await use(queue_of(modest, TEN)) - asked <= TEN.per + 0.1
-        await cancelled(*tasks)
-
-    run(main())
+    greedy, modest = processes(client, 2)
+    tasks = [asyncio.create_task(use(queue_of(greedy, TEN), 0.01)) for _ in range(1000)]
+    for _ in range(5):
+        await asyncio.sleep(1.0)
+        asked = now()
+        assert await use(queue_of(modest, TEN)) - asked <= TEN.per + 0.1
+    await cancelled(*tasks)
 
 
-def test_what_a_dead_process_had_comes_back_with_its_lease(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_what_a_dead_process_had_comes_back_with_its_lease(client: Any) -> None:
     """It waits, and holds tokens, and is heard of no more: the others take over."""
-
-    async def main() -> None:
-        dead, alive = processes(client, 2)
-        for _ in range(TEN.limit):
-            await taken(queue_of(dead, TEN), 3.0)
-        died = now()
-        waiter = asyncio.create_task(taken(queue_of(dead, TEN)))
-        await asyncio.sleep(0.1)
-        queue_of(dead, TEN)._loop = None  # nothing of it moves any more
-        dead.lender.away = AWAY
-        taken_at = await asyncio.gather(*(use(queue_of(alive, TEN)) for _ in range(TEN.limit)))
-        assert max(taken_at) <= died + 3.0 + VALID + TEN.per + 0.1
-        await cancelled(waiter)
-
-    run(main())
+    dead, alive = processes(client, 2)
+    for _ in range(TEN.requests):
+        await taken(queue_of(dead, TEN), 3.0)
+    died = now()
+    waiter = asyncio.create_task(taken(queue_of(dead, TEN)))
+    await asyncio.sleep(0.1)
+    queue_of(dead, TEN)._loop = None  # nothing of it moves any more
+    dead.lender.away = AWAY
+    taken_at = await asyncio.gather(*(use(queue_of(alive, TEN)) for _ in range(TEN.requests)))
+    assert max(taken_at) <= died + 3.0 + VALID + TEN.per + 0.1
+    await cancelled(waiter)
 
 
 def test_who_is_far_from_the_server_is_served_as_well(client: Any) -> None:
@@ -209,152 +191,123 @@ def test_who_is_far_from_the_server_is_served_as_well(client: Any) -> None:
     assert counts[3] >= 0.15 * sum(counts)
 
 
-def test_who_leaves_keeps_nothing_from_others(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_who_leaves_keeps_nothing_from_others(client: Any) -> None:
     """The last one of a process that waits is cancelled: its place is withdrawn."""
-
-    async def main() -> None:
-        holder, first, second = processes(client, 3)
-        one = RateLimit(1, per=1.0)
-        lease = await taken(queue_of(holder, one), 9.0)
-        waiter = asyncio.create_task(use(queue_of(first, one)))
-        await asyncio.sleep(0.1)
-        later = asyncio.create_task(use(queue_of(second, one)))
-        await asyncio.sleep(0.1)
-        await cancelled(waiter)
-        queue_of(holder, one).settle(lease, 0.0)
-        assert await later == pytest.approx(1.0, abs=0.01)
-
-    run(main())
+    holder, first, second = processes(client, 3)
+    one = RateLimit(1, per=1.0)
+    lease = await taken(queue_of(holder, one), 9.0)
+    waiter = asyncio.create_task(use(queue_of(first, one)))
+    await asyncio.sleep(0.1)
+    later = asyncio.create_task(use(queue_of(second, one)))
+    await asyncio.sleep(0.1)
+    await cancelled(waiter)
+    queue_of(holder, one).settle(lease, 0.0)
+    assert await later == pytest.approx(1.0, abs=0.01)
 
 
-def test_a_token_that_comes_back_unused_rings(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_token_that_comes_back_unused_rings(client: Any) -> None:
     """Nobody who waits elsewhere has to wait until it was told to ask again."""
-
-    async def main() -> None:
-        first, second = processes(client, 2)
-        hour = RateLimit(1, per=3600.0)
-        lease = await taken(queue_of(first, hour))
-        waiter = asyncio.create_task(use(queue_of(second, hour)))
-        await asyncio.sleep(10.0)
-        queue_of(first, hour).give_back(lease)
-        assert await waiter == pytest.approx(10.0, abs=0.5)
-
-    run(main())
+    first, second = processes(client, 2)
+    hour = RateLimit(1, per=3600.0)
+    lease = await taken(queue_of(first, hour))
+    waiter = asyncio.create_task(use(queue_of(second, hour)))
+    await asyncio.sleep(10.0)
+    queue_of(first, hour).give_back(lease)
+    assert await waiter == pytest.approx(10.0, abs=0.5)
 
 
-def test_without_a_bell_it_takes_until_the_next_question(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_without_a_bell_it_takes_until_the_next_question(client: Any) -> None:
     """A server that cannot ring, on its second connection, is asked again as it said."""
-
-    async def main() -> None:
-        first, second = processes(client, 2)
-        lease = await taken(queue_of(first, TWO)), await taken(queue_of(first, TWO))
-        second.lender.rings = False
-        waiter = asyncio.create_task(use(queue_of(second, TWO)))
-        await asyncio.sleep(0.25)
-        queue_of(first, TWO).give_back(lease[0])
-        assert await waiter == pytest.approx(0.9, abs=0.01)
-
-    run(main())
+    first, second = processes(client, 2)
+    lease = await taken(queue_of(first, TWO)), await taken(queue_of(first, TWO))
+    second.lender.rings = False
+    waiter = asyncio.create_task(use(queue_of(second, TWO)))
+    await asyncio.sleep(0.25)
+    queue_of(first, TWO).give_back(lease[0])
+    assert await waiter == pytest.approx(0.9, abs=0.01)
 
 
-def test_a_refusal_closes_the_gate_for_all(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_refusal_closes_the_gate_for_all(client: Any) -> None:
     """Whoever heard of it; and `limits()` tells."""
-
-    async def main() -> None:
-        first, second = processes(client, 2)
-        await use(queue_of(second, TEN))
-        queue_of(first, TEN).refused(1.5)
-        await asyncio.sleep(SOON)
-        assert await use(queue_of(second, TEN)) == pytest.approx(1.5, abs=0.01)
-        assert queue_of(first, TEN).status().refusals == 1
-        queue_of(second, TEN).refused(1.0)
-        assert queue_of(second, TEN).status().wait == pytest.approx(1.0, abs=0.01)
-
-    run(main())
+    first, second = processes(client, 2)
+    await use(queue_of(second, TEN))
+    queue_of(first, TEN).refused(1.5)
+    await asyncio.sleep(SOON)
+    assert await use(queue_of(second, TEN)) == pytest.approx(1.5, abs=0.01)
+    assert queue_of(first, TEN).status().rate_limited == 1
+    queue_of(second, TEN).refused(1.0)
+    assert queue_of(second, TEN).status().wait == pytest.approx(1.0, abs=0.01)
 
 
-def test_headers_drain_the_bucket_for_all(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_headers_drain_the_bucket_for_all(client: Any) -> None:
     """Somebody else has spent all but one."""
-
-    async def main() -> None:
-        first, second = processes(client, 2)
-        queue = queue_of(first, TEN)
-        lease = await taken(queue)
-        queue.hear(lease, Heard(None, "soon"), 1.0)
-        queue.hear(lease, Heard(9, None), 1.0)  # that is as it should be
-        assert not queue._ledger.notes
-        queue.hear(lease, Heard(1, None), 1.0)
-        queue.settle(lease, now())
-        await asyncio.sleep(2 * SOON)
-        times = await asyncio.gather(*(use(queue_of(second, TEN)) for _ in range(3)))
-        assert times[0] < 0.1
-        assert times[1:] == pytest.approx([1.0, 1.0], abs=0.05)
-
-    run(main())
+    first, second = processes(client, 2)
+    queue = queue_of(first, TEN)
+    lease = await taken(queue)
+    queue.hear(lease, Heard(None, "soon"), 1.0)
+    queue.hear(lease, Heard(9, None), 1.0)  # that is as it should be
+    assert not queue._ledger.notes
+    queue.hear(lease, Heard(1, None), 1.0)
+    queue.settle(lease, now())
+    await asyncio.sleep(2 * SOON)
+    times = await asyncio.gather(*(use(queue_of(second, TEN)) for _ in range(3)))
+    assert times[0] < 0.1
+    assert times[1:] == pytest.approx([1.0, 1.0], abs=0.05)
 
 
 # A server that has forgotten
 
 
-def test_a_young_server_that_knows_nothing_is_drained(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_young_server_that_knows_nothing_is_drained(client: Any) -> None:
     """It was started a second ago: what was granted before may be under way yet."""
-
-    async def main() -> None:
-        [budget] = processes(client, 1)
-        budget.lender.started = EPOCH - 1_000_000
-        lease = 1.0 + VALID + TEN.per
-        assert await use(queue_of(budget, TEN)) == pytest.approx(lease - 1.0, abs=0.01)
-
-    run(main())
+    [budget] = processes(client, 1)
+    budget.lender.started = EPOCH - 1_000_000
+    lease = 1.0 + VALID + TEN.per
+    assert await use(queue_of(budget, TEN)) == pytest.approx(lease - 1.0, abs=0.01)
 
 
-def test_another_server_is_drained(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_another_server_is_drained(client: Any) -> None:
     """A replica has taken over, with keys that may be old."""
-
-    async def main() -> None:
-        budgets = processes(client, 2)
-        for budget in budgets:
-            await use(queue_of(budget, TEN))
-        for budget in budgets:
-            budget.lender.id = "two"
-        taken_at = await asyncio.gather(*(use(queue_of(budget, TEN)) for budget in budgets))
-        assert taken_at == pytest.approx([1.0 + VALID + TEN.per] * 2, abs=0.02)
-        assert await use(queue_of(budgets[0], TEN)) < 5.0
-
-    run(main())
-
-
-@pytest.mark.parametrize("is_first", [True, False])
-def test_a_server_that_was_emptied_is_drained(client: Any, is_first: bool) -> None:
-    """Who has traded a moment ago notices; even if a new process came before."""
-
-    async def main() -> None:
-        old, new = processes(client, 2)
-        await use(queue_of(old, TEN))
-        await asyncio.sleep(1.0)
-        for key in client.keys(f"htx_async:{{{queue_of(old, TEN)._ledger._place.user}}}*"):
-            client.delete(key)
-        if is_first:
-            await use(queue_of(new, TEN))
-        emptied = now()
-        assert await use(queue_of(old, TEN)) == pytest.approx(
-            emptied + 1.0 + VALID + TEN.per, abs=0.01
-        )
-
-    run(main())
-
-
-def test_who_was_idle_for_long_finds_all_tokens(client: Any) -> None:
-    """Keys that have expired are no reason to wait."""
-
-    async def main() -> None:
-        [budget] = processes(client, 1)
+    budgets = processes(client, 2)
+    for budget in budgets:
         await use(queue_of(budget, TEN))
-        await asyncio.sleep(100.0)
-        client.delete(*client.keys(f"*{queue_of(budget, TEN)._ledger._place.user}*"))
-        assert await use(queue_of(budget, TEN)) == pytest.approx(100.0)
+    for budget in budgets:
+        budget.lender.id = "two"
+    taken_at = await asyncio.gather(*(use(queue_of(budget, TEN)) for budget in budgets))
+    assert taken_at == pytest.approx([1.0 + VALID + TEN.per] * 2, abs=0.02)
+    assert await use(queue_of(budgets[0], TEN)) < 5.0
 
-    run(main())
+
+@pytest.mark.usefixtures("virtual_time")
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_server_that_was_emptied_is_drained(client: Any, is_first: bool) -> None:
+    """Who has traded a moment ago notices; even if a new process came before."""
+    old, new = processes(client, 2)
+    await use(queue_of(old, TEN))
+    await asyncio.sleep(1.0)
+    for key in client.keys(f"htx_async:{{{queue_of(old, TEN)._ledger._place.user}}}*"):
+        client.delete(key)
+    if is_first:
+        await use(queue_of(new, TEN))
+    emptied = now()
+    assert await use(queue_of(old, TEN)) == pytest.approx(emptied + 1.0 + VALID + TEN.per, abs=0.01)
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_who_was_idle_for_long_finds_all_tokens(client: Any) -> None:
+    """Keys that have expired are no reason to wait."""
+    [budget] = processes(client, 1)
+    await use(queue_of(budget, TEN))
+    await asyncio.sleep(100.0)
+    client.delete(*client.keys(f"*{queue_of(budget, TEN)._ledger._place.user}*"))
+    assert await use(queue_of(budget, TEN)) == pytest.approx(100.0)
 
 
 def test_every_key_has_the_prefix_and_expires(client: Any) -> None:
@@ -381,164 +334,143 @@ def test_every_key_has_the_prefix_and_expires(client: Any) -> None:
 # Grants that are good no more
 
 
-def test_a_grant_is_void_a_second_after_it_was_asked_for(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_grant_is_void_a_second_after_it_was_asked_for(client: Any) -> None:
     """By the monotonic clock; and it covers no attempt that lasts longer than was said."""
-
-    async def main() -> None:
-        [budget] = processes(client, 1, [(0.25, 0.25)])
-        queue = queue_of(budget, TEN)
-        lease = await taken(queue, 5.0)
-        assert lease.void_at == VALID
-        assert queue.is_good(lease, 5.0 + VALID)
-        assert not queue.is_good(lease, 5.0 + VALID + 0.01)
-        await asyncio.sleep(0.5)
-        assert not queue.is_good(lease, 5.0)
-
-    run(main())
+    [budget] = processes(client, 1, [(0.25, 0.25)])
+    queue = queue_of(budget, TEN)
+    lease = await taken(queue, 5.0)
+    assert lease.void_at == VALID
+    assert queue.is_good(lease, 5.0 + VALID)
+    assert not queue.is_good(lease, 5.0 + VALID + 0.01)
+    await asyncio.sleep(0.5)
+    assert not queue.is_good(lease, 5.0)
 
 
+@pytest.mark.usefixtures("virtual_time")
 @pytest.mark.parametrize("pause", [0.5, 30.0])
-def test_a_paused_process_asks_anew_before_it_sends(client: Any, pause: float) -> None:
+async def test_a_paused_process_asks_anew_before_it_sends(client: Any, pause: float) -> None:
     """It had tokens, and no connection free; others have used them meanwhile. Order is kept."""
-
-    async def main() -> None:
-        budgets = processes(client, 2)
-        world = World(CLOCK)
-        slots = TokenQueue(Bucket(RateLimit(1, per=0.0)), CLOCK)
-        limiting = Limiting(world, budgets[0], slots, CLOCK, CLOCK.now)
-        asked = endpoint(TEN.limit, TEN.per)
-        slot = await slots.acquire()
-        tasks = []
-        for number in range(3):
-            request = Request(asked, f"/{number}", options=Options(timeout=5.0))
-            request.flight.until = 5.0
-            tasks.append(asyncio.create_task(limiting(request)))
-        await asyncio.sleep(0.25)
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        loop._jumping.time += pause  # SIGSTOP, and later SIGCONT
-        slots.settle(slot, now())
-        asks = len(budgets[0].lender.asks)
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        if pause > VALID:
-            assert all(isinstance(each, DeadlineExceededError) for each in results)
-            assert not world.paths
-            assert len(budgets[0].lender.asks) > asks
-        else:
-            assert world.paths == ["/0", "/1", "/2"]
-        await settle_down(budgets)
-        assert all(queue_of(budget, TEN).is_idle for budget in budgets)
-
-    run(main())
+    budgets = processes(client, 2)
+    world = World(CLOCK)
+    slots = TokenQueue(Bucket(RateLimit(1, per=0.0)), CLOCK)
+    limiting = Limiting(world, budgets[0], slots, CLOCK, CLOCK.now)
+    asked = endpoint(TEN.requests, TEN.per)
+    slot = await slots.acquire()
+    tasks = []
+    for number in range(3):
+        request = Request(asked, f"/{number}", options=RequestOptions(timeout=5.0))
+        request.call.until = 5.0
+        tasks.append(asyncio.create_task(limiting(request)))
+    await asyncio.sleep(0.25)
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop._jumping.time += pause  # SIGSTOP, and later SIGCONT
+    slots.settle(slot, now())
+    asks = len(budgets[0].lender.asks)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    if pause > VALID:
+        assert all(isinstance(each, DeadlineExceededError) for each in results)
+        assert not world.paths
+        assert len(budgets[0].lender.asks) > asks
+    else:
+        assert world.paths == ["/0", "/1", "/2"]
+    await settle_down(budgets)
+    assert all(queue_of(budget, TEN).is_idle for budget in budgets)
 
 
-def test_who_comes_back_goes_before_those_who_came_later(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_who_comes_back_goes_before_those_who_came_later(client: Any) -> None:
     """A grant that grew old is exchanged at its old place in the queue."""
+    [budget] = processes(client, 1)
+    queue = queue_of(budget, TWO)
+    leases = [await taken(queue), await taken(queue)]
+    order: list[str] = []
 
-    async def main() -> None:
-        [budget] = processes(client, 1)
-        queue = queue_of(budget, TWO)
-        leases = [await taken(queue), await taken(queue)]
-        order: list[str] = []
+    async def wait(name: str, instead_of: Grant | None = None) -> None:
+        await queue.acquire(until=now, instead_of=instead_of)
+        order.append(name)
 
-        async def wait(name: str, instead_of: Grant | None = None) -> None:
-            await queue.acquire(until=now, instead_of=instead_of)
-            order.append(name)
-
-        late = [asyncio.create_task(wait(f"late {number}")) for number in range(2)]
-        await asyncio.sleep(0.5)
-        early = [
-            asyncio.create_task(wait(f"early {number}", lease))
-            for number, lease in reversed(list(enumerate(leases)))
-        ]
-        await asyncio.sleep(0.1)
-        assert order == ["early 0", "early 1"]
-        await cancelled(*late, *early)
-
-    run(main())
+    late = [asyncio.create_task(wait(f"late {number}")) for number in range(2)]
+    await asyncio.sleep(0.5)
+    early = [
+        asyncio.create_task(wait(f"early {number}", lease))
+        for number, lease in reversed(list(enumerate(leases)))
+    ]
+    await asyncio.sleep(0.1)
+    assert order == ["early 0", "early 1"]
+    await cancelled(*late, *early)
 
 
-def test_a_token_that_is_given_back_goes_to_the_next_here(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_token_that_is_given_back_goes_to_the_next_here(client: Any) -> None:
     """Without a trade, as long as it is good for the attempt of who gets it."""
-
-    async def main() -> None:
-        [budget] = processes(client, 1)
-        queue = queue_of(budget, RateLimit(1, per=1.0))
-        lease = await taken(queue)
-        waiter = asyncio.create_task(taken(queue))
-        await asyncio.sleep(0.25)
-        asks = len(budget.lender.asks)
-        queue.give_back(lease)
-        assert (await waiter).token == lease.token
-        assert len(budget.lender.asks) == asks
-        long = asyncio.create_task(taken(queue, 100.0))
-        await asyncio.sleep(0.25)
-        queue.give_back(lease)
-        assert (await long).token != lease.token
-
-    run(main())
+    [budget] = processes(client, 1)
+    queue = queue_of(budget, RateLimit(1, per=1.0))
+    lease = await taken(queue)
+    waiter = asyncio.create_task(taken(queue))
+    await asyncio.sleep(0.25)
+    asks = len(budget.lender.asks)
+    queue.give_back(lease)
+    assert (await waiter).token == lease.token
+    assert len(budget.lender.asks) == asks
+    long = asyncio.create_task(taken(queue, 100.0))
+    await asyncio.sleep(0.25)
+    queue.give_back(lease)
+    assert (await long).token != lease.token
 
 
 # Leaving
 
 
-def test_a_grant_to_one_who_was_cancelled_goes_to_the_next(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_grant_to_one_who_was_cancelled_goes_to_the_next(client: Any) -> None:
     """While the trade is under way, and after it; with nobody else it goes back at once."""
-
-    async def main() -> None:
-        first, second = processes(client, 2, [(0.25, 0.25)])
-        queue = queue_of(first, RateLimit(1, per=100.0))
-        gone = asyncio.create_task(taken(queue))
-        await asyncio.sleep(0.3)
-        stays = asyncio.create_task(taken(queue))
-        await cancelled(gone)
-        lease = await stays
-        queue.give_back(lease)
-        gone = asyncio.create_task(taken(queue))
-        await asyncio.sleep(0.3)
-        await cancelled(gone)
-        assert await use(queue_of(second, RateLimit(1, per=100.0))) < 10.0
-
-    run(main())
+    first, second = processes(client, 2, [(0.25, 0.25)])
+    queue = queue_of(first, RateLimit(1, per=100.0))
+    gone = asyncio.create_task(taken(queue))
+    await asyncio.sleep(0.3)
+    stays = asyncio.create_task(taken(queue))
+    await cancelled(gone)
+    lease = await stays
+    queue.give_back(lease)
+    gone = asyncio.create_task(taken(queue))
+    await asyncio.sleep(0.3)
+    await cancelled(gone)
+    assert await use(queue_of(second, RateLimit(1, per=100.0))) < 10.0
 
 
-def test_cancelled_and_granted_in_the_same_breath(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_cancelled_and_granted_in_the_same_breath(client: Any) -> None:
     """The other order: who was cancelled, and has not run since, is passed over."""
-
-    async def main() -> None:
-        [budget] = processes(client, 1)
-        queue = queue_of(budget, RateLimit(1, per=100.0))
-        lease = await taken(queue)
-        gone, stays = (asyncio.create_task(taken(queue)) for _ in range(2))
-        await asyncio.sleep(0.1)
-        gone.cancel()
-        queue.give_back(lease)
-        assert await stays == lease
-        await asyncio.gather(gone, return_exceptions=True)
-
-    run(main())
+    [budget] = processes(client, 1)
+    queue = queue_of(budget, RateLimit(1, per=100.0))
+    lease = await taken(queue)
+    gone, stays = (asyncio.create_task(taken(queue)) for _ in range(2))
+    await asyncio.sleep(0.1)
+    gone.cancel()
+    queue.give_back(lease)
+    assert await stays == lease
+    await asyncio.gather(gone, return_exceptions=True)
 
 
+@pytest.mark.usefixtures("virtual_time")
 @pytest.mark.parametrize("stays", [True, False])
-def test_granted_and_cancelled_in_the_same_breath(client: Any, stays: bool) -> None:
+async def test_granted_and_cancelled_in_the_same_breath(client: Any, stays: bool) -> None:
     """The token is not lost."""
-
-    async def main() -> None:
-        [budget] = processes(client, 1)
-        queue = queue_of(budget, RateLimit(1, per=100.0))
-        lease = await taken(queue)
-        waiters = [asyncio.create_task(taken(queue)) for _ in range(1 + stays)]
-        await asyncio.sleep(0.1)
-        queue.give_back(lease)  # grants it to the first
-        waiters[0].cancel()
-        if stays:
-            await asyncio.wait([waiters[1]])
-        await asyncio.gather(waiters[0], return_exceptions=True)
-        await asyncio.sleep(0.1)
-        assert len(queue._ledger.out) == stays
-        assert waiters[0].cancelled()
-
-    run(main())
+    [budget] = processes(client, 1)
+    queue = queue_of(budget, RateLimit(1, per=100.0))
+    lease = await taken(queue)
+    waiters = [asyncio.create_task(taken(queue)) for _ in range(1 + stays)]
+    await asyncio.sleep(0.1)
+    queue.give_back(lease)  # grants it to the first
+    waiters[0].cancel()
+    if stays:
+        await asyncio.wait([waiters[1]])
+    await asyncio.gather(waiters[0], return_exceptions=True)
+    await asyncio.sleep(0.1)
+    assert len(queue._ledger.out) == stays
+    assert waiters[0].cancelled()
 
 
 def test_a_loop_that_is_collected_late_does_no_harm(client: Any) -> None:
@@ -570,8 +502,8 @@ def test_a_loop_that_is_collected_late_does_no_harm(client: Any) -> None:
 
 async def ask_all(send: Sharing, count: int, **options: Any) -> list[Any]:
     """Ask *count* times at once."""
-    asked = endpoint(TWO.limit, TWO.per)
-    given = Options(timeout=50.0, share=False, **options)
+    asked = endpoint(TWO.requests, TWO.per)
+    given = RequestOptions(timeout=50.0, coalesce=False, **options)
     calls = (send(Request(asked, f"/{number}", options=given)) for number in range(count))
     return await asyncio.gather(*calls, return_exceptions=True)
 
@@ -582,112 +514,99 @@ def sharing(budget: Lent) -> Sharing:
     return Sharing(Limiting(World(CLOCK), budget, slots, CLOCK, CLOCK.now), CLOCK)
 
 
-@pytest.mark.parametrize("options", [{"max_wait": 0}, {"max_wait": 0.5}, {"max_waiting": 0}])
-def test_who_will_not_wait_is_told_at_once(client: Any, options: dict[str, Any]) -> None:
+@pytest.mark.usefixtures("virtual_time")
+@pytest.mark.parametrize(
+    "options", [{"queue_timeout": 0}, {"queue_timeout": 0.5}, {"max_queue": 0}]
+)
+async def test_who_will_not_wait_is_told_at_once(client: Any, options: dict[str, Any]) -> None:
     """Two tokens are there, so two go, though it takes a round trip to know."""
-
-    async def main() -> None:
-        [budget] = processes(client, 1, [(0.01, 0.01)])
-        send = sharing(budget)
-        outcomes = await ask_all(send, 4, **options)
-        assert now() == pytest.approx(0.02)
-        assert [type(each) for each in outcomes] == [Response] * 2 + [BudgetError] * 2
-        assert 0.8 <= outcomes[3].wait <= 1.0
-
-    run(main())
+    [budget] = processes(client, 1, [(0.01, 0.01)])
+    send = sharing(budget)
+    outcomes = await ask_all(send, 4, **options)
+    assert now() == pytest.approx(0.02)
+    assert [type(each) for each in outcomes] == [Response] * 2 + [RateLimitQueueError] * 2
+    assert 0.8 <= outcomes[3].retry_after <= 1.0
 
 
-def test_limits_tell_what_the_server_said_last(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_limits_tell_what_the_server_said_last(client: Any) -> None:
     """Tokens that are free, who waits, how long it will take at least."""
-
-    async def main() -> None:
-        [budget] = processes(client, 1)
-        queue = queue_of(budget, TWO)
-        assert queue.status().free == 2
-        await use(queue)
-        assert queue.status().free == 1
-        await use(queue)
-        waiter = asyncio.create_task(use(queue))
-        await asyncio.sleep(0.25)
-        status = queue.status()
-        assert (status.free, status.waiting) == (0, 1)
-        assert status.wait == pytest.approx(0.75, abs=0.02)
-        assert queue._wait_behind(now(), 4) == pytest.approx(2.75, abs=0.02)
-        await waiter
-
-    run(main())
+    [budget] = processes(client, 1)
+    queue = queue_of(budget, TWO)
+    assert queue.status().available == 2
+    await use(queue)
+    assert queue.status().available == 1
+    await use(queue)
+    waiter = asyncio.create_task(use(queue))
+    await asyncio.sleep(0.25)
+    status = queue.status()
+    assert (status.available, status.queued) == (0, 1)
+    assert status.wait == pytest.approx(0.75, abs=0.02)
+    assert queue._wait_behind(now(), 4) == pytest.approx(2.75, abs=0.02)
+    await waiter
 
 
 # Outages
 
 
-def test_without_a_share_calls_fail_and_recover(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_without_a_share_calls_fail_and_recover(client: Any) -> None:
     """All who wait are told; what the server missed it learns when it is back."""
-
-    async def main() -> None:
-        [budget] = processes(client, 1)
-        queue, lender = queue_of(budget, TWO), budget.lender
-        leases = [await taken(queue), await taken(queue)]
-        lender.away = AWAY
-        for lease in leases:
-            queue.settle(lease, now())
-        outcomes = await asyncio.gather(use(queue), use(queue), return_exceptions=True)
-        assert [str(each) for each in outcomes] == ["no token: Redis is away"] * 2
-        assert all(isinstance(each, BudgetError) and each.transient for each in outcomes)
-        await asyncio.sleep(10 * AGAIN)
-        assert len(lender.asks) <= 14
-        lender.away = None
-        await asyncio.sleep(AGAIN)
-        assert not queue._ledger.notes
-        assert await use(queue) == pytest.approx(now())
-
-    run(main())
-
-
-def test_who_leaves_as_the_server_fails_is_not_told(client: Any) -> None:
-    """Neither who left before, nor who leaves in the same breath: and nobody complains."""
-
-    async def main() -> None:
-        [budget] = processes(client, 1)
-        queue, loop = queue_of(budget, TWO), asyncio.get_running_loop()
-        tasks: list[asyncio.Task[Any]] = []
-
-        class Failing:
-            async def trade(self, ask: Ask) -> Reply | Away:
-                await asyncio.sleep(0.2)
-                tasks[0].cancel()
-                loop.call_soon(tasks[1].cancel)
-                return Away(f"no {ask.wanted} tokens")
-
-            async def bell(self, key: str) -> bool:
-                raise NotImplementedError(key)
-
-        queue._server = Failing()
-        tasks += [asyncio.create_task(use(queue)) for _ in range(3)]
-        with pytest.raises(BudgetError, match="no 3 tokens"):
-            await tasks[2]
-        await asyncio.gather(*tasks[:2], return_exceptions=True)
-        assert tasks[0].cancelled()
-        assert tasks[1].cancelled()
-        gc.collect()
-
-    run(main())
-
-
-def test_settling_down_leaves_those_alone_who_go_on(client: Any) -> None:
-    """Another client of the loop has a request out, and a caller that waits."""
-
-    async def main() -> None:
-        [budget] = processes(client, 1)
-        queue = queue_of(budget, RateLimit(1, per=1.0))
-        lease = await queue.acquire()
-        waiter = asyncio.create_task(use(queue))
-        await asyncio.sleep(0.25)
-        await settle_down([budget])
+    [budget] = processes(client, 1)
+    queue, lender = queue_of(budget, TWO), budget.lender
+    leases = [await taken(queue), await taken(queue)]
+    lender.away = AWAY
+    for lease in leases:
         queue.settle(lease, now())
-        assert await waiter == pytest.approx(1.25, abs=0.01)
+    outcomes = await asyncio.gather(use(queue), use(queue), return_exceptions=True)
+    assert [str(each) for each in outcomes] == ["no token: Redis is away"] * 2
+    assert all(isinstance(each, RateLimitQueueError) and each.retryable for each in outcomes)
+    await asyncio.sleep(10 * AGAIN)
+    assert len(lender.asks) <= 14
+    lender.away = None
+    await asyncio.sleep(AGAIN)
+    assert not queue._ledger.notes
+    assert await use(queue) == pytest.approx(now())
 
-    run(main())
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_who_leaves_as_the_server_fails_is_not_told(client: Any) -> None:
+    """Neither who left before, nor who leaves in the same breath: and nobody complains."""
+    [budget] = processes(client, 1)
+    queue, loop = queue_of(budget, TWO), asyncio.get_running_loop()
+    tasks: list[asyncio.Task[Any]] = []
+
+    class Failing:
+        async def trade(self, ask: Ask) -> Reply | Away:
+            await asyncio.sleep(0.2)
+            tasks[0].cancel()
+            loop.call_soon(tasks[1].cancel)
+            return Away(f"no {ask.wanted} tokens")
+
+        async def bell(self, key: str) -> bool:
+            raise NotImplementedError(key)
+
+    queue._server = Failing()
+    tasks += [asyncio.create_task(use(queue)) for _ in range(3)]
+    with pytest.raises(RateLimitQueueError, match="no 3 tokens"):
+        await tasks[2]
+    await asyncio.gather(*tasks[:2], return_exceptions=True)
+    assert tasks[0].cancelled()
+    assert tasks[1].cancelled()
+    gc.collect()
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_settling_down_leaves_those_alone_who_go_on(client: Any) -> None:
+    """Another client of the loop has a request out, and a caller that waits."""
+    [budget] = processes(client, 1)
+    queue = queue_of(budget, RateLimit(1, per=1.0))
+    lease = await queue.acquire()
+    waiter = asyncio.create_task(use(queue))
+    await asyncio.sleep(0.25)
+    await settle_down([budget])
+    queue.settle(lease, now())
+    assert await waiter == pytest.approx(1.25, abs=0.01)
 
 
 def test_with_a_share_each_process_goes_on_with_its_part(client: Any) -> None:
@@ -724,75 +643,68 @@ def test_with_a_share_each_process_goes_on_with_its_part(client: Any) -> None:
     assert rate(20.0, 25.0) >= 7.0
 
 
-def test_one_process_alone_goes_on_with_its_share_only(client: Any) -> None:
+@pytest.mark.usefixtures("virtual_time")
+async def test_one_process_alone_goes_on_with_its_share_only(client: Any) -> None:
     """A quarter of two is a half: at least one request goes. Nothing is tried too often."""
-
-    async def main() -> None:
-        [budget] = processes(client, 1, share=0.25)
-        budget.lender.away = AWAY
-        queue = queue_of(budget, TWO)
-        status = None
-        times = []
-        for _ in range(8):
-            waiter = asyncio.create_task(use(queue))
-            await asyncio.sleep(0.01)
-            status = queue.status()
-            times.append(await waiter)
-        assert status is not None
-        assert status.wait > 0
-        assert times == pytest.approx([VALID + TWO.per + index for index in range(8)], abs=0.05)
-        assert len(budget.lender.asks) <= times[-1] / AGAIN + 2
-        await settle_down([budget])
-
-    run(main())
-
-
-def test_a_share_hears_headers_and_refusals_too(client: Any) -> None:
-    """And takes back what was not sent; the server learns of it when it is back."""
-
-    async def main() -> None:
-        [budget] = processes(client, 1, share=1.0)
-        budget.lender.away = AWAY
-        queue = queue_of(budget, TWO)
-        waiter = asyncio.create_task(taken(queue))
-        lease = await waiter
-        start = now()
-        queue.give_back(lease)
-        lease = await taken(queue)
-        assert now() == start
-        queue.hear(lease, Heard(0, None), 5.0)
-        other = asyncio.create_task(taken(queue))
-        queue.settle(lease, now())
-        lease = await other
-        assert now() == pytest.approx(start + 1.0)
-        queue.refused(3.0)
-        waiter = asyncio.create_task(taken(queue))
-        await asyncio.sleep(0.5)
-        budget.lender.away = None
-        queue.give_back(lease)
-        assert "Spare" in repr(queue._spare)
-        await waiter
-        assert now() == pytest.approx(start + 4.0, abs=0.1)
-        assert repr(queue._spare) == "<Spare, shut>"
-
-    run(main())
-
-
-def test_a_token_of_the_share_that_is_out_as_the_server_comes_back_counts(client: Any) -> None:
-    """It is told as out, and as used when its answer begins."""
-
-    async def main() -> None:
-        [budget] = processes(client, 1, share=1.0)
-        one = RateLimit(1, per=1.0)
-        queue = queue_of(budget, one)
-        budget.lender.away = AWAY
-        lease = await taken(queue, 20.0)
-        budget.lender.away = None
+    [budget] = processes(client, 1, share=0.25)
+    budget.lender.away = AWAY
+    queue = queue_of(budget, TWO)
+    status = None
+    times = []
+    for _ in range(8):
         waiter = asyncio.create_task(use(queue))
-        await asyncio.sleep(10.0)
-        assert not waiter.done()
-        queue.settle(lease, now())
-        began = now()
-        assert await waiter == pytest.approx(began + 1.0, abs=0.05)
+        await asyncio.sleep(0.01)
+        status = queue.status()
+        times.append(await waiter)
+    assert status is not None
+    assert status.wait > 0
+    assert times == pytest.approx([VALID + TWO.per + index for index in range(8)], abs=0.05)
+    assert len(budget.lender.asks) <= times[-1] / AGAIN + 2
+    await settle_down([budget])
 
-    run(main())
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_share_hears_headers_and_refusals_too(client: Any) -> None:
+    """And takes back what was not sent; the server learns of it when it is back."""
+    [budget] = processes(client, 1, share=1.0)
+    budget.lender.away = AWAY
+    queue = queue_of(budget, TWO)
+    waiter = asyncio.create_task(taken(queue))
+    lease = await waiter
+    start = now()
+    queue.give_back(lease)
+    lease = await taken(queue)
+    assert now() == start
+    queue.hear(lease, Heard(0, None), 5.0)
+    other = asyncio.create_task(taken(queue))
+    queue.settle(lease, now())
+    lease = await other
+    assert now() == pytest.approx(start + 1.0)
+    queue.refused(3.0)
+    waiter = asyncio.create_task(taken(queue))
+    await asyncio.sleep(0.5)
+    budget.lender.away = None
+    queue.give_back(lease)
+    assert "Spare" in repr(queue._spare)
+    await waiter
+    assert now() == pytest.approx(start + 4.0, abs=0.1)
+    assert repr(queue._spare) == "<Spare, shut>"
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_token_of_the_share_that_is_out_as_the_server_comes_back_counts(
+    client: Any,
+) -> None:
+    """It is told as out, and as used when its answer begins."""
+    [budget] = processes(client, 1, share=1.0)
+    one = RateLimit(1, per=1.0)
+    queue = queue_of(budget, one)
+    budget.lender.away = AWAY
+    lease = await taken(queue, 20.0)
+    budget.lender.away = None
+    waiter = asyncio.create_task(use(queue))
+    await asyncio.sleep(10.0)
+    assert not waiter.done()
+    queue.settle(lease, now())
+    began = now()
+    assert await waiter == pytest.approx(began + 1.0, abs=0.05)

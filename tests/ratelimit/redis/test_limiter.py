@@ -1,4 +1,4 @@
-"""`RedisBudget` before a real server: what it is given, what it says, and what it leaves."""
+"""`RedisRateLimiter` before a real server: what it is given, what it says, and what it leaves."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ import pytest
 
 from htx_async import (
     NO_RETRY,
-    Budget,
-    BudgetError,
     Credentials,
     DeadlineExceededError,
     HTXClient,
     InvalidInputError,
-    RedisBudget,
+    RateLimiter,
+    RateLimitQueueError,
+    RedisRateLimiter,
     Share,
 )
 from htx_async.clock import Clock
 from htx_async.ratelimit.redis import connection, fallback, lease_queue
 from htx_async.ratelimit.redis.protocol import Away
-from htx_async.request import Endpoint, RateLimit
+from htx_async.ratelimit.token_bucket import RateLimit
+from htx_async.request import Endpoint
 from htx_async.resources import accounts, points
 from htx_async.sandbox import Sandbox
 from tests.many import limited
@@ -52,17 +53,17 @@ async def base_url() -> AsyncIterator[str]:
         yield base_url
 
 
-async def read(base_url: str, budget: Budget, **options: Any) -> int:
+async def read(base_url: str, budget: RateLimiter, **options: Any) -> int:
     """Read the accounts with a client of its own, and return how many there are."""
     options = {"timeout": 10.0, "retry": NO_RETRY, "share": False, **options}
-    async with HTXClient(KEYS, base_url=base_url, budget=budget, **options) as htx:
+    async with HTXClient(KEYS, base_url=base_url, rate_limiter=budget, **options) as htx:
         return len(await htx.accounts.list())
 
 
 async def failure(url: str, base_url: str, **options: Any) -> str:
     """Return what a read says that gets no token, once it is sure that it says no secret."""
-    budget = RedisBudget(url, user="me", **options)
-    with pytest.raises(BudgetError) as caught:
+    budget = RedisRateLimiter(url, user="me", **options)
+    with pytest.raises(RateLimitQueueError) as caught:
         await read(base_url, budget)
     await budget.aclose()
     error = caught.value
@@ -72,13 +73,13 @@ async def failure(url: str, base_url: str, **options: Any) -> str:
     assert SECRET not in repr(ours) + repr(budget) + repr(vars(error)) + str(error)
     assert SECRET.encode() not in pickle.dumps(error)
     assert error.__context__ is error.__cause__ is None
-    assert error.fate == "not_sent"
-    return f"{error.transient}: {error}"
+    assert error.delivery == "not_sent"
+    return f"{error.retryable}: {error}"
 
 
 def test_importing_the_package_does_not_import_redis() -> None:
     """It is an extra."""
-    code = "import sys, htx_async; assert 'redis' not in sys.modules; htx_async.RedisBudget"
+    code = "import sys, htx_async; assert 'redis' not in sys.modules; htx_async.RedisRateLimiter"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -86,7 +87,7 @@ def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """As soon as one is made."""
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     with pytest.raises(InvalidInputError, match=r'pip install "htx-async\[redis\]"'):
-        RedisBudget("redis://localhost")
+        RedisRateLimiter("redis://localhost")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_url_is_one_sentence(url: Any) -> None:
     """Which shows no part of it: there may be a password in it."""
     with pytest.raises(InvalidInputError, match="url must be the URL of a Redis") as caught:
-        RedisBudget(url)
+        RedisRateLimiter(url)
     frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
     shown = "".join(repr(frame.f_locals) for frame in frames) + repr(caught.value)
     assert SECRET not in shown
@@ -129,13 +130,13 @@ def test_a_share_is_a_part(share: Any) -> None:
 )
 def test_other_wrong_arguments(options: dict[str, Any], text: str) -> None:
     with pytest.raises(InvalidInputError, match=text):
-        RedisBudget(f"redis://:{SECRET}@localhost", **options)
+        RedisRateLimiter(f"redis://:{SECRET}@localhost", **options)
 
 
 def test_it_shows_no_password_and_is_not_pickled() -> None:
     """Neither it nor what it is made of."""
-    budget = RedisBudget(f"redis://me:{SECRET}@example.org:7000/2", user="me")
-    assert repr(budget) == "RedisBudget('example.org:7000')"
+    budget = RedisRateLimiter(f"redis://me:{SECRET}@example.org:7000/2", user="me")
+    assert repr(budget) == "RedisRateLimiter('example.org:7000')"
     assert SECRET not in repr(vars(budget))
     for each in (budget, budget._address):
         with pytest.raises(TypeError, match="not pickled"):
@@ -144,20 +145,21 @@ def test_it_shows_no_password_and_is_not_pickled() -> None:
 
 async def test_keys_stand_for_their_user(redis_process: RedisProcess) -> None:
     """Unless one is named; a provider has none to stand for."""
-    budget = RedisBudget(redis_process.url)
+    budget = RedisRateLimiter(redis_process.url)
     htx, same, other = (
-        HTXClient(Credentials(key, "secret-key"), budget=budget) for key in ("one", "one", "two")
+        HTXClient(Credentials(key, "secret-key"), rate_limiter=budget)
+        for key in ("one", "one", "two")
     )
     assert htx._budget is same._budget is not other._budget
-    named = RedisBudget(redis_process.url, user="me")
-    assert HTXClient(KEYS, budget=named)._budget is named
+    named = RedisRateLimiter(redis_process.url, user="me")
+    assert HTXClient(KEYS, rate_limiter=named)._budget is named
 
     async def provider() -> Credentials:
         return KEYS
 
-    assert HTXClient(provider, budget=named)._budget is named
+    assert HTXClient(provider, rate_limiter=named)._budget is named
     with pytest.raises(InvalidInputError, match="a provider does not tell whose keys"):
-        HTXClient(provider, budget=budget)
+        HTXClient(provider, rate_limiter=budget)
     with pytest.raises(InvalidInputError, match="no user yet"):
         budget.known(accounts.LIST, htx._clock, None)
 
@@ -168,12 +170,12 @@ async def test_clients_share_and_leave_nothing_behind(
     """No task and no connection after the last client, with or without `aclose()`."""
     connected = redis_process.connected()
     redis_process.grow(5.0)
-    async with RedisBudget(redis_process.url) as budget:
-        outer = HTXClient(KEYS, base_url=base_url, budget=budget, timeout=2.0)
-        assert outer.limits()["GET /v1/account/accounts"].free == 100
+    async with RedisRateLimiter(redis_process.url) as budget:
+        outer = HTXClient(KEYS, base_url=base_url, rate_limiter=budget, timeout=2.0)
+        assert outer.limits()["GET /v1/account/accounts"].available == 100
         await read(base_url, budget, timeout=2.0)
         await outer.accounts.list()
-        assert outer.limits()["GET /v1/account/accounts"].free < 100
+        assert outer.limits()["GET /v1/account/accounts"].available < 100
         await outer.aclose()
         gc.collect()
         assert redis_process.connected() == connected
@@ -184,11 +186,11 @@ async def test_clients_share_and_leave_nothing_behind(
 
 def test_one_budget_serves_loops_one_after_the_other(redis_process: RedisProcess) -> None:
     """What the first has used is used in the second."""
-    budget = RedisBudget(redis_process.url, user=f"loops {time.time()}")
+    budget = RedisRateLimiter(redis_process.url, user=f"loops {time.time()}")
     redis_process.grow(6.0)
 
     async def read_points() -> None:
-        options: dict[str, Any] = {"budget": budget, "timeout": 1.0, "max_wait": 0.0}
+        options: dict[str, Any] = {"budget": budget, "timeout": 1.0, "queue_timeout": 0.0}
         transport = httpx.ASGITransport(app=Sandbox())
         async with HTXClient(KEYS, transport=transport, **options) as htx:
             await htx.points.balance()
@@ -196,7 +198,7 @@ def test_one_budget_serves_loops_one_after_the_other(redis_process: RedisProcess
 
     with limited(points, RateLimit(2, per=2.0)):
         asyncio.run(read_points())
-        with pytest.raises(BudgetError):
+        with pytest.raises(RateLimitQueueError):
             asyncio.run(read_points())
     assert len(budget._servers) == 1
 
@@ -307,7 +309,9 @@ async def test_a_wrong_password_and_a_user_with_too_few_rights(
     assert "does not let its user do what a budget needs" in few
 
     await asyncio.to_thread(redis_process.grow, 6.0)
-    async with RedisBudget(f"unix://htx:{SECRET}@{path}", user=f"rights {time.time()}") as budget:
+    async with RedisRateLimiter(
+        f"unix://htx:{SECRET}@{path}", user=f"rights {time.time()}"
+    ) as budget:
         queue = budget.queue(Endpoint("/v1/test", RateLimit(1, per=1.0), int), Clock())
         grants = [await queue.acquire()]
         for seconds in (0.0, 0.2):
@@ -333,8 +337,8 @@ async def test_the_bell_of_a_real_server(
     endpoint = Endpoint("/v1/test", RateLimit(1, per=600.0), int)
     user, clock = f"bell {time.time()}", Clock()
     async with (
-        RedisBudget(redis_process.url, user=user) as one,
-        RedisBudget(redis_process.url, user=user) as other,
+        RedisRateLimiter(redis_process.url, user=user) as one,
+        RedisRateLimiter(redis_process.url, user=user) as other,
     ):
         # Longer leases than the server is old: so it is told that it is older.
         for budget in (one, other):
@@ -369,7 +373,7 @@ async def test_an_idle_connection_that_was_closed_is_no_outage(
     redis_process: RedisProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Servers, and what is between, close those: the next read opens a new one."""
-    async with RedisBudget(redis_process.url, user=f"idle {time.time()}") as budget:
+    async with RedisRateLimiter(redis_process.url, user=f"idle {time.time()}") as budget:
         queue = budget.queue(Endpoint("/v1/test", RateLimit(9, per=0.01), int), Clock())
         await asyncio.to_thread(redis_process.grow, 4.0)
         queue.give_back(await queue.acquire())
@@ -382,8 +386,8 @@ async def test_an_idle_connection_that_was_closed_is_no_outage(
 
 def test_limits_are_told_outside_of_a_loop() -> None:
     """Nothing is known yet, and nothing is connected."""
-    htx = HTXClient(KEYS, budget=RedisBudget("redis://localhost"))
-    assert htx.limits()["GET /v1/account/accounts"].free == 100
+    htx = HTXClient(KEYS, rate_limiter=RedisRateLimiter("redis://localhost"))
+    assert htx.limits()["GET /v1/account/accounts"].available == 100
 
 
 async def test_a_replica_is_no_place_to_write(base_url: str) -> None:
@@ -408,9 +412,9 @@ async def test_an_outage_is_logged_once_and_recovery_too(
     monkeypatch.setattr(lease_queue, "AGAIN", 0.1)
     monkeypatch.setattr(fallback, "VALID", 0.1)
     with serving() as server, limited(points, RateLimit(2, per=0.2)):
-        budget = RedisBudget(server.url, user="me", on_outage=Share(0.25))
+        budget = RedisRateLimiter(server.url, user="me", on_outage=Share(0.25))
         server.kill()
-        async with HTXClient(KEYS, base_url=base_url, budget=budget, timeout=10.0) as htx:
+        async with HTXClient(KEYS, base_url=base_url, rate_limiter=budget, timeout=10.0) as htx:
             await asyncio.gather(htx.points.balance(), htx.points.balance(sub_uid=1001))
             server.start()
             brief = htx.with_options(timeout=0.4)

@@ -1,0 +1,35 @@
+"""Keys from the environment: `HTX_ACCESS_KEY`, `HTX_SECRET_KEY`, `HTX_PRIVATE_KEY`, `…_FILE`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+NAMES = ("HTX_ACCESS_KEY", "HTX_SECRET_KEY", "HTX_PRIVATE_KEY")
+
+
+def read_keys() -> tuple[str, str | None, str | None, str | None]:
+    """Return what is wrong with the environment (`""`: nothing), and the value of each name."""
+    variables = [_variable(name) for name in NAMES]
+    problem = next((problem for problem, _ in variables if problem), "")
+    access_key, secret_key, private_key = (value for _, value in variables)
+    if not problem and secret_key is not None and private_key is not None:
+        problem = "HTX_SECRET_KEY and HTX_PRIVATE_KEY are both set. Unset one of them."
+    if not problem and (access_key is None or secret_key is private_key):
+        missing = [NAMES[0]] if access_key is None else []
+        missing += [NAMES[1]] if secret_key is private_key else []
+        problem = f"keys are missing: set {' and '.join(missing)} in the environment"
+    return problem, access_key, secret_key, private_key
+
+
+def _variable(name: str) -> tuple[str, str | None]:
+    """Return what is wrong with a variable or its file, and its value; `None` if it is not set."""
+    path = os.environ.get(f"{name}_FILE")
+    if path is None:
+        return "", os.environ.get(name)
+    if name in os.environ:
+        return f"{name} and {name}_FILE are both set. Unset one of them.", None
+    try:
+        return "", Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, ValueError) as error:
+        return f"the file in {name}_FILE cannot be read ({type(error).__name__})", None
