@@ -89,6 +89,7 @@ TRANSIENT = {
     "ConnectError",
     "NoResponseError",
     "RateLimitedError",
+    "TransportError",
 }
 
 

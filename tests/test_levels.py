@@ -72,8 +72,8 @@ def inside(package: str) -> list[str]:
         ("def f():\n    import httpx", {"httpx"}),
         ("if TYPE_CHECKING:\n    import httpx", set()),
         ("if typing.TYPE_CHECKING:\n    import httpx\nelse:\n    import ssl", {"ssl"}),
-        ("from htx_async import inputs", {"htx_async.validation"}),
-        ("from htx_async import inputs, HTXClient", {"htx_async.validation", "htx_async"}),
+        ("from htx_async import validation", {"htx_async.validation"}),
+        ("from htx_async import validation, HTXClient", {"htx_async.validation", "htx_async"}),
         ("from htx_async.errors import HTXError", {"htx_async.errors"}),
     ],
 )

@@ -80,7 +80,7 @@ async def test_a_provider_that_fails_is_told_without_its_words() -> None:
 @pytest.mark.parametrize("found", [None, "access-key", ("a", "b")])
 async def test_a_provider_must_return_credentials(found: object) -> None:
     """Anything else is told by its type."""
-    with pytest.raises(InvalidInputError, match="must return Credentials, not"):
+    with pytest.raises(InvalidInputError, match="must return Credentials, got"):
         await CredentialStore(Vault(found), VirtualClock()).ensure()
 
 

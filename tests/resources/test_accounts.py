@@ -237,7 +237,7 @@ async def test_a_valuation_may_lack_its_moment(moment: str) -> None:
 @pytest.mark.parametrize(
     ("said", "fault"),
     [
-        ({"account_type": "Spot"}, "account_type must be a word in lower case, such as spot"),
+        ({"account_type": "Spot"}, "account_type must be a word in lower case, for example spot"),
         ({"account_type": ""}, "account_type must be"),
         ({"account_type": 1}, "account_type must be .*: got int"),
         ({"valuation_currency": "usd"}, "valuation_currency must be a word in upper case"),

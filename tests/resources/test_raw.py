@@ -110,7 +110,7 @@ def test_a_number_that_nobody_can_hold_is_a_decode_error(number: str) -> None:
         async with asking(server) as htx:
             await htx.get("/v2/user/uid")
 
-    with pytest.raises(DecodeError, match="GET /v2/user/uid: the answer cannot be read") as caught:
+    with pytest.raises(DecodeError, match="GET /v2/user/uid: the response cannot be") as caught:
         run(main())
     error = caught.value
     assert (error.path, error.http_status, error.delivery) == ("data", 200, "answered")
@@ -216,15 +216,15 @@ NAMES += ["timestamp", "SignatureVersion", "", "a b", "a=b", "ü", "a\n"]
         *(({"path": path}, "path must") for path in PATHS),
         *(({"params": {"amount": value}}, "the parameter amount must be") for value in VALUES),
         *(
-            ({"params": {name: "1"}}, "the name of a parameter|the signature brings")
+            ({"params": {name: "1"}}, "the name of a parameter|the signature adds")
             for name in NAMES
         ),
         ({"params": {1: "1"}}, "the name of a parameter must"),
         ({"params": [("a", "b")]}, "params must be a mapping"),
         ({"params": "a=b"}, "params must be a mapping"),
         *(({"limit": limit}, "limit must be a RateLimit") for limit in NO_LIMITS),
-        *(({"limit": RateLimit(n, 1.0)}, "RateLimit must be") for n in NO_NUMBERS),
-        *(({"limit": RateLimit(1, per)}, "RateLimit must be") for per in (0.0, -1.0, float("nan"))),
+        *(({"limit": RateLimit(n, 1.0)}, "RateLimit.(requests|per) must be") for n in NO_NUMBERS),
+        *(({"limit": RateLimit(1, per)}, "RateLimit.(requests|per) must be") for per in (0.0, -1.0, float("nan"))),
     ],
 )
 def test_what_cannot_be_right_is_told_before_anything_is_sent(
@@ -385,7 +385,7 @@ def test_the_repr_shows_the_shape_of_the_data(data: bytes, shown: str) -> None:
 
     answer = run(main())
     assert (
-        repr(answer) == f"RawResponse(data={shown}, status=200, attempts=1, waited=0.0, took=0.0)"
+        repr(answer) == f"RawResponse(data={shown}, status=200, attempts=1, queued=0.0, elapsed=0.0)"
     )
 
 
