@@ -1,239 +1,172 @@
-"""A read that somebody waits for: who, until when, and how far it has come."""
+"""The state of one call: deadline, attempts, delivery and queue times."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import math
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from htx_async.auth.credentials import Credentials
-from htx_async.errors import Delivery, HTXError, RateLimitQueueError
+from htx_async.errors import (
+    ClientClosedError,
+    DeadlineExceededError,
+    Delivery,
+    HTXError,
+    with_attempt_notes,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from htx_async.options import RequestOptions
-    from htx_async.request import Response
-
-    Outcome: TypeAlias = Response | Exception
-
-_numbers = itertools.count(1)
-
-
-def queue_time(waits: Iterable[tuple[float, float]], since: float) -> float:
-    """Return for how many seconds of *waits* (from, until) somebody waited who came at *since*."""
-    return sum(max(until - max(begun, since), 0.0) for begun, until in waits)
+_request_ids = itertools.count(1)
 
 
 class SigningContext(msgspec.Struct, frozen=True):
-    """With what an attempt was signed: the keys, the correction of the clock, and when."""
+    """The credentials and clock correction of an attempt, and its time (monotonic seconds)."""
 
     credentials: Credentials
     correction: float
     at: float
 
 
-class Waiter:
-    """One caller that waits for a flight, since when, and under which conditions."""
-
-    __slots__ = ("done", "loop", "options", "since")
-
-    def __init__(self, options: RequestOptions, since: float) -> None:
-        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
-        self.done: asyncio.Future[Outcome] = self.loop.create_future()
-        self.options: RequestOptions = options
-        self.since: float = since
-
-    def settle(self, outcome: Outcome) -> None:
-        """Give the caller its answer, if it still waits."""
-        if not self.done.done():
-            self.done.set_result(outcome)
-
-
-class Flight:
+class CallState:
     """
-    The one thing about a request that changes: every layer may look at it.
+    What the middleware knows about one call, and the only part of a request that changes.
 
-    Sharing lets callers in and out, limiting says how long it will wait, when an attempt leaves
-    and when it is back.
+    Several coalesced callers may wait for it: `SharedCall` sets `deadline` and `has_no_waiters`.
 
     Attributes:
-        number: Tells calls of one process apart, and flights: that of the call which began it.
-        until: The moment (monotonic seconds) at which the last of those who wait gives up.
-        expected: The earliest moment at which it may leave, once that is known.
-        out: Whether an attempt is with the network: then it must not be cancelled.
-        left: Whether any attempt has left. What comes back now was asked for before.
-        delivery: What became of the last attempt, as far as it is known now.
-        stop: Ends the attempt that is out, in the way that its connection needs.
-        timer: Will end the attempt that nobody waits for any more, when its time is over.
-        signed_with: With what the last attempt was signed.
-        abandoned: Whether all who waited have gone: no further attempt is worth its token.
-        is_last: Whether the attempt under way is to be the last one: the client closes.
-        failures: How the attempts until now have failed.
-        asked: When the attempt that waits began to wait, in monotonic seconds; `None`: none does.
-        waits: When it waited for tokens and connections before: from, until.
-        attempts: How many requests have left, questions about the clock not counted.
+        request_id: Identifies the request in events; coalesced calls have the same.
+        deadline: Latest deadline of its waiters, in monotonic seconds.
+        has_no_waiters: Whether all callers have gone: another attempt would waste a token.
+        closing: Whether the client is being closed: there is no further attempt.
+        in_flight: Whether an attempt is using a connection. It must not be cancelled then.
+        was_sent: Whether an attempt was started; later callers must not share its response.
+        attempts: Number of attempts, calibrations of the clock not counted.
+        failures: The errors of the attempts so far.
+        delivery: Delivery of the last attempt.
+        earliest_send_at: When the next attempt can be sent at the earliest, once that is known.
+        queue_waits: Periods in which it waited for tokens and connections (monotonic seconds).
+        signed_with: How the last attempt was signed.
+        abort_handle: Aborts the attempt that is in flight; set by the transport adapter.
+        on_queued: Called with the number of calls ahead, and the expected delay in seconds.
     """
 
     __slots__ = (
-        "_waiters",
-        "abandoned",
-        "asked",
+        "_queued_since",
+        "abort_handle",
         "attempts",
+        "closing",
+        "deadline",
         "delivery",
-        "expected",
+        "earliest_send_at",
         "failures",
-        "is_last",
-        "left",
-        "number",
-        "out",
+        "has_no_waiters",
+        "in_flight",
+        "on_queued",
+        "queue_waits",
+        "request_id",
         "signed_with",
-        "stop",
-        "task",
-        "timer",
-        "until",
-        "waits",
+        "was_sent",
     )
 
     def __init__(self) -> None:
-        self._waiters: set[Waiter] = set()
-        self.task: asyncio.Task[None] | None = None
-        self.number: int = next(_numbers)
-        self.until: float = math.inf
-        self.expected: float = -math.inf
-        self.left: bool = False
-        self.delivery: Delivery = "not_sent"
-        self.stop: Callable[[], object] | None = None
-        self.timer: asyncio.TimerHandle | None = None
-        self.signed_with: SigningContext | None = None
-        self.out: bool = False
-        self.abandoned: bool = False
-        self.is_last: bool = False
-        self.failures: list[HTXError] = []
-        self.asked: float | None = None
-        self.waits: list[tuple[float, float]] = []
+        self.request_id: int = next(_request_ids)
+        self.deadline: float = math.inf
+        self.has_no_waiters: bool = False
+        self.closing: bool = False
+        self.in_flight: bool = False
+        self.was_sent: bool = False
         self.attempts: int = 0
-
-    def join(self, options: RequestOptions, now: float) -> Waiter:
-        """Let a caller wait from *now* on; one with too little patience is told at once."""
-        waiter = Waiter(options, now)
-        until = now + options.timeout
-        self.until = max(self.until, until) if self._waiters else until
-        self._waiters.add(waiter)
-        if self.expected > now:
-            self._judge(waiter, -1, self.expected - now)
-        return waiter
-
-    def leave(self, waiter: Waiter) -> None:
-        """Let a caller go. With the last one goes the flight, unless it is out."""
-        self._waiters.discard(waiter)
-        if not self._waiters:
-            self._abandon()
-
-    def queued(self, ahead: int, wait: float, now: float) -> None:
-        """Note that it must wait *wait* seconds, behind *ahead* others, and who will not."""
-        self.expected = now + wait
-        for waiter in self._waiters:
-            self._judge(waiter, ahead, wait)
-        self._abandon_if_done()
+        self.failures: list[HTXError] = []
+        self.delivery: Delivery = "not_sent"
+        self.earliest_send_at: float = -math.inf
+        self.queue_waits: list[tuple[float, float]] = []
+        self.signed_with: SigningContext | None = None
+        self.abort_handle: Callable[[], object] | None = None
+        self.on_queued: Callable[[int, float], object] = lambda ahead, wait: None
+        self._queued_since: float | None = None
 
     @property
-    def is_open(self) -> bool:
-        """Whether others may join: nothing has left, and somebody still waits."""
-        return not (self.left or self.abandoned)
+    def may_retry(self) -> bool:
+        """Whether another attempt makes sense."""
+        return not (self.has_no_waiters or self.closing)
 
-    def _abandon_if_done(self) -> None:
-        """End the flight at once, not only when those who were told have gone: it could leave."""
-        if self._waiters and all(waiter.done.done() for waiter in self._waiters):
-            self._abandon()
+    def time_left(self, now: float) -> float:
+        """Return the seconds until the deadline."""
+        return self.deadline - now
 
-    def _abandon(self) -> None:
-        self.abandoned = True
-        self.cancel_unless_out()
+    def is_over(self, now: float) -> bool:
+        """Return whether nobody waits for a response any more."""
+        return self.has_no_waiters or now >= self.deadline
 
-    def _judge(self, waiter: Waiter, ahead: int, wait: float) -> None:
-        """Tell a caller at once that it would wait for too long."""
-        options = waiter.options
-        most = options.queue_timeout
-        too_long = most is not None and (wait > most or not most)
-        if self.left:  # this is about a repeat: the caller learns what it would repeat
-            late = self.expected >= waiter.since + options.timeout
-            if too_long or late:
-                waiter.settle(self.failures[-1])
-        elif too_long:
-            waiter.settle(_over_budget(wait, f"queue_timeout is {most:g} s"))
-        elif options.max_queue is not None and ahead >= options.max_queue:
-            why = f"{ahead} wait already, and max_queue is {options.max_queue}"
-            waiter.settle(_over_budget(wait, why))
+    def ensure_wanted(self, now: float) -> None:
+        """Raise if nobody waits for a response any more, however late the event loop was."""
+        if self.has_no_waiters:
+            raise asyncio.CancelledError
+        if self.is_over(now):
+            msg = "the deadline passed before the request was sent"
+            raise DeadlineExceededError(msg, delivery=self.delivery)
 
-    def lose_patience(self, waiter: Waiter) -> None:
-        """Tell a caller that its `queue_timeout` is over, if nothing has left yet."""
-        if not self.left:
-            most = waiter.options.queue_timeout or 0.0
-            wait = max(self.expected - waiter.since, most)
-            waiter.settle(_over_budget(wait, f"queue_timeout is {most:g} s"))
-            self._abandon_if_done()
+    def queue_started(self, now: float) -> None:
+        """Record that an attempt is queued from *now* on."""
+        self._queued_since = now
 
-    def cancel_unless_out(self) -> None:
-        """End the flight where that costs nothing: not while an attempt is with the network."""
-        if self.task is not None and not self.out:
-            self.task.cancel()
+    def queue_delayed(self, ahead: int, wait: float, now: float) -> None:
+        """Record that an attempt has *ahead* others before it, and waits *wait* seconds at least."""
+        self.earliest_send_at = now + wait
+        self.on_queued(ahead, wait)
 
-    def granted(self, now: float) -> float:
-        """Note that the waiting is over; return the seconds that it took."""
-        begun = now if self.asked is None else self.asked
-        self.waits.append((begun, now))
-        self.asked = None
-        return now - begun
+    def token_granted(self, now: float) -> float:
+        """Record the end of the queueing, and return its seconds."""
+        since = now if self._queued_since is None else self._queued_since
+        self.queue_waits.append((since, now))
+        self._queued_since = None
+        return now - since
 
-    def waited(self, since: float, now: float) -> float:
-        """Return for how many seconds a caller who came at *since* has waited until *now*."""
-        still = [] if self.asked is None else [(self.asked, now)]
-        return queue_time((*self.waits, *still), since)
+    def queue_time(self, called_at: float, now: float) -> float:
+        """Return the seconds until *now* that a caller was queued that called at *called_at*."""
+        waiting = [] if self._queued_since is None else [(self._queued_since, now)]
+        return queue_time((*self.queue_waits, *waiting), called_at)
 
-    def departs(self, *, is_internal: bool) -> None:
-        """Note that an attempt leaves now, or, *is_internal*, a question about the clock."""
-        self.left = self.out = True
+    def attempt_started(self, *, is_internal: bool) -> None:
+        """Record that an attempt starts; an internal one calibrates the clock."""
+        self.was_sent = self.in_flight = True
         if not is_internal:
             self.attempts += 1
             self.delivery = "unknown"
 
-    def failed(self, error: HTXError) -> None:
-        """Note how an attempt has failed."""
+    def attempt_finished(self) -> None:
+        """Record that the attempt does not use its connection any more."""
+        self.in_flight = False
+
+    def attempt_failed(self, error: HTXError) -> None:
+        """Record the error of an attempt."""
         self.failures.append(error)
         self.delivery = error.delivery
 
-    def end(self) -> None:
-        """End the attempt that is out: its time is over, or the client's."""
-        if self.stop is not None:
-            self.stop()
+    def abort(self) -> None:
+        """Abort the attempt that is in flight, if there is one."""
+        if self.abort_handle is not None:
+            self.abort_handle()
 
-    def is_over(self, now: float) -> bool:
-        """Tell whether nobody waits any more, or will when the answer comes."""
-        return self.abandoned or now >= self.until
+    def deadline_error(self, endpoint: str, timeout: float) -> DeadlineExceededError:
+        """Return the error of a caller whose *timeout* has passed."""
+        text = f"no response within {timeout:g} s (timeout)"
+        if self.failures:
+            text = f"{text}: the last attempt failed with {type(self.failures[-1]).__name__}"
+        elif not self.was_sent:
+            text = f"{text}: the call was still queued"
+        error = DeadlineExceededError(text, endpoint=endpoint, delivery=self.delivery)
+        return with_attempt_notes(error, self.failures)
 
-    def returned(self) -> None:
-        """Note that the attempt is over. If nobody waits any more, so is the flight."""
-        self.out = False
-        if self.abandoned:
-            self.cancel_unless_out()
-
-    def land(self, outcome: Outcome | None) -> None:
-        """Give all who wait the outcome; `None`: the flight was cancelled, and so are they."""
-        if self.timer is not None:
-            self.timer.cancel()
-        for waiter in self._waiters:
-            if outcome is not None:
-                waiter.settle(outcome)
-            else:
-                waiter.done.cancel()
+    def closed_error(self) -> ClientClosedError:
+        """Return the error of the callers when the client is closed."""
+        when = "while the request was in flight" if self.in_flight else "before it was sent"
+        error = ClientClosedError(f"the client was closed {when}", delivery=self.delivery)
+        return with_attempt_notes(error, self.failures)
 
 
-def _over_budget(wait: float, why: str) -> RateLimitQueueError:
-    wait = max(wait, 0.0)
-    return RateLimitQueueError(
-        f"no token now, it would take at least {wait:.3g} s: {why}", retry_after=wait
-    )
+def queue_time(waits: Iterable[tuple[float, float]], called_at: float) -> float:
+    """Return the seconds of *waits* (start, end) after *called_at*."""
+    return sum(max(end - max(start, called_at), 0.0) for start, end in waits)

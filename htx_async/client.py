@@ -1,10 +1,11 @@
-"""The client: the one place that knows the order of the layers."""
+"""The client: builds the middleware chain and manages its lifetime."""
 
 from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import cached_property
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
 
@@ -15,24 +16,30 @@ from htx_async.auth.credentials import Credentials
 from htx_async.auth.provider import CredentialStore, Provider
 from htx_async.clock import Clock, ServerClock, running_loop
 from htx_async.errors import InvalidInputError
-from htx_async.events import Listener, SafeListener
-from htx_async.middleware.coalescing import Sharing
-from htx_async.middleware.converting import Converting
-from htx_async.middleware.drift import Noticing
-from htx_async.middleware.parsing import Opening
-from htx_async.middleware.rate_limiting import Limiting
+from htx_async.events import EventEmitter, Listener
+from htx_async.middleware.coalescing import RequestCoalescing
+from htx_async.middleware.parsing import EnvelopeParsing
+from htx_async.middleware.rate_limiting import RateLimiting
 from htx_async.middleware.retrying import Retrying
 from htx_async.middleware.signing import Signing
+from htx_async.models.account import Account
 from htx_async.options import RequestOptions, RetryPolicy
 from htx_async.ratelimit.limiter import RateLimiter, shared_rate_limiter
 from htx_async.ratelimit.queue import RateLimitStatus, TokenQueue
-from htx_async.ratelimit.token_bucket import Bucket, RateLimit
-from htx_async.request import Endpoint, Request
-from htx_async.resources import accounts, points, raw
+from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
+from htx_async.request import Endpoint, Handler, Request
+from htx_async.resources import ENDPOINTS
 from htx_async.resources.accounts import Accounts
 from htx_async.resources.points import Points
-from htx_async.resources.raw import EndpointRegistry, RawResponse
-from htx_async.transports.adapter import HTTP, AiohttpTransport
+from htx_async.resources.raw import (
+    EndpointRegistry,
+    ParamValue,
+    RawResponse,
+    check_params,
+    check_path,
+    to_raw_response,
+)
+from htx_async.transports.adapter import AiohttpTransport, TransportAdapter
 
 if TYPE_CHECKING:
     import httpx
@@ -40,16 +47,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BASE_URL = "https://api.huobi.pro"
-ENDPOINTS: tuple[Endpoint[Any], ...] = (
-    accounts.LIST,
-    accounts.BALANCE,
-    accounts.VALUATION,
-    points.BALANCE,
-)
 
 
-class Changes(TypedDict, total=False):
-    """What `HTXClient.with_options` takes."""
+class OptionOverrides(TypedDict, total=False):
+    """Options that `HTXClient.with_options` accepts."""
 
     timeout: float
     retry: RetryPolicy
@@ -60,35 +61,34 @@ class Changes(TypedDict, total=False):
 
 class HTXClient:
     """
-    Reads accounts, balances and points of one HTX user.
+    Client for the accounts, balances and points of one HTX user.
 
-    One client serves one event loop, and any number of tasks in it: make one and keep it.
+    A client belongs to one event loop, and serves any number of tasks: create one and keep it.
 
     Args:
-        credentials: Who asks: `Credentials`, or an async function without arguments that returns
-            them. It is called before the first read, and again when HTX no longer accepts them.
-            Its clients share a budget; with clients that have other keys of that user, pass one.
+        credentials: `Credentials`, or an async function without arguments that returns them. It
+            is called before the first request, and again when HTX rejects the credentials.
         base_url: HTX's address, or that of a sandbox; plain http for loopback only.
-        timeout: Seconds for a whole call: waiting, connecting, reading, repeating.
-        retry: What is repeated, how often and how soon: a `RetryPolicy`, or `NO_RETRY`.
-        rate_limiter: Whose tokens are spent, a `RateLimiter`; `None`: the process's own for this access key;
-            a `RedisRateLimiter`: those of many processes; `UNLIMITED`: nobody's, for servers that do
-            not count.
-        coalesce: Whether equal reads that still wait for a token become one request.
-        queue_timeout: Seconds that a read may wait for a token, else `RateLimitQueueError`; 0: it goes at
-            once or not at all; `None`: as long as its `timeout`.
-        max_queue: Reads that may wait for a token at a time, else `RateLimitQueueError`; `None`: any
-            number.
-        transport: What sends the requests: an `httpx.AsyncBaseTransport`, which sees signed URLs
-            and is not closed with the client; `AiohttpTransport()`; `None`: httpx's own, made and
-            closed by the client.
-        max_connections: Connections at a time, of our own transport or of *transport*.
-        max_body: Bytes of an answer, unzipped, beyond which it is not read on.
-        on_event: Called with an `Event` whenever something happens to a read. It must be quick.
-        clock: Time; `None`: the system's. With another one the client has a budget of its own.
+        timeout: Seconds for a whole call: queueing, connecting, reading, retrying.
+        retry: A `RetryPolicy`, or `NO_RETRY`.
+        rate_limiter: A `RateLimiter` to share between clients whose keys belong to one HTX user;
+            a `RedisRateLimiter` to share it between processes; `UNLIMITED` for servers without
+            limits. `None`: clients with the same access key, or provider, share one.
+        coalesce: Whether identical queued calls share one request.
+        queue_timeout: Seconds that a call may wait for a rate-limit token before it raises
+            `RateLimitQueueError`; 0: fail fast; `None`: until its `timeout`.
+        max_queue: Number of queued calls beyond which a call raises `RateLimitQueueError`;
+            `None`: any number.
+        transport: An `httpx.AsyncBaseTransport`, which sees signed URLs and is not closed with the
+            client; `AiohttpTransport()`; `None`: httpx's own, created and closed by the client.
+        max_connections: Connections at a time.
+        max_body: Largest body of a response, in bytes, decompressed.
+        on_event: Called with an `Event` whenever something happens to a call. It must be fast.
+        clock: Source of time; `None`: the system's. With a clock the client has a rate limiter of
+            its own.
 
     Raises:
-        InvalidInputError: An argument cannot be right. Nothing is opened or sent yet.
+        InvalidInputError: An argument is wrong. Nothing was opened or sent.
     """
 
     def __init__(
@@ -109,17 +109,12 @@ class HTXClient:
         clock: Clock | None = None,
     ) -> None:
         if not isinstance(credentials, Credentials) and not callable(credentials):
-            msg = f"credentials must be Credentials(...), not {type(credentials).__name__}"
-            del credentials  # keys given as plain text must not show in a traceback
+            msg = f"credentials must be Credentials(...), got {type(credentials).__name__}"
+            del credentials  # keys passed as plain text must not be in a traceback
             raise InvalidInputError(msg)
         origin = validation.parse_base_url(base_url)
         validation.int_at_least(max_connections, 1, "max_connections")
         validation.int_at_least(max_body, 1, "max_body")
-        if rate_limiter is None:
-            rate_limiter = RateLimiter() if clock else shared_rate_limiter(_owner(credentials))
-        budget = rate_limiter.for_keys(_owner(credentials))
-        clock = clock or Clock()
-        listener = SafeListener(on_event) if on_event else None
         self._options = RequestOptions(
             timeout=timeout,
             retry=retry,
@@ -127,109 +122,131 @@ class HTXClient:
             queue_timeout=queue_timeout,
             max_queue=max_queue,
         )
-        self._original = True
-        self._budget, self._clock, self._time = budget, clock, ServerClock(clock)
-        keys = CredentialStore(credentials, clock)
-        # One request runs straight down these layers, and its answer straight back up.
-        self._http = HTTP(
+        owner = _owner_of(credentials)
+        if rate_limiter is None:
+            rate_limiter = RateLimiter() if clock else shared_rate_limiter(owner)
+        self._rate_limiter = rate_limiter.for_owner(owner)
+        self._repr = f"HTXClient({_describe(credentials)}, base_url={str(origin)!r})"
+        self._owns_stack = True
+        self._endpoints = EndpointRegistry(ENDPOINTS)
+        self._cached_accounts: list[Account] = []
+
+        clock = self._clock = clock or Clock()
+        server_clock = self._server_clock = ServerClock(clock)
+        events = EventEmitter(on_event, clock)
+        store = CredentialStore(credentials, clock)
+        slots = TokenQueue(TokenBucket(RateLimit(max_connections, per=0.0)), clock)
+        self._transport = TransportAdapter(
             transport, origin, clock, max_connections=max_connections, max_body=max_body
         )
-        signing = Signing(self._http, keys, origin.host, clock, self._time)
-        slots = TokenQueue(Bucket(RateLimit(max_connections, per=0.0)), clock)
-        opening = Opening(signing, self._time.observe)
-        self._slots = slots
-        time = self._time
-        limiting = Limiting(opening, budget, slots, clock, time.now, listener, time.offset)
-        retrying = Retrying(limiting, clock, self._time, keys)
-        converting = Converting(Noticing(retrying, clock, listener))
-        self._sharing = Sharing(converting, clock, listener, str(origin))
-        self._shown = f"HTXClient({_shown(credentials)}, base_url={str(origin)!r})"
-        self.accounts: Accounts = Accounts(self._ask)
-        self.points: Points = Points(self._ask)
-        self._others = EndpointRegistry(ENDPOINTS)
+        # A request passes these from first to last, and its response from last to first.
+        limiter = self._rate_limiter
+        middleware: list[Callable[[Handler], Handler]] = [
+            lambda call_next: RequestCoalescing(call_next, clock, events, str(origin)),
+            lambda call_next: Retrying(call_next, clock, server_clock, store),
+            lambda call_next: RateLimiting(call_next, limiter, slots, clock, server_clock, events),
+            lambda call_next: EnvelopeParsing(call_next, server_clock, clock, events),
+            lambda call_next: Signing(call_next, store, origin.host, clock, server_clock),
+        ]
+        handler: Handler = self._transport
+        for layer in reversed(middleware):
+            handler = layer(handler)
+        self._coalescing = cast("RequestCoalescing", handler)
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
         """
-        Make a client from the environment: keys as in `Credentials.from_env`, `HTX_BASE_URL`.
+        Create a client from the environment: `HTX_BASE_URL`, and keys as `Credentials.from_env`.
 
-        *options* are those of the class; what is given there goes before the environment.
+        Args:
+            **options: Options of the class; they take precedence over the environment.
 
         Raises:
-            InvalidInputError: A key is missing, or something cannot be right.
+            InvalidInputError: A key is missing, or an argument is wrong.
         """
         if base_url := os.environ.get("HTX_BASE_URL"):
             options.setdefault("base_url", base_url)
         return cls(Credentials.from_env(), **options)
 
-    def with_options(self, **changes: Unpack[Changes]) -> Self:
+    def with_options(self, **overrides: Unpack[OptionOverrides]) -> Self:
         """
-        Return a copy for calls that want other options; all else it shares with its original.
+        Return a copy of the client with other options for its calls.
 
-        It costs next to nothing, and ends with its original: closing the copy does nothing.
+        The copy shares everything else, is cheap, and ends with its original: closing it does
+        nothing.
 
         Args:
-            **changes: Any of `timeout`, `retry`, `coalesce`, `queue_timeout` and `max_queue`.
+            **overrides: Any of `timeout`, `retry`, `coalesce`, `queue_timeout` and `max_queue`.
 
         Raises:
-            InvalidInputError: An option is unknown, or cannot be right.
+            InvalidInputError: An option is unknown or wrong.
         """
-        unknown = changes.keys() - Changes.__annotations__.keys()
+        accepted = OptionOverrides.__annotations__
+        unknown = overrides.keys() - accepted.keys()
         if unknown:
-            msg = f"with_options takes {', '.join(Changes.__annotations__)}: not {min(unknown)}"
+            msg = f"with_options accepts {', '.join(accepted)}, got {min(unknown)}"
             raise InvalidInputError(msg)
-        chosen: dict[str, Any] = {**asdict(self._options), **changes}
-        return copy.copy(self)._copy(RequestOptions(**chosen))  # noqa: SLF001 - its own
+        options: dict[str, Any] = {**asdict(self._options), **overrides}
+        clone = copy.copy(self)
+        clone._options, clone._owns_stack = RequestOptions(**options), False
+        for resource in ("accounts", "points"):
+            clone.__dict__.pop(resource, None)  # that of the original uses the other options
+        return clone
 
-    def _copy(self, options: RequestOptions) -> Self:
-        self._original, self._options = False, options
-        self.accounts = self.accounts.asking(self._ask)
-        self.points = Points(self._ask)
-        return self
+    @cached_property
+    def accounts(self) -> Accounts:
+        """Accounts, balances and valuations."""
+        return Accounts(self, self._cached_accounts)
+
+    @cached_property
+    def points(self) -> Points:
+        """Points, which pay HTX's fees."""
+        return Points(self)
 
     async def get(
         self,
         path: str,
         *,
-        params: Mapping[str, raw.ParamValue] | None = None,
+        params: Mapping[str, ParamValue] | None = None,
         limit: RateLimit | None = None,
         signed: bool = True,
     ) -> RawResponse:
         """
-        Read any path of HTX that answers a GET with `data`: for what has no resource here yet.
+        Request any path of HTX that responds to GET with `data`, for endpoints without a method.
 
-        It goes through the same layers as every read: tokens, sharing, repeating, HTX's clock.
+        The request passes the same middleware as every call: rate limiting, coalescing, retries,
+        clock correction.
 
         Args:
-            path: As it is sent, such as `/v2/user/uid`. All ids in a path count together.
-            params: What the query says besides the authentication, in any order: text, whole
-                numbers or `Decimal`. No float: write the amount that is meant as text.
-            limit: What the endpoint's page allows one user. `None`: what was told first here,
-                else 10 in 1 s, HTX's rule where a page states nothing. A path that has a
-                resource keeps its own.
-            signed: Whether to say who asks. Public data needs no signature.
+            path: The path, such as `/v2/user/uid`. All ids in a path count against one limit.
+            params: Query parameters besides the authentication: text, whole numbers or `Decimal`.
+                A float is not accepted: write the amount as text.
+            limit: The rate limit on the endpoint's page. `None`: that of an earlier call, else 10
+                in 1 s, HTX's rule where a page states none. A path that has a method keeps its own.
+            signed: Whether the request is authenticated. Public data needs no signature.
 
         Raises:
-            InvalidInputError: The path, a parameter or the limit cannot be right.
-            DecodeError: The answer is no JSON, has no `data`, or a number of too many digits.
-            HTXError: What else can go wrong: see `htx_async.errors`.
+            InvalidInputError: The path, a parameter or the limit is wrong. Nothing was sent.
+            DecodeError: The response is not JSON, has no `data`, or has a number with too many
+                digits.
+            HTXError: See `htx_async.errors`.
         """
-        path, said = raw.check_path(path), raw.check_params(params)
-        endpoint = self._others.endpoint(path, limit, signed=signed)
-        since = self._clock.monotonic()
-        response = await self._sharing(Request(endpoint, path, said, self._options))
-        return raw.to_raw_response(endpoint, response, since, self._clock.monotonic())
+        path, query = check_path(path), check_params(params)
+        endpoint = self._endpoints.endpoint(path, limit, signed=signed)
+        called_at = self._clock.monotonic()
+        response = await self._coalescing(Request(endpoint, path, query, self._options))
+        return to_raw_response(endpoint, response, called_at, self._clock.monotonic())
 
     def limits(self) -> Mapping[str, RateLimitStatus]:
         """
-        Return how things stand at each endpoint, by its name: tokens, who waits, refusals.
+        Return the state of the rate limit of each endpoint, by the endpoint's name.
 
-        Paths that `get` was asked for are among them.
+        Paths that `get` was called with are included.
         """
-        loop = self._sharing.loop or running_loop()
+        loop = self._coalescing.loop or running_loop()
         queues = {
-            endpoint.name: self._budget.known(endpoint, self._clock, loop)
-            for endpoint in self._others.all
+            endpoint.name: self._rate_limiter.peek(endpoint, self._clock, loop)
+            for endpoint in self._endpoints.all
         }
         return MappingProxyType({name: queue.status() for name, queue in queues.items()})
 
@@ -237,12 +254,12 @@ class HTXClient:
         """
         Return the seconds that HTX's clock is ahead of the local one; `None`: not known yet.
 
-        Every answer tells it, to about a second. Beyond 5 s, or when HTX complains, requests are
-        signed with HTX's time instead of the local one.
+        Every response shows it, to about a second. Beyond 5 s, or after a `ClockError`, requests
+        are signed with HTX's time instead of the local one.
         """
-        return self._time.offset()
+        return self._server_clock.offset()
 
-    async def _ask(
+    async def _request(
         self,
         endpoint: Endpoint[T],
         *,
@@ -250,28 +267,28 @@ class HTXClient:
         params: tuple[tuple[str, str], ...] = (),
     ) -> T:
         request = Request(endpoint, path or endpoint.path, params, self._options)
-        return cast("T", (await self._sharing(request)).value)
+        return cast("T", (await self._coalescing(request)).value)
 
     async def aclose(self) -> None:
         """
-        Close the client; closing twice is fine.
+        Close the client. Closing it again does nothing.
 
-        What has left is waited for, at most 5 s. Who still waits for a token gets
-        `ClientClosedError`. A transport that was passed in stays open.
+        Requests in flight are drained for at most 5 s. Queued calls raise `ClientClosedError`. A
+        transport that was passed to the client stays open.
 
         Raises:
             EventLoopError: The client belongs to another event loop: close it there.
         """
-        if not self._original:
+        if not self._owns_stack:
             return
-        self._sharing.refuse()
+        self._coalescing.stop_accepting()
         try:
-            await self._sharing.see_off()
+            await self._coalescing.drain()
         finally:
             try:
-                await self._http.aclose()
+                await self._transport.aclose()
             finally:
-                await self._budget.settled()
+                await self._rate_limiter.flush()
 
     async def __aenter__(self) -> Self:
         return self
@@ -285,14 +302,14 @@ class HTXClient:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return self._shown
+        return self._repr
 
 
-def _owner(credentials: Credentials | Provider) -> Hashable:
-    # The keys of a provider may change; they are of one user all the same.
+def _owner_of(credentials: Credentials | Provider) -> Hashable:
+    # The keys of a provider may change; they belong to one user all the same.
     return credentials.fingerprint() if isinstance(credentials, Credentials) else credentials
 
 
-def _shown(credentials: Credentials | Provider) -> str:
-    # Not the repr of a provider: it may tell anything.
+def _describe(credentials: Credentials | Provider) -> str:
+    # Not the repr of a provider: it may contain anything.
     return repr(credentials) if isinstance(credentials, Credentials) else "a provider"

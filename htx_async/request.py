@@ -1,8 +1,10 @@
 """
-What goes down the layers, and what comes back up.
+Request, response and endpoint: what travels through the middleware chain.
 
-Every layer is one verb, `Handler`: it takes a request, hands it to the next one and returns
-the response. None of them knows its neighbours.
+Each middleware is a `Handler`: it takes a request, passes it to the next handler and returns the
+response. Errors are raised. The one exception is an error in a response (HTX returned an error, or
+the response cannot be decoded): parsing attaches it as `Response.error`, and rate limiting raises
+it, because it first needs the response's headers and the time of its first byte.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import msgspec
 from msgspec.structs import force_setattr
 
-from htx_async.call_state import Flight, queue_time
+from htx_async.call_state import CallState, queue_time
 from htx_async.errors import HTXError
 from htx_async.models.shapes import Shape
 from htx_async.options import RequestOptions
@@ -63,67 +65,76 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True):
         force_setattr(self, "name", f"{self.method} {self.path}")
 
 
-class _Silent(msgspec.Struct, frozen=True):
-    """Shows no more than *shown*: the rest is secret, or long."""
+class _RedactedRepr(msgspec.Struct, frozen=True):
+    """A struct whose repr shows `_repr_fields` only: the others are secret, or long."""
 
-    shown: ClassVar[tuple[str, ...]] = ()
+    _repr_fields: ClassVar[tuple[str, ...]] = ()
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return [(name, getattr(self, name)) for name in self.shown]
+        return [(name, getattr(self, name)) for name in self._repr_fields]
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
-        return f"{type(self).__name__}({shown})"
+        fields = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({fields})"
 
 
-class Request(_Silent, frozen=True):
+class Request(_RedactedRepr, frozen=True):
     """
-    One read, on its way down.
+    A request to an endpoint.
 
     Attributes:
-        path: What is sent: percent-encoded, values filled in.
-        params: What the query says besides the authentication, not yet encoded.
-        call: Who waits for it, unless it joins another. A request flies once.
-        query: What is sent after the `?`. SigningContext it is a secret.
-        is_internal: Whether it only serves another read: the question what o'clock it is.
+        path: The path as it is sent, with its values filled in.
+        params: Query parameters besides the authentication, not yet encoded.
+        options: Options of the call.
+        call: State of the call. A request is used for one call.
+        query: The query as it is sent. It is a secret once it is signed.
+        is_internal: Whether it serves another request: the calibration of the clock.
     """
 
-    shown: ClassVar[tuple[str, ...]] = ("endpoint", "path", "params", "options", "is_internal")
+    _repr_fields: ClassVar[tuple[str, ...]] = (
+        "endpoint",
+        "path",
+        "params",
+        "options",
+        "is_internal",
+    )
 
     endpoint: Endpoint[Any]
     path: str
     params: tuple[tuple[str, str], ...] = ()
     options: RequestOptions = RequestOptions()
-    call: Flight = msgspec.field(default_factory=Flight)
+    call: CallState = msgspec.field(default_factory=CallState)
     query: str = ""
     is_internal: bool = False
 
     @property
     def key(self) -> Hashable:
-        """What makes two reads of one client equal."""
+        """Calls of one client with equal keys are identical."""
         endpoint = self.endpoint
         how = (endpoint.name, endpoint.read, endpoint.signed)
         return (*how, self.path, self.params, self.options.retry)
 
 
-class Response(_Silent, frozen=True):
+class Response(_RedactedRepr, frozen=True):
     """
-    One answer, on its way up.
+    A response of HTX.
 
     Attributes:
-        headers: Names in lower case.
-        first_byte_at: When its first byte was here, in monotonic seconds.
-        sent_query: The query that was sent: what an answer may echo, and nobody may see.
-        server_time: HTX's time of day when it answered, in seconds since 1970; `None`: not told.
+        status: HTTP status.
+        headers: Response headers, names in lower case.
+        body: The decompressed body.
+        first_byte_at: When its first byte arrived, in monotonic seconds.
+        sent_query: The query of the request: a response may repeat the secrets in it.
+        server_time: HTX's time in the response, in seconds since 1970; `None`: there was none.
         data: Once the envelope is open, the JSON of `data`, a view of the body and not a copy;
             or what the endpoint calls usual.
-        error: Why HTX refused, or why the answer makes no sense.
-        value: The model, once it is made.
-        attempts: The how-manieth attempt brought it.
-        queue_waits: When the read waited for tokens and connections: from, until, in monotonic seconds.
+        error: What HTX returned instead of data, or why the response cannot be decoded.
+        value: The decoded data.
+        attempts: Number of attempts of the call.
+        queue_waits: Periods in which the call was queued (start, end), in monotonic seconds.
     """
 
-    shown: ClassVar[tuple[str, ...]] = (
+    _repr_fields: ClassVar[tuple[str, ...]] = (
         "status",
         "first_byte_at",
         "server_time",
@@ -144,9 +155,9 @@ class Response(_Silent, frozen=True):
     attempts: int = 1
     queue_waits: tuple[tuple[float, float], ...] = ()
 
-    def queue_time(self, since: float) -> float:
-        """Return for how many seconds a caller who came at *since* has waited."""
-        return queue_time(self.queue_waits, since)
+    def queue_time(self, called_at: float) -> float:
+        """Return the seconds that a caller was queued that called at *called_at*."""
+        return queue_time(self.queue_waits, called_at)
 
 
 Handler = Callable[[Request], Awaitable[Response]]

@@ -71,7 +71,8 @@ def test_no_retry_is_one_attempt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("attempts", 0), ("attempts", 1.5), ("initial_delay", 0), ("max_delay", float("inf"))]
+    ("name", "value"),
+    [("attempts", 0), ("attempts", 1.5), ("initial_delay", 0), ("max_delay", float("inf"))],
 )
 def test_a_policy_that_makes_no_sense_is_told(name: str, value: object) -> None:
     """With the name of what is wrong."""

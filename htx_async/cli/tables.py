@@ -79,7 +79,9 @@ _Sums = tuple[str, tuple[tuple[str, Decimal], ...]]
 
 def _sums(currency: str, rows: Sequence[CurrencyBalance], *, others: bool = True) -> _Sums:
     kinds = dict.fromkeys(entry.type for row in rows for entry in row.entries)
-    further = ((kind, total(row.amount(kind) for row in rows)) for kind in kinds if kind not in COLUMNS)
+    further = (
+        (kind, total(row.amount(kind) for row in rows)) for kind in kinds if kind not in COLUMNS
+    )
     return currency, (
         ("trade", total(row.trade for row in rows)),
         ("frozen", total(row.frozen for row in rows)),

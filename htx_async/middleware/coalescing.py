@@ -1,244 +1,185 @@
 """
-Each read flies in a task of its own, and its callers only wait for it.
+Coalesces identical queued calls into one request.
 
-So a caller can leave at any moment, by cancellation or because its time is over, without
-reaching into the connection pool: what is with the network is read to its end. httpx's pool
-loses connections for good where that is not so.
+Each request runs in a task of its own, and callers only wait for it. So a caller can leave at any
+time, because it is cancelled or its deadline passes, without interrupting a request in flight:
+httpx's connection pool loses connections when it is cancelled.
 
-And callers who ask for the same while a read still waits for its token share it. Nobody joins a
-read that has left: what a caller gets was asked for after it asked.
+A call may share a request that was not sent yet, never one in flight: what a call returns was
+requested after the call was made.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Collection, Hashable
-from functools import partial
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import Collection, Hashable
+from typing import TYPE_CHECKING, Any
 
-from htx_async.call_state import Flight, Waiter
-from htx_async.errors import (
-    ClientClosedError,
-    DeadlineExceededError,
-    EventLoopError,
-    HTXError,
-    NoResponseError,
-    with_attempt_notes,
-)
-from htx_async.events import Event, Kind, Listener
-from htx_async.middleware.alarms import Alarms
+from htx_async.errors import ClientClosedError, EventLoopError, HTXError, NoResponseError
+from htx_async.middleware.shared_call import TIMED_OUT, SharedCall, Waiter
 
 if TYPE_CHECKING:
     from htx_async.clock import Clock
-    from htx_async.events import EventDetails
+    from htx_async.events import EventEmitter
     from htx_async.request import Handler, Request, Response
 
-GRACE = 5.0
-"""Seconds that closing waits for what has left."""
-LAST_MOMENT = 1.0
-"""Seconds that it then takes to cut it off, and once more for what will not be cut off."""
-MOMENT = 0.001
-"""Seconds by which two timers of one deadline may go off apart."""
+DRAIN_TIMEOUT = 5.0
+"""Seconds that closing waits for requests in flight."""
+CANCEL_TIMEOUT = 1.0
+"""Seconds that closing then waits for aborted requests, and again for cancelled tasks."""
+TIMER_SLACK = 0.001
+"""Seconds by which two timers for the same deadline may differ."""
 
-_LATE = TimeoutError()
-"""What a caller is told whose time is over; its error is made when it wakes."""
-
-_CLOSED = "this client is closed: make a new one"
-_OTHER_LOOP = "this client belongs to another event loop: make one client for each loop"
+_CLOSED = "this client is closed: create a new one"
+_OTHER_LOOP = "this client belongs to another event loop: create one client for each event loop"
 
 
-class Sharing:
-    """The layer in which callers wait."""
+class RequestCoalescing:
+    """Middleware in which the callers wait, each with its own deadline."""
 
     def __init__(
-        self, send: Handler, clock: Clock, listener: Listener | None = None, base_url: str = ""
+        self, call_next: Handler, clock: Clock, events: EventEmitter, base_url: str = ""
     ) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
-        self._send = send
+        self._call_next = call_next
         self._clock = clock
-        self._listener = listener
+        self._events = events
         self._base_url = base_url
-        self._flights: set[Flight] = set()
-        self._open: dict[Hashable, Flight] = {}
-        self._alarms = Alarms(clock)
-        self._closed = False
+        self._calls: set[SharedCall] = set()
+        self._queued: dict[Hashable, SharedCall] = {}
+        self._is_closed = False
 
     async def __call__(self, request: Request) -> Response:
-        """Let *request* fly, or join one that is equal, and wait as long as the caller wants."""
-        self._check_loop(request.endpoint.name)
-        number = request.call.number
-        if self._listener is None:
-            return await self._call(request, *self._board(request, number))
-        # First of all: whatever is sent for this call is sent in the listener's context.
-        self._tell("started", request, number, 0, base_url=self._base_url)
-        flight, waiter = self._board(request, number)
+        """Send *request*, or share an identical queued one, and wait until the deadline."""
+        name, call_id = request.endpoint.name, request.call.request_id
+        self._check_usable(name)
+        if not self._events.is_enabled:
+            return await self._wait(request, *self._join_or_start(request, call_id))
+        # Before the task is created: its context is that of the listener.
+        self._events.emit("started", name, 0, call_id=call_id, base_url=self._base_url)
+        shared, waiter = self._join_or_start(request, call_id)
         try:
-            response = await self._call(request, flight, waiter)
+            response = await self._wait(request, shared, waiter)
         except BaseException as error:
             status = error.http_status if isinstance(error, HTXError) else None
-            self._tell_returned(request, number, flight, waiter, status, type(error).__name__)
+            self._emit_finished(shared, waiter, call_id, status, type(error).__name__)
             raise
-        self._tell_returned(request, number, flight, waiter, response.status)
+        self._emit_finished(shared, waiter, call_id, response.status)
         return response
 
-    async def _call(self, request: Request, flight: Flight, waiter: Waiter) -> Response:
-        outcome: Response | Exception
+    def stop_accepting(self) -> None:
+        """Reject new calls from now on; raise in another event loop than that of open calls."""
+        self._is_closed = True
+        if self.loop not in (None, asyncio.get_running_loop()):
+            raise EventLoopError(_OTHER_LOOP)
+
+    async def drain(self) -> None:
+        """End queued calls, and wait `DRAIN_TIMEOUT` for requests in flight before aborting them."""
+        calls = [shared for shared in self._calls if shared.task is not None]
+        tasks = [shared.task for shared in calls if shared.task is not None]
+        for shared in calls:
+            shared.begin_closing()
         try:
-            outcome = await self._wait(flight, waiter)
+            await self._wait_for(tasks, DRAIN_TIMEOUT)
         finally:
-            flight.leave(waiter)
-            if flight.abandoned and flight.out:
-                self._end_in_time(flight)
-        if outcome is _LATE or (isinstance(outcome, NoResponseError) and self._is_late(waiter)):
-            # Told only now: what became of it may have changed since. Or the attempt was ended by
-            # the same deadline, a moment before its caller.
-            outcome = _deadline_exceeded(request, flight)
+            for shared in calls:
+                shared.abort()
+            await self._wait_for(tasks, CANCEL_TIMEOUT)
+            for task in tasks:
+                task.cancel()
+            await self._wait_for(tasks, CANCEL_TIMEOUT)
+
+    async def _wait(self, request: Request, shared: SharedCall, waiter: Waiter) -> Response:
+        try:
+            outcome = await waiter.outcome
+        finally:
+            shared.remove_waiter(waiter)
+        name = request.endpoint.name
+        aborted = isinstance(outcome, NoResponseError) and self._past_deadline(waiter)
+        if outcome is TIMED_OUT or aborted:
+            # Made now: the delivery may have changed since the deadline passed.
+            outcome = shared.request.call.deadline_error(name, waiter.options.timeout)
         if isinstance(outcome, HTXError):
-            raise _copy(outcome, request.endpoint.name)
-        if isinstance(outcome, Exception):  # no error of ours: a fault in this package, say
+            raise _copy_error(outcome, name)
+        if isinstance(outcome, Exception):  # not ours: a fault in this package
             raise outcome
         return outcome
 
-    async def _wait(self, flight: Flight, waiter: Waiter) -> Response | Exception:
-        end = partial(waiter.settle, _LATE)
-        lose_patience = partial(flight.lose_patience, waiter)
-        options, alarms = waiter.options, self._alarms
-        try:
-            alarms.set(options.timeout, end, waiter.since)
-            if options.queue_timeout:
-                alarms.set(options.queue_timeout, lose_patience, waiter.since)
-            return await waiter.done
-        finally:
-            alarms.unset(options.timeout, end)
-            if options.queue_timeout:
-                alarms.unset(options.queue_timeout, lose_patience)
-
-    def _end_in_time(self, flight: Flight) -> None:
-        """Let what nobody waits for any more arrive, but no later than they would have waited."""
-        left = flight.until - self._clock.monotonic()
-        if left > 0:
-            flight.timer = self._clock.call_later(left, flight.end)
-        else:
-            flight.end()
-
-    def _is_late(self, waiter: Waiter) -> bool:
-        return self._clock.monotonic() >= waiter.since + waiter.options.timeout - MOMENT
-
-    def _check_loop(self, endpoint: str) -> None:
+    def _check_usable(self, endpoint: str) -> None:
         loop = asyncio.get_running_loop()
-        if self._closed:
+        if self._is_closed:
             raise ClientClosedError(_CLOSED, endpoint=endpoint)
         if self.loop is None:
             self.loop = loop
         elif self.loop is not loop:
             raise EventLoopError(_OTHER_LOOP, endpoint=endpoint)
 
-    def _board(self, request: Request, number: int) -> tuple[Flight, Waiter]:
-        """Join an equal read that still waits, or start the request's own."""
+    def _past_deadline(self, waiter: Waiter) -> bool:
+        return self._clock.monotonic() >= waiter.deadline - TIMER_SLACK
+
+    def _join_or_start(self, request: Request, call_id: int) -> tuple[SharedCall, Waiter]:
+        """Join an identical queued call, or start a task for *request*."""
         now, options = self._clock.monotonic(), request.options
         key = request.key if options.coalesce and options.queue_timeout != 0 else None
-        flight = self._open.get(key)
-        if flight is not None and flight.is_open:
-            self._tell("coalesced", request, number, flight.number)
-            return flight, flight.join(options, now)
-        flight = request.call
-        waiter = flight.join(options, now)
-        self._flights.add(flight)
+        shared = self._queued.get(key)
+        if shared is not None and shared.is_open:
+            request_id = shared.request.call.request_id
+            self._events.emit("coalesced", request.endpoint.name, request_id, call_id=call_id)
+            return shared, shared.add_waiter(options, now)
+        shared = SharedCall(request, self._clock)
+        waiter = shared.add_waiter(options, now)
+        self._calls.add(shared)
         if key is not None:
-            self._open[key] = flight
-
-        def lost(_: object) -> None:
-            self._land(flight, key, None)
-
+            self._queued[key] = shared
         # Last: a loop with eager tasks runs it at once.
         name = f"htx_async {request.path}"
-        flight.task = waiter.loop.create_task(self._fly(request, key, lost), name=name)
+        shared.task = waiter.loop.create_task(self._run(shared, key), name=name)
         # A task that is cancelled before its first step never runs.
-        flight.task.add_done_callback(lost)
-        return flight, waiter
+        shared.task.add_done_callback(lambda _: self._finish(shared, key, None))
+        return shared, waiter
 
-    async def _fly(self, request: Request, key: Hashable, lost: Callable[[object], None]) -> None:
+    async def _run(self, shared: SharedCall, key: Hashable) -> None:
         outcome: Response | Exception
-        if request.call.task is not None:  # from now on it says itself how it ends
-            request.call.task.remove_done_callback(lost)
         try:
-            outcome = await self._send(request)
+            outcome = await self._call_next(shared.request)
         except HTXError as error:
             outcome = error.with_traceback(None)
-        except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
+        except Exception as error:  # noqa: BLE001 - every waiter gets it, whatever it is
             outcome = error
-        except BaseException:
-            self._land(request.call, key, None)
-            raise
-        # Here, not when the task is done: those who wait go on a turn of the loop sooner.
-        self._land(request.call, key, outcome)
+        # Here, not in the done callback: waiters continue one turn of the loop earlier.
+        self._finish(shared, key, outcome)
 
-    def _land(self, flight: Flight, key: Hashable, outcome: Response | Exception | None) -> None:
-        self._flights.discard(flight)
-        if self._open.get(key) is flight:
-            del self._open[key]
-        flight.land(outcome)
-
-    def _tell(
-        self, kind: Kind, request: Request, call: int, flight: int, **facts: Unpack[EventDetails]
+    def _finish(
+        self, shared: SharedCall, key: Hashable, outcome: Response | Exception | None
     ) -> None:
-        if self._listener is not None:
-            name, at = request.endpoint.name, self._clock.now()
-            self._listener(
-                Event(kind=kind, endpoint=name, request_id=flight, at=at, call_id=call, **facts)
-            )
+        self._calls.discard(shared)
+        if self._queued.get(key) is shared:
+            del self._queued[key]
+        shared.resolve(outcome)
 
-    def _tell_returned(  # noqa: PLR0917 - what is known of a call
+    def _emit_finished(
         self,
-        request: Request,
-        number: int,
-        flight: Flight,
+        shared: SharedCall,
         waiter: Waiter,
+        call_id: int,
         status: int | None,
         error: str | None = None,
     ) -> None:
-        wait = flight.waited(waiter.since, self._clock.monotonic())
-        self._tell(
+        call = shared.request.call
+        self._events.emit(
             "finished",
-            request,
-            number,
-            flight.number,
-            wait=wait,
-            attempts=flight.attempts,
+            shared.request.endpoint.name,
+            call.request_id,
+            call_id=call_id,
+            wait=call.queue_time(waiter.called_at, self._clock.monotonic()),
+            attempts=call.attempts,
             http_status=status,
             error=error,
         )
 
-    def refuse(self) -> None:
-        """Refuse new reads from now on; raise if what is under way is another loop's."""
-        self._closed = True
-        if self.loop not in (None, asyncio.get_running_loop()):
-            raise EventLoopError(_OTHER_LOOP)
-
-    async def see_off(self) -> None:
-        """End the reads that still wait, and let what has left arrive, for `GRACE`."""
-        pairs = [(flight, flight.task) for flight in self._flights if flight.task is not None]
-        tasks = [task for _, task in pairs]
-        for flight, _ in pairs:
-            flight.is_last = True
-            if not flight.out:
-                flight.land(_closed(flight, "before this read could leave"))
-                flight.cancel_unless_out()
-        try:
-            await self._wait_for(tasks, GRACE)
-        finally:
-            for flight, task in pairs:
-                flight.land(_closed(flight, "while this read was on its way"))
-                (flight.stop or task.cancel)()
-            self._alarms.stop()
-            await self._wait_for(tasks, LAST_MOMENT)
-            for task in tasks:
-                task.cancel()
-            await self._wait_for(tasks, LAST_MOMENT)
-
     async def _wait_for(self, tasks: Collection[asyncio.Task[Any]], seconds: float) -> None:
-        """Wait until all *tasks* have ended, but no longer than *seconds*."""
+        """Wait until all *tasks* have ended, for at most *seconds*."""
         if not all(task.done() for task in tasks):
             try:
                 async with self._clock.timeout(seconds):
@@ -247,26 +188,10 @@ class Sharing:
                 pass
 
 
-def _closed(flight: Flight, when: str) -> ClientClosedError:
-    error = ClientClosedError(f"the client was closed {when}", delivery=flight.delivery)
-    return with_attempt_notes(error, flight.failures)
-
-
-def _copy(error: HTXError, endpoint: str) -> HTXError:
-    """Return a copy of *error* for one of those who wait: what it adds is not on the others'."""
+def _copy_error(error: HTXError, endpoint: str) -> HTXError:
+    """Return a copy of *error* for one caller: notes that it adds are not on the others'."""
     copied = copy.copy(error)
     copied.endpoint = error.endpoint or endpoint
     if notes := getattr(error, "__notes__", None):
         copied.__notes__ = list(notes)
     return copied
-
-
-def _deadline_exceeded(request: Request, flight: Flight) -> DeadlineExceededError:
-    seconds = request.options.timeout
-    text = f"no answer within {seconds:g} s (timeout)"
-    if flight.failures:
-        text = f"{text}: the last attempt failed with {type(flight.failures[-1]).__name__}"
-    elif not flight.left:
-        text = f"{text}: it still waited for a token"
-    error = DeadlineExceededError(text, endpoint=request.endpoint.name, delivery=flight.delivery)
-    return with_attempt_notes(error, flight.failures)

@@ -23,4 +23,6 @@ class Converting(msgspec.Struct, frozen=True):
             error.endpoint, error.http_status = request.endpoint.name, response.status
             raise
         flight = request.call
-        return replace(response, value=value, attempts=flight.attempts, queue_waits=tuple(flight.waits))
+        return replace(
+            response, value=value, attempts=flight.attempts, queue_waits=tuple(flight.waits)
+        )

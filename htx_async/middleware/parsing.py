@@ -96,7 +96,9 @@ def open_envelope(endpoint: Endpoint[Any], response: Response) -> Response:
     if error is not None or envelope.data is _ABSENT:
         return replace(response, server_time=at, error=error)
     data = envelope.data
-    return replace(response, server_time=at, data=memoryview(data) if type(data) is msgspec.Raw else data)
+    return replace(
+        response, server_time=at, data=memoryview(data) if type(data) is msgspec.Raw else data
+    )
 
 
 def _usual(usual: Usual | None, body: bytes) -> _Envelope[Any] | None:

@@ -1,15 +1,15 @@
 """
-Repeats what may succeed a little later, and mends what can be mended: the clock, rotated keys.
+Retries retryable errors, and recovers from clock skew and rotated credentials.
 
-It stands above the limit and the signature, so every attempt has its own token, its own time
-and its own signature; and above the envelope, since HTX tells its errors in bodies with status
-200.
+It comes before rate limiting and signing, so each attempt has its own token, time and signature;
+and before parsing, because HTX reports errors in bodies with status 200.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from random import random
 
 import msgspec
 from msgspec.structs import replace
@@ -19,98 +19,85 @@ from htx_async.clock import MAX_UNCORRECTED_SKEW, PLAUSIBLE_EPOCH_MS, Clock, Ser
 from htx_async.errors import (
     AuthenticationError,
     ClockError,
-    DecodeError,
     HTXError,
     SignatureError,
     with_attempt_notes,
 )
-from htx_async.models.decoding import reader
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Handler, Request, Response
 
-TIMESTAMP = Endpoint[int](
+SERVER_TIME = Endpoint[int](
     "/v1/common/timestamp",
-    RateLimit(10, per=1.0),  # HTX's rule for endpoints without one of their own, by IP address
-    reader(int),
+    RateLimit(10, per=1.0),  # HTX's rule for endpoints without a limit of their own, by IP address
+    int,
     signed=False,
 )
-"""HTX, "Get Current Timestamp": its time of day, in milliseconds."""
-
-
-def _random() -> Callable[[], float]:
-    from random import random  # noqa: PLC0415 - a client brings it anyway
-
-    return random
+"""HTX, "Get Current Timestamp": HTX's wall-clock time, in milliseconds."""
 
 
 class Retrying(msgspec.Struct, frozen=True):
-    """The layer that tries again."""
+    """Middleware that makes the attempts of a call."""
 
-    send: Handler
+    call_next: Handler
     clock: Clock
-    time: ServerClock
-    keys: CredentialStore
-    jitter: Callable[[], float] = msgspec.field(default_factory=_random)
-    _measuring: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
+    server_clock: ServerClock
+    credentials: CredentialStore
+    jitter: Callable[[], float] = random
+    _calibration: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
 
     async def __call__(self, request: Request) -> Response:
-        """Handler *request* until it succeeds, or more attempts make no sense."""
-        await self.keys.ensure()
-        flight, policy = request.call, request.options.retry
-        attempt, mended = 0, False
+        """Send *request* until it succeeds, or another attempt makes no sense."""
+        await self.credentials.ensure()
+        call, policy = request.call, request.options.retry
+        has_recovered = False
         while True:
-            attempt += 1
-            outcome = await self._attempt(request)
-            if isinstance(outcome, Response):
-                return outcome
-            flight.failed(outcome)
-            left = flight.until - self.clock.monotonic()
-            delay = policy.delay(attempt, outcome, left, self.jitter())
-            if delay is None and not (mended or flight.is_last or flight.abandoned):
-                mended, delay = True, await self._mended(request, outcome)
-            if delay is None or flight.is_last:
-                raise with_attempt_notes(outcome, flight.failures[:-1])
+            try:
+                response = await self.call_next(request)
+                waits = tuple(call.queue_waits)
+                return replace(response, attempts=call.attempts, queue_waits=waits)
+            except HTXError as error:
+                failure = error.with_traceback(None)
+            call.attempt_failed(failure)
+            left = call.time_left(self.clock.monotonic())
+            delay = policy.delay(len(call.failures), failure, left, self.jitter())
+            if delay is None and call.may_retry and not has_recovered:
+                has_recovered, delay = True, await self._recover(request, failure)
+            if delay is None or not call.may_retry:
+                # Raised outside of `except`: the error must not be its own context.
+                raise with_attempt_notes(failure, call.failures[:-1])
             await self.clock.sleep(delay)
 
-    async def _attempt(self, request: Request) -> Response | HTXError:
-        try:
-            return await self.send(request)
-        except HTXError as error:
-            return error.with_traceback(None)
-
-    async def _mended(self, request: Request, error: HTXError) -> float | None:
-        """Mend what HTX did not like, if that can be done; return 0.0 if it was."""
-        signed = request.call.signed_with
-        if not isinstance(error, AuthenticationError) or signed is None:
+    async def _recover(self, request: Request, error: HTXError) -> float | None:
+        """Calibrate the clock or refresh the credentials; return 0.0 if one of them changed."""
+        signed_with = request.call.signed_with
+        if not isinstance(error, AuthenticationError) or signed_with is None:
             return None
         if isinstance(error, ClockError):
-            return await self._measured(request, signed.at)
-        # v2 answers do not name the clock: their date tells that it was off, or HTX if asked.
-        if isinstance(error, SignatureError) and self.time.offset() is None:
-            await self._measured(request, signed.at)
-        if abs(self.time.correction() - signed.correction) > MAX_UNCORRECTED_SKEW:
+            return await self._sync_clock(request, signed_with.at)
+        # A v2 response does not name the clock: its date shows the skew, or the calibration.
+        if isinstance(error, SignatureError) and self.server_clock.offset() is None:
+            await self._sync_clock(request, signed_with.at)
+        skew = abs(self.server_clock.correction() - signed_with.correction)
+        if skew > MAX_UNCORRECTED_SKEW:
             return 0.0
         try:
-            return 0.0 if await self.keys.refresh(signed.credentials) else None
+            return 0.0 if await self.credentials.refresh(signed_with.credentials) else None
         except HTXError as failure:
-            error.add_note(f"no other keys: {failure}")
+            error.add_note(f"the credentials were not refreshed: {failure}")
             return None
 
-    async def _measured(self, request: Request, since: float) -> float | None:
-        """Ask HTX what o'clock it is, unless another read has done that meanwhile."""
-        path = TIMESTAMP.path
-        asked = replace(request, endpoint=TIMESTAMP, path=path, params=(), is_internal=True)
-        async with self._measuring:
-            if self.time.calibrated_at >= since:
+    async def _sync_clock(self, request: Request, since: float) -> float | None:
+        """Calibrate with HTX's time, unless another call has done so after *since*."""
+        path = SERVER_TIME.path
+        calibration = replace(request, endpoint=SERVER_TIME, path=path, params=(), is_internal=True)
+        async with self._calibration:
+            if self.server_clock.calibrated_at >= since:
                 return 0.0
-            answer = await self._attempt(asked)
-            if isinstance(answer, HTXError):
-                return None
             try:
-                milliseconds = TIMESTAMP.read(answer.data)
-            except DecodeError:
+                response = await self.call_next(calibration)
+            except HTXError:
                 return None
-            if milliseconds not in PLAUSIBLE_EPOCH_MS:
+            if response.value not in PLAUSIBLE_EPOCH_MS:
                 return None
-            self.time.calibrate(milliseconds / 1000, answer.first_byte_at)
+            self.server_clock.calibrate(response.value / 1000, response.first_byte_at)
             return 0.0

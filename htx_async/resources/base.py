@@ -1,4 +1,4 @@
-"""How a resource asks for one of its endpoints: the client's end of the stack."""
+"""Base class of the resources, and the part of the client that they use."""
 
 from __future__ import annotations
 
@@ -9,15 +9,39 @@ from htx_async.request import Endpoint
 T = TypeVar("T")
 
 
-class Ask(Protocol):
-    """Reads an endpoint and returns its model."""
+class Client(Protocol):
+    """The client of a resource."""
 
-    async def __call__(
+    async def _request(
         self,
         endpoint: Endpoint[T],
         *,
         path: str | None = None,
         params: tuple[tuple[str, str], ...] = (),
     ) -> T:
-        """Ask for *path* (as it is sent; `None`: the endpoint's own) with *params*."""
+        """
+        Send a request to *endpoint*, and return its decoded data.
+
+        Args:
+            endpoint: What is requested.
+            path: The path with its values filled in; `None`: that of the endpoint.
+            params: Query parameters, not yet encoded.
+        """
         ...
+
+
+class Resource:
+    """Methods for the endpoints of one of HTX's categories."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def _request(
+        self,
+        endpoint: Endpoint[T],
+        *,
+        path: str | None = None,
+        params: tuple[tuple[str, str], ...] = (),
+    ) -> T:
+        # Private, since it is not a part of the client's public interface.
+        return await self._client._request(endpoint, path=path, params=params)  # noqa: SLF001

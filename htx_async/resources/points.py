@@ -1,5 +1,5 @@
 """
-Points, with which HTX's fees can be paid.
+`htx.points`: points, which pay HTX's fees.
 
 HTX, "Get Point Balance":
 https://www.htx.com/en-us/opend/newApiPages/?id=7ec514e2-7773-11ed-9966-0242ac110003
@@ -13,14 +13,14 @@ from typing import Final
 
 import attrs
 
-from htx_async import validation
 from htx_async.models.base import Model
 from htx_async.models.decoding import reader, wire
 from htx_async.models.enums import PointAccountStatus
 from htx_async.models.shapes import shape_of
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint
-from htx_async.resources.base import Ask
+from htx_async.resources.base import Resource
+from htx_async.validation import numeric_id
 
 
 @attrs.frozen(repr=False)
@@ -70,25 +70,23 @@ BALANCE: Final = Endpoint[PointBalance](
 )
 
 
-class Points:
+class Points(Resource):
     """The points of a user, or of a sub user."""
-
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
 
     async def balance(self, *, sub_uid: int | str | None = None) -> PointBalance:
         """
         Return the point balance.
 
-        HTX allows 2 reads in 1 s: `Get Point Balance
+        Rate limit: 2 requests in 1 s. `Get Point Balance
         <https://www.htx.com/en-us/opend/newApiPages/?id=7ec514e2-7773-11ed-9966-0242ac110003>`__.
 
         Args:
-            sub_uid: The UID of a sub user whose points its parent asks for; `None`: one's own.
+            sub_uid: The UID of a sub user, if its parent requests the points; `None`: the user's
+                own.
 
         Raises:
-            InvalidInputError: *sub_uid* is no whole number.
-            HTXError: What else can go wrong: see `htx_async.errors`.
+            InvalidInputError: *sub_uid* is not a whole number. Nothing was sent.
+            HTXError: See `htx_async.errors`.
         """
-        params = () if sub_uid is None else (("subUid", validation.numeric_id(sub_uid, "sub_uid")),)
-        return await self._ask(BALANCE, params=params)
+        params = () if sub_uid is None else (("subUid", numeric_id(sub_uid, "sub_uid")),)
+        return await self._request(BALANCE, params=params)

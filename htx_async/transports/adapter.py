@@ -1,9 +1,10 @@
-"""The bottom of the stack: one attempt goes out over a wire, and its whole answer comes in."""
+"""Sends one attempt by a transport, and translates the errors of its library."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import attrs
@@ -17,35 +18,29 @@ from htx_async.validation import Origin
 if TYPE_CHECKING:
     import httpx
 
-    from htx_async.transports.base import Wire
+    from htx_async.transports.base import Transport
 
 
 @attrs.frozen
 class AiohttpTransport:
     """
-    Sends the requests by aiohttp instead of httpx, for less work per request.
+    Sends requests by aiohttp instead of httpx, with less CPU time per request.
 
-    Pass one as `transport`. Each client opens a session of its own for it, and closes it. An
-    instrumentation of aiohttp that is told URLs is told signed ones.
+    Pass one as `transport`. Each client opens a session of its own, and closes it. An
+    instrumentation of aiohttp that records URLs records signed ones.
 
     Raises:
         InvalidInputError: The extra `aiohttp` is not installed.
     """
 
     def __attrs_post_init__(self) -> None:
-        from importlib.util import find_spec  # noqa: PLC0415 - only here
-
         if find_spec("aiohttp") is None:
             msg = 'AiohttpTransport needs the package aiohttp: pip install "htx-async[aiohttp]"'
             raise InvalidInputError(msg)
 
 
-class HTTP:
-    """
-    The layer that lets an attempt be stopped, and tells in our words what has become of it.
-
-    *transport* is what the client was given, or `None`: our own, by httpx.
-    """
+class TransportAdapter:
+    """The end of the middleware chain. *transport* is the client's option; `None`: httpx."""
 
     def __init__(
         self,
@@ -58,60 +53,59 @@ class HTTP:
     ) -> None:
         self._origin = origin
         self._clock = clock
-        self._wire: Wire
-        # Imported here: each takes as long as all the rest, and one is enough.
+        self._transport: Transport
         if isinstance(transport, AiohttpTransport):
-            from htx_async.transports.aiohttp import AiohttpWire  # noqa: PLC0415
+            from htx_async.transports.aiohttp import AiohttpClient  # noqa: PLC0415 - an extra
 
-            self._wire = AiohttpWire(
+            self._transport = AiohttpClient(
                 origin, clock, max_connections=max_connections, max_body=max_body
             )
         else:
-            from htx_async.transports.httpx import HttpxWire  # noqa: PLC0415
+            from htx_async.transports.httpx import HttpxTransport  # noqa: PLC0415 - slow import
 
-            self._wire = HttpxWire(transport, origin, clock, max_body=max_body)
+            self._transport = HttpxTransport(transport, origin, clock, max_body=max_body)
 
     async def __call__(self, request: Request) -> Response:
-        """Send *request* and return the answer, or raise why there is none."""
-        outcome: Response | HTXError
-        left = request.call.until - self._clock.monotonic()
+        """Send *request* and return the response, or raise a `TransportError`."""
+        left = request.call.time_left(self._clock.monotonic())
         seconds = left if left < math.inf else None
+        failure: HTXError
         try:
-            async with self._wire.stoppable() as request.call.stop:
-                outcome = await self._wire.carry(request, seconds)
+            async with self._transport.cancel_scope() as request.call.abort_handle:
+                return await self._transport.send(request, seconds)
         except asyncio.CancelledError:
-            if _is_cancelled():
+            if _task_is_cancelling():
                 raise
-            outcome = self._told(RuntimeError("the transport was cancelled"), request)
-        except Exception as error:  # noqa: BLE001 - whatever a transport raises is told
-            outcome = self._told(error, request)
+            failure = self._translate_error(RuntimeError("the transport was cancelled"), request)
+        except Exception as error:  # noqa: BLE001 - a transport may raise anything
+            failure = self._translate_error(error, request)
         finally:
-            request.call.stop = None
-        # Raised out here: an error of a library in the context would hand out the signed URL.
-        if isinstance(outcome, HTXError):
-            raise outcome
-        return outcome
-
-    def _told(self, error: Exception, request: Request) -> HTXError:
-        """Return what *error*, of a library or a foreign transport, means. It is not chained."""
-        endpoint = request.endpoint.name
-        if isinstance(error, InvalidInputError):
-            return error.with_traceback(None)
-        kind = ConnectError if isinstance(error, self._wire.not_sent) else NoResponseError
-        if isinstance(error, TimeoutError) and kind is NoResponseError:
-            return NoResponseError("no whole answer in time", endpoint=endpoint)
-        what = "no connection to" if kind is ConnectError else "the connection broke off to"
-        name = f"{type(error).__module__.partition('.')[0]}.{type(error).__qualname__}"
-        told = kind(f"{what} {self._origin} ({name})", endpoint=endpoint)
-        told.add_note(f"{name}: {one_line(redact(str(error), auth_values(request.query)))}")
-        return told
+            request.call.abort_handle = None
+        # Raised outside of `except`: the library's error in the context shows the signed URL.
+        raise failure
 
     async def aclose(self) -> None:
-        """Close what is ours."""
-        await self._wire.aclose()
+        """Close the transport, unless it was passed to the client."""
+        await self._transport.aclose()
+
+    def _translate_error(self, error: Exception, request: Request) -> HTXError:
+        """Return our error for *error*, which is not chained."""
+        if isinstance(error, HTXError):
+            return error.with_traceback(None)
+        endpoint = request.endpoint.name
+        is_connect = isinstance(error, self._transport.connect_errors)
+        if isinstance(error, TimeoutError) and not is_connect:
+            return NoResponseError("no complete response in time", endpoint=endpoint)
+        kind = ConnectError if is_connect else NoResponseError
+        problem = "could not connect to" if is_connect else "lost the connection to"
+        name = f"{type(error).__module__.partition('.')[0]}.{type(error).__qualname__}"
+        translated = kind(f"{problem} {self._origin} ({name})", endpoint=endpoint)
+        secrets = auth_values(request.query)
+        translated.add_note(f"{name}: {one_line(redact(str(error), secrets))}")
+        return translated
 
 
-def _is_cancelled() -> bool:
-    """Tell whether it is this task that somebody has cancelled, and not something below."""
+def _task_is_cancelling() -> bool:
+    """Return whether this task is being cancelled, and not only something below it."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

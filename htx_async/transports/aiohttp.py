@@ -1,4 +1,4 @@
-"""The wire of the extra `aiohttp`, and the only place that knows aiohttp."""
+"""The transport of the extra `aiohttp`, and the only module that imports aiohttp."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import aiohttp
 from yarl import URL
 
 from htx_async.clock import Clock
-from htx_async.errors import HTXError, InvalidInputError
+from htx_async.errors import InvalidInputError
 from htx_async.request import Request, Response
-from htx_async.transports import body
+from htx_async.transports.body import read_body
 from htx_async.transports.base import (
     CONNECT_TIMEOUT,
     HEADERS,
     IDLE,
-    Stop,
+    Cancel,
     connect_timeout,
     proxy_url,
 )
@@ -36,22 +36,22 @@ def _timeout_of(connect: float) -> aiohttp.ClientTimeout:
 _TIMEOUT = _timeout_of(CONNECT_TIMEOUT)
 
 
-class _Stoppable:
-    """What `asyncio.timeout` is once its time is over, without a time: for half of the cost."""
+class _CancelScope:
+    """Ends like `asyncio.timeout`, but is cancelled from outside; half of its cost."""
 
-    __slots__ = ("_cancelling", "_stopped", "_task")
+    __slots__ = ("_cancelling", "_is_over", "_task")
 
-    async def __aenter__(self) -> Stop:
+    async def __aenter__(self) -> Cancel:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
-        self._stopped = False
-        return self._stop
+        self._is_over = False
+        return self._cancel
 
-    def _stop(self) -> None:
-        if not self._stopped:
-            self._stopped = True
+    def _cancel(self) -> None:
+        if not self._is_over:
+            self._is_over = True
             self._task.cancel()
 
     async def __aexit__(
@@ -60,16 +60,16 @@ class _Stoppable:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        is_ours = self._stopped and self._task.uncancel() <= self._cancelling
-        self._stopped = True  # what comes later is not stopped by it
+        is_ours = self._is_over and self._task.uncancel() <= self._cancelling
+        self._is_over = True  # what comes later is not stopped by it
         if is_ours and kind is asyncio.CancelledError:
             raise TimeoutError
 
 
-class AiohttpWire:
-    """Goes through an aiohttp session of its own."""
+class AiohttpClient:
+    """Sends requests by an aiohttp session of its own."""
 
-    not_sent: tuple[type[Exception], ...] = (
+    connect_errors: tuple[type[Exception], ...] = (
         aiohttp.ClientConnectorError,
         aiohttp.ConnectionTimeoutError,
         aiohttp.ClientHttpProxyError,
@@ -85,40 +85,45 @@ class AiohttpWire:
         self._clock = clock
         self._max_connections = max_connections
         self._max_body = max_body
-        self._opening = asyncio.Lock()
+        self._session_lock = asyncio.Lock()
 
-    def stoppable(self) -> _Stoppable:
-        """End what is done inside when told to."""
-        return _Stoppable()
+    def cancel_scope(self) -> _CancelScope:
+        """Return a scope that ends with `TimeoutError` when it is cancelled."""
+        return _CancelScope()
 
-    async def carry(self, request: Request, seconds: float | None) -> Response | HTXError:
-        """Return the whole answer, or raise what aiohttp raises."""
+    async def send(self, request: Request, seconds: float | None) -> Response:
+        """Return the response with its body; raise what aiohttp raises."""
         session = self._session or await self._open()
-        answer = await session.request(
+        response = await session.request(
             request.endpoint.method,
             self._url(request),
             allow_redirects=False,
             proxy=self._proxy,
             timeout=_timeout(seconds),
         )
-        began = self._clock.monotonic()
+        first_byte_at = self._clock.monotonic()
         try:
-            chunks, headers = answer.content.iter_any(), _plain(answer.headers)
-            return await body.read(
-                request, answer.status, headers, chunks, began=began, max_body=self._max_body
+            chunks, headers = response.content.iter_any(), _plain(response.headers)
+            return await read_body(
+                request,
+                response.status,
+                headers,
+                chunks,
+                first_byte_at=first_byte_at,
+                max_body=self._max_body,
             )
         finally:
-            answer.close()  # after the last byte, its connection is back in the pool already
+            response.close()  # after the last byte, its connection is back in the pool already
 
     def _url(self, request: Request) -> URL:
         query = f"?{request.query}" if request.query else ""
         return URL(f"{self._origin}{request.path}{query}", encoded=True)
 
     async def _open(self) -> aiohttp.ClientSession:
-        async with self._opening:
+        async with self._session_lock:
             if self._session is None:
                 # Reading certificates takes long; so may the proxy settings of some systems.
-                context, self._proxy = await asyncio.to_thread(_environment, self._origin)
+                context, self._proxy = await asyncio.to_thread(_tls_and_proxy, self._origin)
                 self._session = self._own(context)
         return self._session
 
@@ -144,8 +149,8 @@ class AiohttpWire:
             await asyncio.sleep(0)  # its sockets are closed a turn of the loop later
 
 
-def _environment(origin: Origin) -> tuple[ssl.SSLContext | Literal[True], URL | None]:
-    """Return the certificates to trust, and the proxy to go through."""
+def _tls_and_proxy(origin: Origin) -> tuple[ssl.SSLContext | Literal[True], URL | None]:
+    """Return the certificates to trust, and the proxy to use."""
     if origin.scheme == "http":  # loopback: no TLS, no proxy
         return True, None
     proxy_for(origin)  # the same is wrong, in the same words

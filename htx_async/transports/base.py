@@ -1,4 +1,4 @@
-"""What every wire to HTX has in common, whichever library it is made of."""
+"""What the transports have in common: headers, timeouts, proxy settings."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.request import getproxies, proxy_bypass
 
 if TYPE_CHECKING:
-    from htx_async.errors import HTXError
     from htx_async.request import Request, Response
     from htx_async.validation import Origin
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds for a connection to come about, TLS included: long enough for two lost packets."""
+"""Seconds for connecting, TLS included: long enough for two lost packets."""
 IDLE = 60.0
 """Seconds for which an idle connection is kept."""
 HEADERS = {
@@ -25,33 +24,31 @@ HEADERS = {
 }
 
 
-Stop = Callable[[], object]
-"""Ends at once what can be stopped."""
+Cancel = Callable[[], object]
+"""Cancels the attempt in its scope."""
 
 
-class Wire(Protocol):
+class Transport(Protocol):
     """
-    Carries one request to HTX and its answer back. It opens itself with the first one.
+    Sends one request to HTX and returns the response. It opens with the first request.
 
     Attributes:
-        not_sent: The errors of its library which say that nothing has reached HTX.
+        connect_errors: Exceptions of its library after which nothing has reached HTX.
     """
 
-    not_sent: tuple[type[Exception], ...]
+    connect_errors: tuple[type[Exception], ...]
 
-    def stoppable(self) -> AbstractAsyncContextManager[Stop]:
+    def cancel_scope(self) -> AbstractAsyncContextManager[Cancel]:
         """
-        End what is done inside with a `TimeoutError` when told to.
+        Return a scope that ends with `TimeoutError` when it is cancelled.
 
-        How that must be done depends on the library: what is cancelled must not be lost.
+        The mechanism depends on the library, which must not lose a cancelled connection.
         """
         ...
 
-    async def carry(self, request: Request, seconds: float | None) -> Response | HTXError:
+    async def send(self, request: Request, seconds: float | None) -> Response:
         """
-        Return the whole answer; raise whatever its library raises.
-
-        *seconds* are left for all of it. Who waits for it stops it then.
+        Return the response with its body, within *seconds*; raise what its library raises.
         """
         ...
 
@@ -61,12 +58,12 @@ class Wire(Protocol):
 
 
 def connect_timeout(seconds: float | None) -> float:
-    """Return how many of *seconds* a connection may take to come about."""
+    """Return the seconds of *seconds* that connecting may take."""
     return CONNECT_TIMEOUT if seconds is None else min(seconds, CONNECT_TIMEOUT)
 
 
 def proxy_url(origin: Origin) -> str | None:
-    """Return the proxy that the environment, or the system, names for *origin*."""
+    """Return the URL of the proxy for *origin* in the environment or the system settings."""
     if origin.is_loopback or proxy_bypass(origin.host):
         return None
     proxies = getproxies()

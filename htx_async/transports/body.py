@@ -1,4 +1,4 @@
-"""The body of an answer, as it comes in: unzipped, and no more of it than is wanted."""
+"""Reads the body of a response: decompressed, and never more than `max_body` bytes of it."""
 
 from __future__ import annotations
 
@@ -9,49 +9,64 @@ from htx_async.errors import DecodeError, NoResponseError
 from htx_async.request import Request, Response
 
 _GZIP = zlib.MAX_WBITS | 16
+_ERROR_STATUS = 400
 
 
-async def read(
+async def read_body(
     request: Request,
     status: int,
     headers: Mapping[str, str],
     chunks: AsyncIterable[bytes],
     *,
-    began: float,
+    first_byte_at: float,
     max_body: int,
-) -> Response | NoResponseError:
-    """Return the answer to *request* with its whole body, which comes in *chunks*."""
+) -> Response:
+    """
+    Return the response to *request* with its whole body, which arrives in *chunks*.
+
+    A body that cannot be read is the response's `error`; with an error status, it is empty.
+
+    Raises:
+        NoResponseError: The body was cut.
+    """
     encoding = headers.get("content-encoding", "identity").strip().lower()
-    body = await _body(chunks, encoding, max_body)
-    if isinstance(body, NoResponseError):
-        return body
-    if isinstance(body, DecodeError) and status >= 400:  # noqa: PLR2004
-        body = b""  # the status tells more
-    if isinstance(body, DecodeError):
-        return Response(status, headers, b"", began, request.query, error=body)
-    return Response(status, headers, body, began, request.query)
+    body, error = b"", None
+    try:
+        body = await _read(chunks, encoding, max_body)
+    except DecodeError as failure:
+        if status < _ERROR_STATUS:  # else the status says more
+            error = failure.with_traceback(None)
+    return Response(status, headers, body, first_byte_at, request.query, error=error)
 
 
-async def _body(
-    chunks: AsyncIterable[bytes], encoding: str, max_body: int
-) -> bytes | DecodeError | NoResponseError:
-    """Read the whole body, unzipped; one that grows over *max_body* is not held."""
+async def _read(chunks: AsyncIterable[bytes], encoding: str, max_body: int) -> bytes:
     if encoding not in ("identity", "gzip", ""):
-        return DecodeError(f"the body comes in an encoding nobody asked for: {encoding:.20}")
-    unzip = zlib.decompressobj(_GZIP) if encoding == "gzip" else None
+        msg = f"the body has an encoding that was not requested: {encoding:.20}"
+        raise DecodeError(msg)
+    decompressor = zlib.decompressobj(_GZIP) if encoding == "gzip" else None
     parts: list[bytes] = []
     room = max_body
-    try:
-        async for chunk in chunks:
-            if unzip is not None and unzip.eof:
-                return DecodeError("the body goes on after its gzip stream has ended")
-            part = chunk if unzip is None else unzip.decompress(chunk, room + 1)
-            room -= len(part)
-            if room < 0:
-                return DecodeError(f"the body is larger than {max_body:,} bytes (max_body)")
-            parts.append(part)
-    except zlib.error:
-        return DecodeError("the body says gzip, and is not")
-    if unzip is not None and not unzip.eof and parts:
-        return NoResponseError("the body was cut: its gzip stream has no end")
+    async for chunk in chunks:
+        part = chunk if decompressor is None else _decompress(decompressor, chunk, room + 1)
+        room -= len(part)
+        if room < 0:
+            msg = f"the body is larger than {max_body:,} bytes (max_body)"
+            raise DecodeError(msg)
+        parts.append(part)
+    if decompressor is not None and not decompressor.eof and parts:
+        msg = "the body was cut: its gzip stream has no end"
+        raise NoResponseError(msg)
     return b"".join(parts)
+
+
+def _decompress(decompressor: zlib._Decompress, chunk: bytes, most: int) -> bytes:
+    if decompressor.eof:
+        msg = "the body continues after the end of its gzip stream"
+        raise DecodeError(msg)
+    try:
+        return decompressor.decompress(chunk, most)
+    except zlib.error:
+        pass
+    # Raised outside of `except`: library errors are not chained.
+    msg = "the body is not valid gzip"
+    raise DecodeError(msg)

@@ -224,7 +224,10 @@ NAMES += ["timestamp", "SignatureVersion", "", "a b", "a=b", "ü", "a\n"]
         ({"params": "a=b"}, "params must be a mapping"),
         *(({"limit": limit}, "limit must be a RateLimit") for limit in NO_LIMITS),
         *(({"limit": RateLimit(n, 1.0)}, "RateLimit.(requests|per) must be") for n in NO_NUMBERS),
-        *(({"limit": RateLimit(1, per)}, "RateLimit.(requests|per) must be") for per in (0.0, -1.0, float("nan"))),
+        *(
+            ({"limit": RateLimit(1, per)}, "RateLimit.(requests|per) must be")
+            for per in (0.0, -1.0, float("nan"))
+        ),
     ],
 )
 def test_what_cannot_be_right_is_told_before_anything_is_sent(
@@ -385,7 +388,8 @@ def test_the_repr_shows_the_shape_of_the_data(data: bytes, shown: str) -> None:
 
     answer = run(main())
     assert (
-        repr(answer) == f"RawResponse(data={shown}, status=200, attempts=1, queued=0.0, elapsed=0.0)"
+        repr(answer)
+        == f"RawResponse(data={shown}, status=200, attempts=1, queued=0.0, elapsed=0.0)"
     )
 
 

@@ -1,0 +1,174 @@
+"""The task and the waiters of one request that several callers may share."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+from htx_async.errors import HTXError, RateLimitQueueError
+
+if TYPE_CHECKING:
+    from htx_async.clock import Clock
+    from htx_async.options import RequestOptions
+    from htx_async.request import Request, Response
+
+    Outcome: TypeAlias = Response | Exception
+
+TIMED_OUT = TimeoutError()
+"""Outcome of a waiter whose deadline has passed. Its error is made when the caller wakes."""
+
+
+class Waiter:
+    """One caller of a shared call, with its options and timers."""
+
+    __slots__ = ("called_at", "loop", "options", "outcome", "timers")
+
+    def __init__(self, options: RequestOptions, called_at: float) -> None:
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.outcome: asyncio.Future[Outcome] = self.loop.create_future()
+        self.options: RequestOptions = options
+        self.called_at: float = called_at
+        self.timers: list[asyncio.TimerHandle] = []
+
+    @property
+    def deadline(self) -> float:
+        """When its timeout passes, in monotonic seconds."""
+        return self.called_at + self.options.timeout
+
+    def set_outcome(self, outcome: Outcome) -> None:
+        """Wake the caller, unless it has an outcome already."""
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+    def stop_timers(self) -> None:
+        """Cancel the timers: the caller has its outcome, or has gone."""
+        for timer in self.timers:
+            timer.cancel()
+
+
+class SharedCall:
+    """
+    A request in a task of its own, and the callers that wait for it.
+
+    It ends with the last caller, unless an attempt is in flight: that one is completed, so that
+    its connection can be used again, but not beyond the deadline.
+    """
+
+    def __init__(self, request: Request, clock: Clock) -> None:
+        self.request: Request = request
+        self.task: asyncio.Task[None] | None = None
+        self._call = request.call
+        self._clock = clock
+        self._waiters: set[Waiter] = set()
+        self._abort_timer: asyncio.TimerHandle | None = None
+        self._call.on_queued = self._on_queued
+
+    @property
+    def is_open(self) -> bool:
+        """Whether another call may join: nothing was sent, and somebody still waits."""
+        return not (self._call.was_sent or self._call.has_no_waiters)
+
+    def add_waiter(self, options: RequestOptions, now: float) -> Waiter:
+        """Add a caller; it gets an error at once if the known queue is too long for it."""
+        call, waiter = self._call, Waiter(options, now)
+        self._start_timers(waiter)
+        call.deadline = max(call.deadline, waiter.deadline) if self._waiters else waiter.deadline
+        self._waiters.add(waiter)
+        if call.earliest_send_at > now:
+            self._reject_if_too_slow(waiter, -1, call.earliest_send_at - now)
+        return waiter
+
+    def remove_waiter(self, waiter: Waiter) -> None:
+        """Remove a caller. Without callers, the task is cancelled or bounded by the deadline."""
+        waiter.stop_timers()
+        self._waiters.discard(waiter)
+        if not self._waiters:
+            self._abandon()
+            if self._call.in_flight:
+                self._abort_at_deadline()
+
+    def cancel_unless_in_flight(self) -> None:
+        """Cancel the task, unless an attempt is using a connection."""
+        if self.task is not None and not self._call.in_flight:
+            self.task.cancel()
+
+    def resolve(self, outcome: Outcome | None) -> None:
+        """Give all callers the outcome; `None`: the task was cancelled, and so are they."""
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+        for waiter in self._waiters:
+            if outcome is not None:
+                waiter.set_outcome(outcome)
+            else:
+                waiter.outcome.cancel()
+
+    def begin_closing(self) -> None:
+        """Allow no further attempt; fail the callers at once if nothing is in flight."""
+        self._call.closing = True
+        if not self._call.in_flight:
+            self.resolve(self._call.closed_error())
+            self.cancel_unless_in_flight()
+
+    def abort(self) -> None:
+        """Fail the callers, and abort the attempt that is in flight, or cancel the task."""
+        self.resolve(self._call.closed_error())
+        if self._call.in_flight:
+            self._call.abort()
+        elif self.task is not None:
+            self.task.cancel()
+
+    def _start_timers(self, waiter: Waiter) -> None:
+        call_later, options = self._clock.call_later, waiter.options
+        timed_out = partial(waiter.set_outcome, TIMED_OUT)
+        waiter.timers.append(call_later(options.timeout, timed_out))
+        if options.queue_timeout:
+            queue_timed_out = partial(self._on_queue_timeout, waiter)
+            waiter.timers.append(call_later(options.queue_timeout, queue_timed_out))
+
+    def _on_queued(self, ahead: int, wait: float) -> None:
+        for waiter in self._waiters:
+            self._reject_if_too_slow(waiter, ahead, wait)
+        self._abandon_if_all_rejected()
+
+    def _on_queue_timeout(self, waiter: Waiter) -> None:
+        if not self._call.was_sent:
+            limit = waiter.options.queue_timeout or 0.0
+            wait = max(self._call.earliest_send_at - waiter.called_at, limit)
+            waiter.set_outcome(_queue_error(wait, f"queue_timeout is {limit:g} s"))
+            self._abandon_if_all_rejected()
+
+    def _reject_if_too_slow(self, waiter: Waiter, ahead: int, wait: float) -> None:
+        options, call = waiter.options, self._call
+        limit = options.queue_timeout
+        is_too_slow = limit is not None and (wait > limit or not limit)
+        if call.was_sent:  # a retry is queued: the caller gets the error that it would retry
+            if is_too_slow or call.earliest_send_at >= waiter.deadline:
+                waiter.set_outcome(call.failures[-1])
+        elif is_too_slow:
+            waiter.set_outcome(_queue_error(wait, f"queue_timeout is {limit:g} s"))
+        elif options.max_queue is not None and ahead >= options.max_queue:
+            reason = f"{ahead} calls are queued, and max_queue is {options.max_queue}"
+            waiter.set_outcome(_queue_error(wait, reason))
+
+    def _abandon_if_all_rejected(self) -> None:
+        """End the call at once, before the rejected callers run: it could be sent meanwhile."""
+        if self._waiters and all(waiter.outcome.done() for waiter in self._waiters):
+            self._abandon()
+
+    def _abandon(self) -> None:
+        self._call.has_no_waiters = True
+        self.cancel_unless_in_flight()
+
+    def _abort_at_deadline(self) -> None:
+        left = self._call.time_left(self._clock.monotonic())
+        if left > 0:
+            self._abort_timer = self._clock.call_later(left, self._call.abort)
+        else:
+            self._call.abort()
+
+
+def _queue_error(wait: float, reason: str) -> HTXError:
+    wait = max(wait, 0.0)
+    text = f"no rate-limit token within {wait:.3g} s: {reason}"
+    return RateLimitQueueError(text, retry_after=wait)
