@@ -69,7 +69,7 @@ def tests(session: nox.Session) -> None:
 def aiohttp(session: nox.Session) -> None:
     """All tests, over the other wire."""
     session.install("-e", ".[test]")
-    session.run("pytest", "-q", "--wire", "aiohttp", *session.posargs)
+    session.run("pytest", "-q", "--transport", "aiohttp", *session.posargs)
 
 
 @nox.session(python=PYTHONS[-1])  # 3.11 loses track in coroutines, and misses lines
@@ -196,7 +196,7 @@ def beside_ccxt(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """Faults and cancellations for a minute: `nox -s soak -- --minutes 20` for longer."""
     session.install("-e", ".[aiohttp,sandbox]")
-    session.run("python", "-m", "soak", *session.posargs)
+    session.run("python", "-m", "tests.soak", *session.posargs)
 
 
 @nox.session
@@ -220,7 +220,7 @@ def bench(session: nox.Session) -> None:
     session.install("-e", ".[test]", *peers)
     # A copy of the official client, which no index has; where it is not to be had, it is absent.
     session.install("huobi-sdk", success_codes=[0, 1])
-    session.run("python", "-m", "benchmarks", *session.posargs)
+    session.run("python", "-m", "tests.benchmarks", *session.posargs)
 
 
 @nox.session
@@ -229,7 +229,7 @@ def fuzz(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     # Where atheris has no wheel, hypothesis does it alone.
     session.install("--only-binary", ":all:", "atheris", success_codes=[0, 1])
-    session.run("python", "-m", "fuzz", *session.posargs)
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
 
 
 MUTATED = [
@@ -262,12 +262,10 @@ def mutation(session: nox.Session) -> None:
         "only_mutate": [f"htx_async/{name}" for name in MUTATED],
         "pytest_add_cli_args_test_selection": KILLERS,
         "pytest_add_cli_args": ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow"],
-        "also_copy": ["conftest.py"],
     }
     lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings.items()]
     config = Path("pyproject.toml").read_text(encoding="utf-8") + "\n[tool.mutmut]\n"
     (copy / "pyproject.toml").write_text(config + "".join(lines), encoding="utf-8")
-    shutil.copy("conftest.py", copy)
     with session.chdir(copy):
         session.run("mutmut", "run", "--max-children", "2", env={"CI": "1"})
         session.run("mutmut", "results")

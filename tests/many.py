@@ -26,7 +26,7 @@ from htx_async import Credentials, HTXClient, HTXError, RedisRateLimiter, Share
 from htx_async.ratelimit.redis.protocol import VALID
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.resources import accounts
-from htx_async.sandbox import Arrival, Sandbox, endpoints
+from htx_async.sandbox import ReceivedRequest, Sandbox, endpoints
 from htx_async.sandbox.rate_windows import WindowRule
 from tests.redis_process import serving
 
@@ -149,7 +149,7 @@ class Crowd:
         self.parent.stdin.flush()
         self.processes.append(Worker(int(self.parent.stdout.readline())))
 
-    def since(self, moment: float) -> list[Arrival]:
+    def since(self, moment: float) -> list[ReceivedRequest]:
         return [arrival for arrival in self.sandbox.arrivals if arrival.at >= moment]
 
     def served(self, moment: float, until: float) -> list[int]:

@@ -18,10 +18,10 @@ PACKAGE: Final = "htx_async"
 IN_PACKAGE: Final = frozenset({".py", ".typed", ".lua"})
 IN_DIST_INFO: Final = frozenset({"METADATA", "WHEEL", "RECORD", "entry_points.txt", "LICENSE"})
 IN_SDIST: Final = IN_PACKAGE | {".css", ".json", ".md", ".svg", ".toml", ".txt"}
-FOLDERS: Final = (PACKAGE, "tests", "docs", "benchmarks", "fuzz", "soak")
+FOLDERS: Final = (PACKAGE, "tests", "docs")
 ALONE: Final = frozenset(
     {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"}
-    | {"pyproject.toml", "noxfile.py", "conftest.py"}
+    | {"pyproject.toml", "noxfile.py"}
 )
 BY_THE_BUILDER: Final = frozenset({"PKG-INFO", ".gitignore"})
 

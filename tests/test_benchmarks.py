@@ -11,7 +11,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import (
+from htx_async import Credentials
+from htx_async.middleware import signing as ours
+from htx_async.ratelimit.token_bucket import RateLimit
+from htx_async.request import Request
+from htx_async.resources import accounts, points
+from tests.benchmarks import (
     answers,
     batches,
     canned,
@@ -25,21 +30,16 @@ from benchmarks import (
     tables,
     weight,
 )
-from benchmarks.__main__ import COMMANDS, main
-from benchmarks.batches import Batches
-from benchmarks.clients import OURS, Client, Contender
-from benchmarks.goals import Goal
-from benchmarks.limiters import CONTROL
-from benchmarks.limiters import OURS as OUR_LIMITER
-from benchmarks.plain import Found
-from benchmarks.rivals import CONTENDERS
-from benchmarks.simulation import RULES, lost, simulate
-from benchmarks.timing import Sample, ratio
-from htx_async import Credentials
-from htx_async.middleware import signing as ours
-from htx_async.ratelimit.token_bucket import RateLimit
-from htx_async.request import Request
-from htx_async.resources import accounts, points
+from tests.benchmarks.__main__ import COMMANDS, main
+from tests.benchmarks.batches import Batches
+from tests.benchmarks.clients import OURS, Client, Contender
+from tests.benchmarks.goals import Goal
+from tests.benchmarks.limiters import CONTROL
+from tests.benchmarks.limiters import OURS as OUR_LIMITER
+from tests.benchmarks.plain import Found
+from tests.benchmarks.rivals import CONTENDERS
+from tests.benchmarks.simulation import RULES, lost, simulate
+from tests.benchmarks.timing import Sample, ratio
 
 REQUESTS = 300
 

@@ -21,7 +21,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from htx_async.sandbox import Sandbox, User, default_users, faults
+from htx_async.sandbox import Sandbox, SandboxUser, default_users, faults
 
 ROOT = Path(__file__).parent.parent
 RECIPES = ROOT / "docs" / "recipes"
@@ -250,7 +250,7 @@ async def asked(sandbox: Sandbox, times: int) -> None:
         await asyncio.sleep(0.02)
 
 
-def moved_world() -> tuple[User, ...]:
+def moved_world() -> tuple[SandboxUser, ...]:
     """Return the usual users, with another amount in the first row of the spot account."""
     parent, *others = default_users()
     point, spot, *rest = parent.accounts

@@ -1,41 +1,41 @@
 """
 An HTX that runs here, for tests and demos: `Sandbox`.
 
-It checks signatures, counts requests and answers as HTX does, over a world of `User` values.
+It checks signatures, counts requests and answers as HTX does, over a world of `SandboxUser` values.
 """
 
 from __future__ import annotations
 
 from htx_async.sandbox import faults
 from htx_async.sandbox.app import Sandbox
-from htx_async.sandbox.context import Arrival
+from htx_async.sandbox.context import ReceivedRequest
 from htx_async.sandbox.fault import Fault
-from htx_async.sandbox.fault_schedule import Orders
+from htx_async.sandbox.fault_schedule import FaultSchedule
 from htx_async.sandbox.fixtures import default_users
 from htx_async.sandbox.rate_windows import WindowRule
 from htx_async.sandbox.records import (
-    Key,
+    APIKey,
+    BalanceRow,
     PointsAccount,
     PointsGroup,
-    Row,
     SandboxAccount,
-    User,
+    SandboxUser,
     Valuation,
 )
 from htx_async.sandbox.responses import ExpireUnit
 
 __all__ = [
-    "Arrival",
+    "APIKey",
+    "BalanceRow",
     "ExpireUnit",
     "Fault",
-    "Key",
-    "Orders",
+    "FaultSchedule",
     "PointsAccount",
     "PointsGroup",
-    "Row",
+    "ReceivedRequest",
     "Sandbox",
     "SandboxAccount",
-    "User",
+    "SandboxUser",
     "Valuation",
     "WindowRule",
     "default_users",

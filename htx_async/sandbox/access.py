@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from htx_async.sandbox import errors
 from htx_async.sandbox.errors import APIError
-from htx_async.sandbox.records import Key
+from htx_async.sandbox.records import APIKey
 
 
-def authorize(key: Key, ip: str, permission: str) -> None:
+def authorize(key: APIKey, ip: str, permission: str) -> None:
     """Refuse *key* if it is expired, bound to other addresses than *ip*, or not allowed to."""
     if key.expired:
         raise APIError(errors.EXPIRED)

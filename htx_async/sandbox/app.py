@@ -10,13 +10,13 @@ from collections.abc import AsyncGenerator
 from htx_async.clock import Clock
 from htx_async.sandbox import auth, connection, endpoints, errors
 from htx_async.sandbox.access import authorize
-from htx_async.sandbox.context import Arrival, Visit
+from htx_async.sandbox.context import ReceivedRequest, Visit
 from htx_async.sandbox.errors import APIError
 from htx_async.sandbox.fault import WireFault
-from htx_async.sandbox.fault_schedule import Orders
+from htx_async.sandbox.fault_schedule import FaultSchedule
 from htx_async.sandbox.fixtures import default_users
 from htx_async.sandbox.rate_windows import WindowRule, Windows
-from htx_async.sandbox.records import User
+from htx_async.sandbox.records import SandboxUser
 from htx_async.sandbox.request import Asked, Receive, Scope, Send, has_body
 from htx_async.sandbox.responses import (
     CARRIES_A_BODY,
@@ -51,7 +51,7 @@ class Sandbox:
 
     def __init__(
         self,
-        users: tuple[User, ...] | None = None,
+        users: tuple[SandboxUser, ...] | None = None,
         *,
         currencies: int | None = None,
         accounts: int | None = None,
@@ -73,18 +73,18 @@ class Sandbox:
         self._counts = limits is not False
         self._expire_unit: ExpireUnit = expire_unit
         self._clock = clock or Clock()
-        self._arrivals: deque[Arrival] = deque(maxlen=ARRIVALS_KEPT)
+        self._arrivals: deque[ReceivedRequest] = deque(maxlen=ARRIVALS_KEPT)
         self._rate_limited = 0
         self._requests = 0
-        self._faults = Orders()
+        self._faults = FaultSchedule()
 
     @property
-    def faults(self) -> Orders:
+    def faults(self) -> FaultSchedule:
         """Return the faults that it is told to have."""
         return self._faults
 
     @property
-    def users(self) -> tuple[User, ...]:
+    def users(self) -> tuple[SandboxUser, ...]:
         """Return the users of this world."""
         return self._world.users
 
@@ -94,7 +94,7 @@ class Sandbox:
         return readable(self.users[0]) if self.users else ()
 
     @property
-    def arrivals(self) -> deque[Arrival]:
+    def arrivals(self) -> deque[ReceivedRequest]:
         """Return the latest arrivals, in order; at most 100,000."""
         return self._arrivals
 

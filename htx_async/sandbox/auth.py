@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote
 
 from htx_async.sandbox import errors
 from htx_async.sandbox.errors import APIError
-from htx_async.sandbox.records import Key
+from htx_async.sandbox.records import APIKey
 from htx_async.sandbox.request import Asked
 
 VALID_FOR = 300
@@ -36,7 +36,9 @@ def parameters(query: bytes) -> dict[str, str]:
     return decoded
 
 
-def verify(asked: Asked, params: Mapping[str, str], keys: Mapping[str, Key], now: float) -> Key:
+def verify(
+    asked: Asked, params: Mapping[str, str], keys: Mapping[str, APIKey], now: float
+) -> APIKey:
     """
     Return the key that signed the request.
 
@@ -66,20 +68,20 @@ def signed_text(asked: Asked, params: Mapping[str, str]) -> str:
     return f"{asked.method}\n{asked.host}\n{asked.path}\n{query}"
 
 
-def _is_genuine(asked: Asked, params: Mapping[str, str], key: Key) -> bool:
+def _is_genuine(asked: Asked, params: Mapping[str, str], key: APIKey) -> bool:
     matches = _METHODS.get(params.get("SignatureMethod", ""))
     if matches is None or params.get("SignatureVersion") != "2":
         return False
     return matches(key, signed_text(asked, params).encode(), params["Signature"].encode())
 
 
-def _hmac_sha256(key: Key, text: bytes, signature: bytes) -> bool:
+def _hmac_sha256(key: APIKey, text: bytes, signature: bytes) -> bool:
     digest = hmac.digest(key.secret_key.encode(), text, "sha256")
     return hmac.compare_digest(base64.b64encode(digest), signature)
 
 
 # By the names that HTX gives them; a further method finds its place here.
-_METHODS: Mapping[str, Callable[[Key, bytes, bytes], bool]] = {"HmacSHA256": _hmac_sha256}
+_METHODS: Mapping[str, Callable[[APIKey, bytes, bytes], bool]] = {"HmacSHA256": _hmac_sha256}
 
 
 def _is_timely(timestamp: str, now: float) -> bool:

@@ -6,13 +6,13 @@ import attrs
 
 from htx_async.sandbox.endpoints import Endpoint
 from htx_async.sandbox.rate_windows import Verdict
-from htx_async.sandbox.records import User
+from htx_async.sandbox.records import SandboxUser
 from htx_async.sandbox.request import Asked
 from htx_async.sandbox.responses import Answer
 
 
 @attrs.frozen
-class Arrival:
+class ReceivedRequest:
     """
     A request that arrived *at* this time (seconds on the clock's `monotonic()`).
 
@@ -40,7 +40,7 @@ class Visit:
     endpoint: Endpoint | None = None
     variables: tuple[str, ...] = ()
     params: dict[str, str] = attrs.Factory(dict[str, str])
-    user: User | None = None
+    user: SandboxUser | None = None
     verdict: Verdict | None = None
 
     @property
@@ -53,9 +53,9 @@ class Visit:
         """Whether it came too often."""
         return self.verdict is not None and not self.verdict.admitted
 
-    def arrival(self, answer: Answer) -> Arrival:
+    def arrival(self, answer: Answer) -> ReceivedRequest:
         """Return what is remembered of it."""
-        return Arrival(
+        return ReceivedRequest(
             self.at,
             self.asked.method,
             self.asked.path,

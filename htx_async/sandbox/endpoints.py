@@ -9,7 +9,7 @@ import attrs
 
 from htx_async.sandbox import errors
 from htx_async.sandbox.errors import APIError
-from htx_async.sandbox.records import User
+from htx_async.sandbox.records import SandboxUser
 from htx_async.sandbox.state import UNREADABLE, World, account_json, points_json, worth
 
 _LONGEST_ID = 19
@@ -27,13 +27,13 @@ class Call:
     """A call that has passed all checks; *user* is `None` where nobody has to sign."""
 
     world: World
-    user: User | None
+    user: SandboxUser | None
     variables: tuple[str, ...]
     params: Mapping[str, str]
     now: float
 
     @property
-    def owner(self) -> User:
+    def owner(self) -> SandboxUser:
         """Return the user who signed."""
         assert self.user is not None, "this endpoint is signed"
         return self.user
@@ -122,7 +122,7 @@ def _valuation(call: Call) -> Any:
     return {"balance": balance, "timestamp": int(call.now * 1000)}
 
 
-def _asked_about(call: Call) -> User:
+def _asked_about(call: Call) -> SandboxUser:
     """Return who is asked about: oneself, or a sub user."""
     sub_uid = call.params.get("subUid")
     if sub_uid is None:

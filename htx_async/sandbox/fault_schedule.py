@@ -37,7 +37,7 @@ class _Next:
     left: int
 
 
-class Orders:
+class FaultSchedule:
     """
     The faults that a sandbox was told to have: `sandbox.faults`.
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from itertools import chain, count, islice
 
 from htx_async.sandbox.records import (
-    Key,
+    APIKey,
+    BalanceRow,
     PointsAccount,
     PointsGroup,
-    Row,
     SandboxAccount,
-    User,
+    SandboxUser,
     Valuation,
 )
 
@@ -22,9 +22,9 @@ _FEWEST_ACCOUNTS = 2
 
 # The balance in the example of HTX's documentation, row by row.
 _EXAMPLE = (
-    Row("usdt", "trade", "91.850043797676510303", "invalid", "invalid", "477"),
-    Row("usdt", "frozen", "5.160000000000000015", "invalid", "invalid", "477"),
-    Row("poly", "trade", "147.928994082840236", "invalid", "invalid", "2"),
+    BalanceRow("usdt", "trade", "91.850043797676510303", "invalid", "invalid", "477"),
+    BalanceRow("usdt", "frozen", "5.160000000000000015", "invalid", "invalid", "477"),
+    BalanceRow("poly", "trade", "147.928994082840236", "invalid", "invalid", "2"),
 )
 _WELL_KNOWN = ("btc", "eth", "trx", "htx", "xrp", "sol", "doge", "ltc")
 
@@ -47,7 +47,7 @@ _VALUATIONS = (
 
 def default_users(
     *, currencies: int | None = None, accounts: int | None = None
-) -> tuple[User, ...]:
+) -> tuple[SandboxUser, ...]:
     """
     Return a parent user (UID 1000) and its sub users (UIDs 1001 and 1002).
 
@@ -71,23 +71,23 @@ def _check(currencies: int | None, accounts: int | None) -> None:
         raise ValueError(message)
 
 
-def _parent(accounts: tuple[SandboxAccount, ...]) -> User:
+def _parent(accounts: tuple[SandboxAccount, ...]) -> SandboxUser:
     points = PointsAccount(str(accounts[0].id), _GROUPS)
-    keys = (Key("access-key", "secret-key"),)
-    return User(_PARENT_UID, keys, accounts, points, valuations=_VALUATIONS)
+    keys = (APIKey("access-key", "secret-key"),)
+    return SandboxUser(_PARENT_UID, keys, accounts, points, valuations=_VALUATIONS)
 
 
-def _sub_users() -> tuple[User, User]:
+def _sub_users() -> tuple[SandboxUser, SandboxUser]:
     spot = SandboxAccount(9_000_001, "spot", rows=_pair("usdt", "12.5", "0", "31"))
-    with_key = User(
+    with_key = SandboxUser(
         1001,
-        (Key("sub-access-key", "sub-secret-key"),),
+        (APIKey("sub-access-key", "sub-secret-key"),),
         (spot,),
         PointsAccount("14403740", (PointsGroup(418, 1_924_992_000_000, "7.25"),)),
         parent=_PARENT_UID,
         valuations=(Valuation("spot", "BTC", "0.00019230"),),
     )
-    return with_key, User(1002, points=PointsAccount("14403741"), parent=_PARENT_UID)
+    return with_key, SandboxUser(1002, points=PointsAccount("14403741"), parent=_PARENT_UID)
 
 
 def _handful(spot: SandboxAccount) -> tuple[SandboxAccount, ...]:
@@ -121,25 +121,25 @@ def _isolated(number: int) -> SandboxAccount:
 def _point_account(number: int) -> SandboxAccount:
     # HTX shows points as a currency of their own, in rows without debt and available.
     rows = (
-        Row("hbpoint", "trade", PointsAccount(groups=_GROUPS).acct_balance, seq_num="5"),
-        Row("hbpoint", "frozen", "0", seq_num="5"),
+        BalanceRow("hbpoint", "trade", PointsAccount(groups=_GROUPS).acct_balance, seq_num="5"),
+        BalanceRow("hbpoint", "frozen", "0", seq_num="5"),
     )
     return SandboxAccount(number, "point", rows=rows)
 
 
-def _margin_rows(currency: str) -> tuple[Row, ...]:
+def _margin_rows(currency: str) -> tuple[BalanceRow, ...]:
     return (
         *_pair(currency, "0.015000000000000000", "0.005000000000000000", "19"),
         # What is owed is negative; -1 means that all of the trade balance may leave.
-        Row(currency, "loan", "-2.433000000000000000", "0", seq_num="19"),
-        Row(currency, "interest", "-0.000533750000000000", "0", seq_num="19"),
-        Row(currency, "transfer-out-available", "-1", "0", seq_num="19"),
-        Row(currency, "loan-available", "10", "0", seq_num="19"),
+        BalanceRow(currency, "loan", "-2.433000000000000000", "0", seq_num="19"),
+        BalanceRow(currency, "interest", "-0.000533750000000000", "0", seq_num="19"),
+        BalanceRow(currency, "transfer-out-available", "-1", "0", seq_num="19"),
+        BalanceRow(currency, "loan-available", "10", "0", seq_num="19"),
         *_pair("usdt", "1203.400000000000000000", "0", "20"),
     )
 
 
-def _spot_rows(currencies: int | None) -> tuple[Row, ...]:
+def _spot_rows(currencies: int | None) -> tuple[BalanceRow, ...]:
     if currencies is None:
         return _EXAMPLE
     poly_frozen = _pair("poly", "0", "0", "2")[1]
@@ -147,21 +147,21 @@ def _spot_rows(currencies: int | None) -> tuple[Row, ...]:
     return tuple(islice(rows, 2 * currencies))
 
 
-def _filler() -> Iterator[tuple[Row, Row]]:
+def _filler() -> Iterator[tuple[BalanceRow, BalanceRow]]:
     """Return pairs of rows without end; one in sixteen holds something."""
     named = chain(_WELL_KNOWN, (f"c{number}" for number in count(1)))
     return map(_filler_pair, count(), named)
 
 
-def _filler_pair(number: int, currency: str) -> tuple[Row, Row]:
+def _filler_pair(number: int, currency: str) -> tuple[BalanceRow, BalanceRow]:
     if number % 16:
         return _pair(currency, "0", "0", "0")
     return _pair(currency, f"{number}.000000000000000001", "0.25", str(number + 1))
 
 
-def _pair(currency: str, trade: str, frozen: str, seq_num: str) -> tuple[Row, Row]:
+def _pair(currency: str, trade: str, frozen: str, seq_num: str) -> tuple[BalanceRow, BalanceRow]:
     # As recorded in late 2025: debt is "0", and only trade rows say what is available.
     return (
-        Row(currency, "trade", trade, "0", trade, seq_num),
-        Row(currency, "frozen", frozen, "0", seq_num=seq_num),
+        BalanceRow(currency, "trade", trade, "0", trade, seq_num),
+        BalanceRow(currency, "frozen", frozen, "0", seq_num=seq_num),
     )

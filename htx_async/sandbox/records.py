@@ -11,7 +11,7 @@ _PLACES = 8
 
 
 @attrs.frozen
-class Key:
+class APIKey:
     """
     An API key, as its owner would have made it on HTX's web site.
 
@@ -27,7 +27,7 @@ class Key:
 
 
 @attrs.frozen
-class Row:
+class BalanceRow:
     """
     One row of a balance: an amount of *currency* of the type "trade", "frozen", "loan" and so on.
 
@@ -57,7 +57,7 @@ class SandboxAccount:
     type: str
     subtype: str = ""
     state: str = "working"
-    rows: tuple[Row, ...] = ()
+    rows: tuple[BalanceRow, ...] = ()
 
 
 @attrs.frozen
@@ -112,7 +112,7 @@ class Valuation:
 
 
 @attrs.frozen
-class User:
+class SandboxUser:
     """
     A user, known by *uid*. A sub user names its parent user's UID in *parent*.
 
@@ -120,7 +120,7 @@ class User:
     """
 
     uid: int
-    keys: tuple[Key, ...] = ()
+    keys: tuple[APIKey, ...] = ()
     accounts: tuple[SandboxAccount, ...] = ()
     points: PointsAccount = PointsAccount()
     parent: int | None = None

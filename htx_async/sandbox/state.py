@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from htx_async.sandbox.records import Key, PointsAccount, Row, SandboxAccount, User
+from htx_async.sandbox.records import APIKey, BalanceRow, PointsAccount, SandboxAccount, SandboxUser
 
 UNREADABLE = frozenset({"otc"})
 """Types of accounts whose balance is not told."""
@@ -16,19 +16,19 @@ UNREADABLE = frozenset({"otc"})
 class World:
     """Users, found by key or UID. No key, UID or account id may occur twice."""
 
-    def __init__(self, users: tuple[User, ...]) -> None:
+    def __init__(self, users: tuple[SandboxUser, ...]) -> None:
         self.users = users
-        self.keys: dict[str, Key] = {key.access_key: key for user in users for key in user.keys}
+        self.keys: dict[str, APIKey] = {key.access_key: key for user in users for key in user.keys}
         self._owners = {key.access_key: user for user in users for key in user.keys}
         self._by_uid = {user.uid: user for user in users}
         self._balances: dict[int, msgspec.Raw] = {}
         _check(users)
 
-    def owner(self, key: Key) -> User:
+    def owner(self, key: APIKey) -> SandboxUser:
         """Return the user whose *key* this is."""
         return self._owners[key.access_key]
 
-    def sub_user(self, parent: User, uid: int) -> User | None:
+    def sub_user(self, parent: SandboxUser, uid: int) -> SandboxUser | None:
         """Return the sub user *uid* of *parent*."""
         user = self._by_uid.get(uid)
         return user if user is not None and user.parent == parent.uid else None
@@ -41,12 +41,12 @@ class World:
         return self._balances[account.id]
 
 
-def readable(user: User) -> tuple[int, ...]:
+def readable(user: SandboxUser) -> tuple[int, ...]:
     """Return the ids of the accounts of *user* whose balance can be asked for."""
     return tuple(account.id for account in user.accounts if account.type not in UNREADABLE)
 
 
-def _check(users: tuple[User, ...]) -> None:
+def _check(users: tuple[SandboxUser, ...]) -> None:
     _refuse_twins("access key", (key.access_key for user in users for key in user.keys))
     _refuse_twins("UID", (user.uid for user in users))
     _refuse_twins("account id", (account.id for user in users for account in user.accounts))
@@ -71,7 +71,7 @@ def account_json(account: SandboxAccount) -> dict[str, Any]:
     }
 
 
-def worth(user: User, account_type: str, currency: str) -> str:
+def worth(user: SandboxUser, account_type: str, currency: str) -> str:
     """Return what the accounts of *user* of that type are worth."""
     for each in user.valuations:
         if (each.account_type, each.currency) == (account_type, currency):
@@ -102,7 +102,7 @@ def _balance(account: SandboxAccount) -> dict[str, Any]:
     }
 
 
-def _row(row: Row) -> dict[str, str]:
+def _row(row: BalanceRow) -> dict[str, str]:
     always = {"currency": row.currency, "type": row.type, "balance": row.balance}
     maybe = {"debt": row.debt, "available": row.available, "seq-num": row.seq_num}
     return always | {name: value for name, value in maybe.items() if value is not None}

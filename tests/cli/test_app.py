@@ -70,10 +70,10 @@ def test_tables(arguments: list[str], expected: str, capsys: pytest.CaptureFixtu
 
 @pytest.mark.slow
 def test_keys_from_the_environment(
-    keys_of_the_sandbox: None, capsys: pytest.CaptureFixture[str]
+    sandbox_environment: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without --sandbox it asks where the environment says."""
-    assert keys_of_the_sandbox is None
+    assert sandbox_environment is None
     assert run(["accounts"]) == OK
     assert "1000001" in capsys.readouterr().out
 

@@ -144,7 +144,9 @@ async def _has_left(htx: HTXClient) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ANSWERS)
-async def test_failing_calls_show_nothing(how: str, heard: io.StringIO, wire: str) -> None:
+async def test_failing_calls_show_nothing(
+    how: str, heard: io.StringIO, transport_name: str
+) -> None:
     """Whatever a server does with what it was asked, it does not come out at our end."""
     echo = Echo()
     echo.how = how
@@ -161,7 +163,7 @@ async def test_failing_calls_show_nothing(how: str, heard: io.StringIO, wire: st
     for error in errors:
         for said in everything_said_by(error):
             assert_quiet(said, *echo.signatures)
-    assert wire != "httpx" or "receive_response" in heard.getvalue()
+    assert transport_name != "httpx" or "receive_response" in heard.getvalue()
     assert_quiet(heard.getvalue(), *echo.signatures)
 
 
@@ -178,7 +180,7 @@ async def test_no_connection_shows_nothing(heard: io.StringIO) -> None:
 
 
 @pytest.mark.slow
-async def test_good_and_refused_calls_show_nothing(heard: io.StringIO, wire: str) -> None:
+async def test_good_and_refused_calls_show_nothing(heard: io.StringIO, transport_name: str) -> None:
     """Neither success nor a refused key is a reason to print one."""
     async with Sandbox().serve() as base_url:
         async with HTXClient(Credentials("access-key", "secret-key"), base_url=base_url) as htx:
@@ -190,7 +192,7 @@ async def test_good_and_refused_calls_show_nothing(heard: io.StringIO, wire: str
             quiet += [repr(htx), repr(vars(htx)), *everything_said_by(error)]
     for said in (*quiet, heard.getvalue()):
         assert_quiet(said, "access-key", "secret-key")
-    assert wire != "httpx" or "GET" in heard.getvalue()
+    assert transport_name != "httpx" or "GET" in heard.getvalue()
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from htx_async import (
     RetryPolicy,
     ServiceUnavailableError,
 )
-from htx_async.sandbox import Key, Sandbox, User, default_users
+from htx_async.sandbox import APIKey, Sandbox, SandboxUser, default_users
 from tests.virtual import VirtualClock, run
 
 KEYS = Credentials("access-key", "secret-key")
@@ -308,7 +308,7 @@ def test_keys_that_rotate_are_asked_for_again() -> None:
 async def test_keys_of_a_user_with_an_expired_key_stay_refused(virtual_time: VirtualClock) -> None:
     """A provider that has no other keys does not lead to a repeat."""
     (parent, *_) = default_users()
-    user = User(uid=7, keys=(Key("k", "s", expired=True),), accounts=parent.accounts)
+    user = SandboxUser(uid=7, keys=(APIKey("k", "s", expired=True),), accounts=parent.accounts)
     sandbox = Sandbox((user,), clock=virtual_time)
 
     async def vault() -> Credentials:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from htx_async.sandbox import Arrival, Key, Sandbox, User
+from htx_async.sandbox import APIKey, ReceivedRequest, Sandbox, SandboxUser
 from htx_async.sandbox.app import ARRIVALS_KEPT
 from tests.sandbox.signer import HandClock, ask, client, url
 from tests.virtual import DAY, VirtualClock, run
@@ -17,6 +17,7 @@ from tests.virtual import DAY, VirtualClock, run
 ACCOUNTS = "/v1/account/accounts"
 POINTS = "/v2/point/account"
 TIMESTAMP = "/v1/common/timestamp"
+TWIN_KEYS = (APIKey("a", "b"), APIKey("a", "c"))
 
 
 @pytest.fixture
@@ -35,8 +36,8 @@ async def http(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
-def keyed(*keys: Key) -> Sandbox:
-    return Sandbox((User(5, keys),), clock=HandClock())
+def keyed(*keys: APIKey) -> Sandbox:
+    return Sandbox((SandboxUser(5, keys),), clock=HandClock())
 
 
 @pytest.mark.parametrize(
@@ -86,10 +87,10 @@ async def test_the_signature_covers_the_host_that_was_asked(sandbox: Sandbox) ->
 async def test_each_cause_is_told(options: Any, cause: str, v2_code: int) -> None:
     """By its text on v1 paths, by its code on v2 paths."""
     sandbox = keyed(
-        Key("access-key", "secret-key"),
-        Key("old", "secret-key", expired=True),
-        Key("idle", "secret-key", permissions=("trade",)),
-        Key("away", "secret-key", ip_addresses=("10.0.0.1", "10.0.0.2")),
+        APIKey("access-key", "secret-key"),
+        APIKey("old", "secret-key", expired=True),
+        APIKey("idle", "secret-key", permissions=("trade",)),
+        APIKey("away", "secret-key", ip_addresses=("10.0.0.1", "10.0.0.2")),
     )
     answer = await ask(sandbox, ACCOUNTS, **options)
     assert answer["err-code"] == "api-signature-not-valid"
@@ -99,7 +100,7 @@ async def test_each_cause_is_told(options: Any, cause: str, v2_code: int) -> Non
 
 async def test_a_bound_key_works_from_its_addresses() -> None:
     """Each of them."""
-    sandbox = keyed(Key("access-key", "secret-key", ip_addresses=("10.0.0.1", "10.0.0.2")))
+    sandbox = keyed(APIKey("access-key", "secret-key", ip_addresses=("10.0.0.1", "10.0.0.2")))
     async with client(sandbox, ip="10.0.0.2") as http:
         assert (await http.get(url(ACCOUNTS))).json()["status"] == "ok"
 
@@ -174,8 +175,8 @@ async def test_excess_on_v1_is_told_in_its_words(http: httpx.AsyncClient) -> Non
 
 async def test_requests_are_counted_per_user(sandbox: Sandbox) -> None:
     """Two keys of one user share the limit, a sub user has its own."""
-    owner = User(5, (Key("a", "s"), Key("b", "s")))
-    sandbox = Sandbox((owner, User(6, (Key("c", "s"),), parent=5)), clock=HandClock())
+    owner = SandboxUser(5, (APIKey("a", "s"), APIKey("b", "s")))
+    sandbox = Sandbox((owner, SandboxUser(6, (APIKey("c", "s"),), parent=5)), clock=HandClock())
     answers = [await ask(sandbox, POINTS, access_key=key, secret_key="s") for key in "abac"]
     assert [answer["code"] for answer in answers] == [200, 200, 1006, 200]
 
@@ -253,12 +254,14 @@ async def test_arrivals_are_remembered_without_secrets(
     await http.get(TIMESTAMP, headers={"content-length": "5"})
     inexistent = "account-get-balance-account-inexistent-error"
     assert list(sandbox.arrivals) == [
-        Arrival(
+        ReceivedRequest(
             50.0, "GET", f"{ACCOUNTS}/7/balance", balance, 1000, 200, inexistent, rate_limited=False
         ),
-        Arrival(51.5, "GET", POINTS, POINTS, None, 200, 1003, rate_limited=False),
-        Arrival(51.5, "GET", "/nowhere", None, None, 405, "method-not-allowed", rate_limited=False),
-        Arrival(51.5, "GET", TIMESTAMP, TIMESTAMP, None, 403, None, rate_limited=False),
+        ReceivedRequest(51.5, "GET", POINTS, POINTS, None, 200, 1003, rate_limited=False),
+        ReceivedRequest(
+            51.5, "GET", "/nowhere", None, None, 405, "method-not-allowed", rate_limited=False
+        ),
+        ReceivedRequest(51.5, "GET", TIMESTAMP, TIMESTAMP, None, 403, None, rate_limited=False),
     ]
     assert sandbox.arrivals.maxlen == ARRIVALS_KEPT
 
@@ -333,7 +336,10 @@ async def test_a_sandbox_speaks_lifespan() -> None:
     [
         ({"users": (), "currencies": 5}, "not together with users"),
         ({"users": (), "accounts": 5}, "not together with users"),
-        ({"users": (User(1, (Key("a", "b"), Key("a", "c"))),)}, "access key occurs twice: a"),
+        (
+            {"users": (SandboxUser(1, (APIKey("a", "b"), APIKey("a", "c"))),)},
+            "access key occurs twice: a",
+        ),
         ({"limits": 0}, "limits must be"),
         ({"window": "leaky"}, "window must be one of"),
         ({"expire_unit": "seconds"}, "expire_unit must be one of"),
@@ -347,5 +353,5 @@ def test_what_makes_no_sense_is_refused(options: Any, message: str) -> None:
 
 async def test_the_users_are_those_that_were_given() -> None:
     """In order."""
-    users = (User(1), User(2, parent=1))
+    users = (SandboxUser(1), SandboxUser(2, parent=1))
     assert Sandbox(users).users == users

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_async.sandbox import Key, errors
+from htx_async.sandbox import APIKey, errors
 from htx_async.sandbox.auth import parameters, signed_text, verify
 from htx_async.sandbox.errors import APIError, Cause
 from htx_async.sandbox.request import Asked
@@ -19,7 +19,7 @@ from tests.sandbox import signer
 from tests.virtual import DAY
 
 PATH = "/v2/point/account"
-KEY = Key("access-key", "secret-key")
+KEY = APIKey("access-key", "secret-key")
 KEYS = {KEY.access_key: KEY}
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
 NAMES = TEXTS.filter(lambda name: name not in {"Signature", "AccessKeyId", "Timestamp"})
@@ -30,7 +30,7 @@ def asked(query: str | bytes, **changed: Any) -> Asked:
     return attrs.evolve(Asked("GET", signer.HOST, PATH, raw, "127.0.0.1"), **changed)
 
 
-def check(query: str | bytes, now: float = DAY, **changed: Any) -> Key:
+def check(query: str | bytes, now: float = DAY, **changed: Any) -> APIKey:
     request = asked(query, **changed)
     return verify(request, parameters(request.query), KEYS, now)
 
@@ -48,28 +48,28 @@ def signed(*params: tuple[str, str], **options: Any) -> str:
 # Published in the tests of HTX's Go and C# SDKs and of asynchuobi.
 PUBLISHED = [
     (
-        Key("access", "secret"),
+        APIKey("access", "secret"),
         "2019-11-21T10:00:00",
         "/v1/account/accounts",
         "",
         "rWnLcMt3XBAsmXoNHtTQVpvMbH%2FcE1PXFwQAGeYwt3s%3D",
     ),
     (
-        Key("access", "secret"),
+        APIKey("access", "secret"),
         "2019-11-21T10:00:00",
         "/v1/account/history",
         "&account-id=123&currency=btc",
         "SGZYJ9Ub%2FhFerEBbSWsCxl8Djk%2BLRBgEZOB4fLc4T9Q%3D",
     ),
     (
-        Key("HUOBI_ACCESS_KEY", "HUOBI_SECRET_KEY"),
+        APIKey("HUOBI_ACCESS_KEY", "HUOBI_SECRET_KEY"),
         "2023-01-01T00:01:01",
         "/v1/account/accounts/1/balance",
         "",
         "R%2F5i5DPhCzsBiTKrFif7rbNBRiBU3gws1gFQlbfXmEU%3D",
     ),
     (
-        Key("HUOBI_ACCESS_KEY", "HUOBI_SECRET_KEY"),
+        APIKey("HUOBI_ACCESS_KEY", "HUOBI_SECRET_KEY"),
         "2023-01-01T00:01:01",
         "/v2/point/account",
         "&subUid=1",
@@ -80,7 +80,7 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(("key", "timestamp", "path", "rest", "mac"), PUBLISHED)
 def test_published_signatures_hold(
-    key: Key, timestamp: str, path: str, rest: str, mac: str
+    key: APIKey, timestamp: str, path: str, rest: str, mac: str
 ) -> None:
     """Signatures that others published for their keys and times are accepted, and only there."""
     query = (

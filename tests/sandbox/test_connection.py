@@ -359,14 +359,16 @@ async def test_what_the_client_does_not_mind(sandbox: Sandbox, base_url: str, fa
             assert await htx.with_options(retry=RetryPolicy()).accounts.list()
 
 
-async def test_a_body_longer_than_its_head_says(sandbox: Sandbox, base_url: str, wire: str) -> None:
+async def test_a_body_longer_than_its_head_says(
+    sandbox: Sandbox, base_url: str, transport_name: str
+) -> None:
     """What is left over spoils the next answer at most, not the one after that."""
     sandbox.faults.next(faults.wrong_length(-1))
     async with asking(base_url) as htx:
         with pytest.raises(HTXError) as caught:
             await htx.accounts.list()
         # aiohttp notices that it is no HTTP; httpx reads what the head says.
-        assert caught.value.delivery == {"httpx": "answered", "aiohttp": "unknown"}[wire]
+        assert caught.value.delivery == {"httpx": "answered", "aiohttp": "unknown"}[transport_name]
         with contextlib.suppress(NoResponseError):
             await htx.accounts.list()
         assert await htx.accounts.list()

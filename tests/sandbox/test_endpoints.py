@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from htx_async.sandbox import PointsAccount, Sandbox, SandboxAccount, User
+from htx_async.sandbox import PointsAccount, Sandbox, SandboxAccount, SandboxUser
 from htx_async.sandbox.endpoints import ENDPOINTS, find
 from htx_async.sandbox.state import World
 from tests.sandbox.signer import HandClock, ask, client, url
@@ -277,11 +277,11 @@ async def test_the_timestamp_needs_no_signature(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("users", "what"),
     [
-        ((User(1), User(1)), "UID occurs twice: 1"),
+        ((SandboxUser(1), SandboxUser(1)), "UID occurs twice: 1"),
         (
             (
-                User(1, accounts=(SandboxAccount(7, "spot"),)),
-                User(2, accounts=(SandboxAccount(7, "otc"),)),
+                SandboxUser(1, accounts=(SandboxAccount(7, "spot"),)),
+                SandboxUser(2, accounts=(SandboxAccount(7, "otc"),)),
             ),
             "account id occurs twice: 7",
         ),
@@ -297,7 +297,7 @@ async def test_accounts_and_points_say_what_they_were_given() -> None:
     """States and amounts go out as they are."""
     points = PointsAccount("5", account_status="fl-negative", acct_balance="-1")
     users = Sandbox().users[0]
-    locked = User(77, users.keys, (SandboxAccount(3, "spot", state="lock"),), points)
+    locked = SandboxUser(77, users.keys, (SandboxAccount(3, "spot", state="lock"),), points)
     sandbox = Sandbox((locked,), clock=HandClock())
     assert (await ask(sandbox, BALANCE.format(3)))["data"] == {
         "id": 3,

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_async.sandbox import Key, PointsAccount, PointsGroup, SandboxAccount, User
+from htx_async.sandbox import APIKey, PointsAccount, PointsGroup, SandboxAccount, SandboxUser
 
 AMOUNTS = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**30), max_value=10**30)
 
 
 def test_a_secret_is_never_shown() -> None:
     """Not by the key, nor by the user who has it."""
-    key = Key("access", "hush-hush")
+    key = APIKey("access", "hush-hush")
     assert "hush-hush" not in repr(key)
-    assert "hush-hush" not in repr(User(1, (key,)))
+    assert "hush-hush" not in repr(SandboxUser(1, (key,)))
 
 
 def test_values_are_frozen() -> None:

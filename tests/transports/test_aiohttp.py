@@ -1,4 +1,4 @@
-"""The other wire: what differs from httpx's. The rest of the tests run over it with `--wire`."""
+"""The other transport: what differs from httpx. All tests can use it: `--transport aiohttp`."""
 
 from __future__ import annotations
 

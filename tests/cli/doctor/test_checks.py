@@ -29,7 +29,7 @@ from htx_async.cli.doctor import checks
 from htx_async.cli.doctor.checks import Patient, examine
 from htx_async.cli.doctor.finding import STEPS, Finding, Verdict, exit_code
 from htx_async.cli.main import run
-from htx_async.sandbox import Fault, Key, Sandbox, auth, default_users, faults
+from htx_async.sandbox import APIKey, Fault, Sandbox, auth, default_users, faults
 from htx_async.transports import httpx as httpx_transport
 
 ACCESS, SECRET = "AKIDEXAMPLE0123456789", "SECRETEXAMPLE9876543210"
@@ -39,7 +39,7 @@ KEYS = Credentials(ACCESS, SECRET)
 def sandbox_with(**about_the_key: Any) -> Sandbox:
     """Return an HTX that knows one key more."""
     parent, *others = default_users()
-    key = Key(**{"access_key": ACCESS, "secret_key": SECRET} | about_the_key)
+    key = APIKey(**{"access_key": ACCESS, "secret_key": SECRET} | about_the_key)
     return Sandbox((attrs.evolve(parent, keys=(key,)), *others))
 
 
@@ -176,7 +176,7 @@ async def test_ed25519_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are as good, for an HTX that knows the public half."""
     private = Ed25519PrivateKey.generate()
 
-    def verify(key: Key, text: bytes, signed: bytes) -> bool:
+    def verify(key: APIKey, text: bytes, signed: bytes) -> bool:
         del key
         try:
             private.public_key().verify(base64.b64decode(signed), text)

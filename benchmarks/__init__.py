@@ -1,1 +1,0 @@
-"""What the package costs, measured: `python -m benchmarks`, or `nox -s bench`."""

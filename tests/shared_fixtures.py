@@ -1,0 +1,89 @@
+"""pytest plugin with what tests and code blocks of the docs share: servers, and a clean state."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from htx_async import AiohttpTransport, client
+from htx_async.ratelimit import limiter
+from htx_async.sandbox import Sandbox
+from htx_async.transports.adapter import HTTP
+from tests.redis_process import RedisProcess, serving
+
+
+@pytest.fixture(scope="session")
+def served_sandbox() -> Iterator[str]:
+    """Serve a sandbox from another thread, for programs that run a loop of their own."""
+    base_urls: list[str] = []
+    ready, loop = threading.Event(), asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        async with Sandbox().serve() as base_url:
+            base_urls.append(base_url)
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    assert ready.wait(10)
+    yield base_urls[0]
+    loop.call_soon_threadsafe(stop.set)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture(scope="session")
+def redis_process() -> Iterator[RedisProcess]:
+    """Run one server for all tests that use keys of their own."""
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _early_redis_process(request: pytest.FixtureRequest) -> None:
+    """Start that server with the first test: it is old enough to be trusted when it is needed."""
+    if any("redis_process" in getattr(test, "fixturenames", ()) for test in request.session.items):
+        request.getfixturevalue("redis_process")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that chooses the default transport of all clients."""
+    parser.addoption(
+        "--transport", choices=["httpx", "aiohttp"], default="httpx", help="(default: httpx)"
+    )
+
+
+def pytest_collection_finish() -> None:
+    """Exclude from garbage collection what stays anyway: the tests themselves."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def transport_name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the transport that `--transport` names; clients without a transport use it."""
+    name = str(request.config.getoption("--transport"))
+    if name == "aiohttp":
+        if request.node.get_closest_marker("httpx"):
+            pytest.skip("about httpx")
+        monkeypatch.setattr(client, "HTTP", _aiohttp_adapter)
+    return name
+
+
+def _aiohttp_adapter(transport: Any, *args: Any, **options: Any) -> HTTP:
+    return HTTP(transport or AiohttpTransport(), *args, **options)
+
+
+@pytest.fixture(autouse=True)
+def _full_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start every test with the tokens of a new process."""
+    monkeypatch.setattr(limiter, "_remembered", {})
+    monkeypatch.setattr(limiter, "_in_use", weakref.WeakValueDictionary())
