@@ -162,7 +162,10 @@ class CallState:
 
     def closed_error(self) -> ClientClosedError:
         """Return the error of the callers when the client is closed."""
-        when = "while the request was in flight" if self.in_flight else "before it was sent"
+        if self.in_flight:
+            when = "while the request was in flight"
+        else:
+            when = "before the next attempt" if self.was_sent else "before the request was sent"
         error = ClientClosedError(f"the client was closed {when}", delivery=self.delivery)
         return with_attempt_notes(error, self.failures)
 

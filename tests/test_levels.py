@@ -1,8 +1,9 @@
-"""Who imports whom: the levels of the house, read from the sources."""
+"""Which package may import which, read from the sources; and the names that are not used."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,13 +12,62 @@ import pytest
 import htx_async
 
 ROOT = Path(htx_async.__file__).parent
-PLAIN_VALUES = {
-    *("request", "flight", "alarms", "bucket", "queue", "budget"),
-    *("leases", "ledger", "spare", "leasing", "callers", "redis_server"),
+
+PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "clock": set(),
+    "redaction": set(),
+    "validation": {"errors"},
+    "error_codes": {"errors"},
+    "options": {"errors", "validation"},
+    "auth": {"errors", "clock", "redaction", "validation"},
+    "ratelimit": {"errors", "clock", "redaction", "validation"},
+    "events": {"clock", "ratelimit"},
+    "models": {"errors", "validation"},
+    "call_state": {"errors", "auth"},
+    "request": {"errors", "options", "call_state", "ratelimit"},
+    "transports": {"errors", "clock", "redaction", "validation", "request"},
+    "resources": {"errors", "redaction", "validation", "models", "ratelimit", "request"},
+    "middleware": {
+        *("errors", "error_codes", "clock", "events", "redaction", "options", "auth", "models"),
+        *("ratelimit", "call_state", "request"),
+    },
+    "client": {
+        *("errors", "clock", "events", "validation", "options", "auth", "models", "ratelimit"),
+        *("request", "middleware", "resources", "transports"),
+    },
+    "otel": {"errors", "clock", "events", "ratelimit"},
+    "testing": {"clock"},
+    "sandbox": {"clock"},
+    "cli": {
+        *("errors", "clock", "events", "redaction", "validation", "options", "auth", "models"),
+        *("error_codes", "ratelimit", "request", "client", "sandbox", "transports", "resources"),
+    },
+    "__main__": {"cli"},
+    "__init__": {
+        *("errors", "clock", "events", "options", "auth", "models", "ratelimit", "client"),
+        *("resources", "transports"),
+    },
 }
-"""Modules of `transport` that are no layer: what goes through the layers, and the pure rules."""
-WIRES = {"http", "wire", "body", "httpx_wire", "aiohttp_wire"}
-"""The bottom layer, and the two ways to go on from there."""
+"""Modules and packages of the root, from the lowest to the highest."""
+
+LIBRARIES = {
+    "httpx": {"htx_async.transports.httpx", "htx_async.testing"},
+    "aiohttp": {"htx_async.transports.aiohttp"},
+    "redis": {"htx_async.ratelimit.redis.connection"},
+    "cattrs": {"htx_async.models.decoding"},
+    "pydantic_core": {"htx_async.models.pydantic"},
+}
+"""The only modules that import a library, so that it can be replaced in one place."""
+
+EXTRAS = {"cyclopts", "rich", "uvicorn", "respx", "pytest", "hypothesis", "pandas", "polars"}
+EXTRAS |= {"aiohttp", "redis", "opentelemetry", "pydantic", "pydantic_core", "cryptography"}
+
+BANNED = re.compile(
+    r"_*(told|said|found|heard|hear|asked|fate|flights?|flight_.*|board|land|bells?|bell_.*"
+    r"|spares?|spare_.*|see_off|noticing|usual|unmade|lose_patience)"
+)
+"""Identifiers of the first version that the terms of the field have replaced."""
 
 
 def module_name(path: Path) -> str:
@@ -29,7 +79,7 @@ SOURCES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
 def running(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Yield all that runs: `if TYPE_CHECKING:` is for type checkers only."""
+    """Yield all nodes that run: `if TYPE_CHECKING:` is for type checkers only."""
     for node in nodes:
         if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
             yield from running(node.orelse)
@@ -38,30 +88,34 @@ def running(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
             yield from running(ast.iter_child_nodes(node))
 
 
-def imported(source: str) -> set[str]:
-    """Return every module that *source* imports at run time."""
-    found: set[str] = set()
-    for node in running([ast.parse(source)]):
+def imports_of(source: str, *, type_checking: bool = False) -> set[str]:
+    """Return the modules that *source* imports at run time, or also for type checkers."""
+    tree = ast.parse(source)
+    modules: set[str] = set()
+    for node in ast.walk(tree) if type_checking else running([tree]):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             assert node.module is not None
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
-            modules = inner & SOURCES.keys()
-            found |= modules if modules == inner else modules | {node.module}
-    return found
+            known = inner & SOURCES.keys()
+            modules |= known if known == inner else known | {node.module}
+    return modules
 
 
-IMPORTS = {name: imported(path.read_text(encoding="utf-8")) for name, path in SOURCES.items()}
+TEXTS = {name: path.read_text(encoding="utf-8") for name, path in SOURCES.items()}
+IMPORTS = {name: imports_of(text) for name, text in TEXTS.items()}
+ALL_IMPORTS = {name: imports_of(text, type_checking=True) for name, text in TEXTS.items()}
 
 
-def ours(name: str) -> set[str]:
-    return {each for each in IMPORTS[name] if each.split(".")[0] == "htx_async"}
+def root_of(module: str) -> str:
+    """Return the module or package of the root that *module* belongs to."""
+    return module.split(".")[1] if "." in module else "__init__"
 
 
-def inside(package: str) -> list[str]:
-    return [name for name in SOURCES if name.startswith(f"{package}.")]
+def ours(modules: Iterable[str]) -> set[str]:
+    return {name for name in modules if name.split(".")[0] == "htx_async"}
 
 
 @pytest.mark.parametrize(
@@ -77,75 +131,96 @@ def inside(package: str) -> list[str]:
         ("from htx_async.errors import HTXError", {"htx_async.errors"}),
     ],
 )
-def test_how_imports_are_read(source: str, modules: set[str]) -> None:
-    """Those of type checkers do not count, those inside of functions do."""
-    assert imported(source) == modules
+def test_imports_are_read_from_the_source(source: str, modules: set[str]) -> None:
+    """Those for type checkers do not count, those inside of functions do."""
+    assert imports_of(source) == modules
 
 
-def test_there_is_something_to_read() -> None:
-    """The rules below would hold for nothing, too."""
-    assert {"htx_async.client", "htx_async.transports.adapter"} <= SOURCES.keys()
-    assert inside("htx_async.resources")
-    assert inside("htx_async.sandbox")
+def test_every_root_module_has_a_row() -> None:
+    """The table names what there is, and nothing else."""
+    roots = {root_of(name) for name in SOURCES if name != "htx_async"} | {"__init__"}
+    assert roots == PACKAGE_MAY_IMPORT.keys()
 
 
-@pytest.mark.parametrize("name", inside("htx_async.resources"))
-def test_resources_know_no_layer(name: str) -> None:
-    """They name an endpoint, its limit and its model; how it is read is not their business."""
-    below = {each for each in ours(name) if each.startswith("htx_async.transport")}
-    assert below <= {"htx_async.request"}
-    assert not {"htx_async.client", "htx_async"} & ours(name)
+@pytest.mark.parametrize("name", SOURCES)
+def test_imports_point_down(name: str) -> None:
+    """A module imports its own package and those below it, also for type checkers."""
+    root = root_of(name)
+    allowed = PACKAGE_MAY_IMPORT[root] | {root}
+    assert {root_of(module) for module in ours(ALL_IMPORTS[name])} <= allowed
 
 
-@pytest.mark.parametrize("name", inside("htx_async.transport"))
-def test_layers_do_not_know_each_other(name: str) -> None:
-    """Every one holds the next `send`, and knows what goes through it."""
-    plain = {f"htx_async.transport.{each}" for each in PLAIN_VALUES}
-    beside = {each for each in ours(name) if each.startswith("htx_async.transport")}
-    wires = {f"htx_async.transport.{each}" for each in WIRES}
-    assert beside <= (plain | wires if name in wires else plain)
-    above = ("htx_async.client", "htx_async.resources", "htx_async.sandbox", "htx_async.cli")
-    assert not [each for each in ours(name) if each.startswith(above)]
-    assert "htx_async" not in ours(name)
+def test_the_table_has_no_cycle() -> None:
+    """Each row only names rows above it."""
+    above: set[str] = set()
+    for root, allowed in PACKAGE_MAY_IMPORT.items():
+        assert allowed <= above, root
+        above.add(root)
 
 
-@pytest.mark.parametrize("name", ["htx_async.errors", "htx_async.clock"])
-def test_errors_and_the_clock_stand_alone(name: str) -> None:
-    """Everything may import them."""
-    assert ours(name) == set()
+def test_modules_have_no_import_cycle() -> None:
+    """Not within a package either; what only type checkers read does not count."""
+    remaining = {name: ours(modules) - {name} for name, modules in IMPORTS.items()}
+    while remaining:
+        free = {name for name, modules in remaining.items() if not modules & remaining.keys()}
+        assert free, f"a cycle among {sorted(remaining)}"
+        remaining = {name: modules for name, modules in remaining.items() if name not in free}
 
 
-@pytest.mark.parametrize("library", ["httpx", "aiohttp", "redis", "cattrs"])
-def test_one_module_knows_a_library(library: str) -> None:
-    """Each of them can be exchanged in one place."""
-    users = [
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_library_is_imported_in_one_place(library: str) -> None:
+    """The modules that know a library are few, and named here."""
+    users = {
         name
         for name, modules in IMPORTS.items()
         if any(module.split(".")[0] == library for module in modules)
-    ]
-    assert len(users) <= 1
-    known = {
-        "httpx": ["htx_async.transports.httpx"],
-        "aiohttp": ["htx_async.transports.aiohttp"],
-        "redis": ["htx_async.ratelimit.redis.connection"],
-        "cattrs": ["htx_async.models.structure"],
     }
-    assert users == known.get(library, users)
+    assert users <= LIBRARIES[library]
 
 
-@pytest.mark.parametrize("name", ["htx_async.sandbox", *inside("htx_async.sandbox")])
-def test_the_sandbox_is_another_house(name: str) -> None:
-    """It is HTX, not us: it would share our mistakes. It takes the clock, and nothing else."""
-    others = {each for each in ours(name) if not each.startswith("htx_async.sandbox")}
-    assert others <= {"htx_async.clock"}
-
-
-def test_nobody_but_the_command_needs_an_extra() -> None:
+def test_only_optional_modules_import_an_extra() -> None:
     """`pip install htx-async` alone is enough for the client."""
-    extras = {"cyclopts", "rich", "uvicorn", "respx", "pytest", "hypothesis", "aiohttp", "redis"}
-    extras |= {"opentelemetry", "pydantic", "pydantic_core", "pandas", "polars"}
-    allowed = {"htx_async.__main__", "htx_async.models.pydantic"} | set(inside("htx_async.cli"))
-    allowed |= {"htx_async.transports.aiohttp", "htx_async.otel"}
-    allowed |= {"htx_async.ratelimit.redis.connection"}  # where a budget asks for it
-    for name in SOURCES.keys() - allowed - set(inside("htx_async.sandbox")):
-        assert not {module.split(".")[0] for module in IMPORTS[name]} & extras, name
+    optional = {"cli", "otel", "sandbox", "__main__"}
+    allowed = {name for names in LIBRARIES.values() for name in names}
+    allowed |= {name for name in SOURCES if root_of(name) in optional}
+    allowed |= {"htx_async.auth.credentials"}  # cryptography, in a function
+    for name in SOURCES.keys() - allowed:
+        assert not {module.split(".")[0] for module in IMPORTS[name]} & EXTRAS, name
+
+
+def identifiers(tree: ast.AST) -> Iterator[str]:
+    """Yield the names that a module defines: functions, classes, parameters, variables."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_identifiers_are_the_terms_of_the_field(name: str) -> None:
+    """None of the private words of the first version is left."""
+    names = set(identifiers(ast.parse(TEXTS[name])))
+    assert not {identifier for identifier in names if BANNED.fullmatch(identifier)}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_self_is_only_used_in_methods(name: str) -> None:
+    """In a function, the parameter or local has the name of its thing."""
+    tree = ast.parse(TEXTS[name])
+    methods = {
+        function
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for function in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node not in methods:
+            names = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+            assert "self" not in names, node.name
+        if isinstance(node, ast.Name) and node.id == "self":
+            assert not isinstance(node.ctx, ast.Store)
