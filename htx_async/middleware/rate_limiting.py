@@ -17,7 +17,7 @@ from htx_async.errors import ConnectError, HTXError, RateLimitedError
 from htx_async.events import EventEmitter, Kind
 from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import RateLimitHeaders, TokenQueue
-from htx_async.ratelimit.token_bucket import Permit
+from htx_async.ratelimit.token_bucket import Grant as Permit
 from htx_async.request import Handler, Request, Response
 
 if TYPE_CHECKING:
