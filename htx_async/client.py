@@ -26,7 +26,7 @@ from htx_async.middleware.signing import Signing
 from htx_async.options import RequestOptions, RetryPolicy
 from htx_async.ratelimit.limiter import RateLimiter, shared_rate_limiter
 from htx_async.ratelimit.queue import RateLimitStatus, TokenQueue
-from htx_async.ratelimit.token_bucket import Bucket, RateLimit
+from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
 from htx_async.request import Endpoint, Request
 from htx_async.resources import accounts, points, raw
 from htx_async.resources.accounts import Accounts
@@ -117,7 +117,7 @@ class HTXClient:
         validation.int_at_least(max_body, 1, "max_body")
         if rate_limiter is None:
             rate_limiter = RateLimiter() if clock else shared_rate_limiter(_owner(credentials))
-        budget = rate_limiter.for_keys(_owner(credentials))
+        budget = rate_limiter.for_owner(_owner(credentials))
         clock = clock or Clock()
         listener = SafeListener(on_event) if on_event else None
         self._options = RequestOptions(
@@ -135,7 +135,7 @@ class HTXClient:
             transport, origin, clock, max_connections=max_connections, max_body=max_body
         )
         signing = Signing(self._http, keys, origin.host, clock, self._time)
-        slots = TokenQueue(Bucket(RateLimit(max_connections, per=0.0)), clock)
+        slots = TokenQueue(TokenBucket(RateLimit(max_connections, per=0.0)), clock)
         opening = Opening(signing, self._time.observe)
         self._slots = slots
         time = self._time
@@ -228,7 +228,7 @@ class HTXClient:
         """
         loop = self._sharing.loop or running_loop()
         queues = {
-            endpoint.name: self._budget.known(endpoint, self._clock, loop)
+            endpoint.name: self._budget.peek(endpoint, self._clock, loop)
             for endpoint in self._others.all
         }
         return MappingProxyType({name: queue.status() for name, queue in queues.items()})
@@ -271,7 +271,7 @@ class HTXClient:
             try:
                 await self._http.aclose()
             finally:
-                await self._budget.settled()
+                await self._budget.flush()
 
     async def __aenter__(self) -> Self:
         return self

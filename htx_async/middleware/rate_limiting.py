@@ -9,8 +9,7 @@ grow old there.
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Unpack
 
 import msgspec
@@ -18,45 +17,14 @@ import msgspec
 from htx_async.clock import Clock
 from htx_async.errors import ConnectError, DeadlineExceededError, HTXError, RateLimitedError
 from htx_async.events import Event, Kind, Listener
+from htx_async.ratelimit.headers import RateLimitHeaders
 from htx_async.ratelimit.limiter import RateLimiter
-from htx_async.ratelimit.queue import Heard, TokenQueue
-from htx_async.ratelimit.token_bucket import Grant
+from htx_async.ratelimit.queue import TokenQueue
+from htx_async.ratelimit.token_bucket import Permit
 from htx_async.request import Handler, Request, Response
 
 if TYPE_CHECKING:
     from htx_async.events import EventDetails
-
-REMAIN = "x-hb-ratelimit-requests-remain"
-EXPIRE = "x-hb-ratelimit-requests-expire"
-"""HTX, "Rate limiting rule". The unit of the second is not documented: see `ends_in`."""
-
-_NUMBER = re.compile(r"[0-9]{1,15}")
-_EPOCH_MILLISECONDS, _EPOCH_SECONDS = 1e12, 1e9
-
-
-def heard(headers: Mapping[str, str]) -> Heard | None:
-    """Return what the headers say of the limit; `None`: nothing."""
-    remain, expire = headers.get(REMAIN, "").strip(), headers.get(EXPIRE, "").strip()
-    if not remain and not expire:
-        return None
-    return Heard(int(remain) if _NUMBER.fullmatch(remain) else None, expire or None)
-
-
-def ends_in(expire: str | None, now: float, per: float) -> float:
-    """
-    Return in how many seconds HTX's window ends, between 0 and *per*.
-
-    *now* is HTX's time of day in seconds. The unit of *expire* is told by its size: the time of
-    day in milliseconds or in seconds, or milliseconds from now. Not told, it is *per*.
-    """
-    if expire is None or not _NUMBER.fullmatch(expire):
-        return per
-    value = float(expire)
-    if value >= _EPOCH_MILLISECONDS:
-        seconds = value / 1000 - now
-    else:
-        seconds = value - now if value >= _EPOCH_SECONDS else value / 1000
-    return min(max(seconds, 0.0), per)
 
 
 def _check_time(request: Request, now: float) -> None:
@@ -85,7 +53,7 @@ class Limiting(msgspec.Struct, frozen=True):
 
     async def __call__(self, request: Request) -> Response:
         """Wait for a token and a slot, send, and return or raise what came."""
-        queue = self.budget.queue(request.endpoint, self.clock)
+        queue = self.budget.queue_for(request.endpoint, self.clock)
         request.call.asked = self.clock.monotonic()
         grant, slot = await self._granted(request, queue)
         try:
@@ -93,8 +61,8 @@ class Limiting(msgspec.Struct, frozen=True):
             _check_time(request, now)
             self._tell("acquired", request, queue, wait=request.call.granted(now))
         except BaseException:
-            queue.give_back(grant)
-            self.slots.give_back(slot)
+            queue.release_unused(grant)
+            self.slots.release_unused(slot)
             raise
         response = await self._attempt(request, queue, grant, slot)
         if response.error is not None:
@@ -103,8 +71,8 @@ class Limiting(msgspec.Struct, frozen=True):
         self._tell("response", request, queue, http_status=response.status)
         return response
 
-    async def _granted(self, request: Request, queue: TokenQueue) -> tuple[Grant, Grant]:
-        """Return a token and a slot. A token that has grown old before the slot is exchanged."""
+    async def _granted(self, request: Request, queue: TokenQueue) -> tuple[Permit, Permit]:
+        """Return a token and a slot."""
         flight = request.call
 
         def told(ahead: int, wait: float) -> None:
@@ -114,54 +82,41 @@ class Limiting(msgspec.Struct, frozen=True):
         def until() -> float:
             return flight.until
 
-        grant = await queue.acquire(told, until)
-        while True:
-            try:
-                slot = await self.slots.acquire(told)
-            except BaseException:
-                queue.give_back(grant)
-                raise
-            if queue.is_good(grant, flight.until):
-                return grant, slot
-            self.slots.give_back(slot)
-            grant = await queue.acquire(told, until, grant)
+        return await queue.acquire_with_slot(self.slots, told, until)
 
     async def _attempt(
-        self, request: Request, queue: TokenQueue, grant: Grant, slot: Grant
+        self, request: Request, queue: TokenQueue, grant: Permit, slot: Permit
     ) -> Response:
         request.call.departs(is_internal=request.is_internal)
         try:
             self._tell("sent", request)
             response = await self.send(request)
         except ConnectError as error:
-            queue.give_back(grant)
+            queue.release_unused(grant)
             self._tell_failure(request, queue, error)
             raise
         except BaseException as error:
-            queue.settle(grant, self.clock.monotonic())
+            queue.release_at(grant, self.clock.monotonic())
             self._tell_failure(request, queue, error)
             raise
         else:
-            queue.settle(grant, response.first_byte_at)
+            queue.release_at(grant, response.first_byte_at)
             self._hear(queue, grant, response)
             return response
         finally:
-            self.slots.settle(slot, self.clock.monotonic())
+            self.slots.release_at(slot, self.clock.monotonic())
             request.call.returned()
 
-    def _hear(self, queue: TokenQueue, grant: Grant, response: Response) -> None:
+    def _hear(self, queue: TokenQueue, grant: Permit, response: Response) -> None:
         """Let HTX slow us down: it may count requests that are not ours."""
-        said, per = heard(response.headers), queue.bucket.limit.per
-        if said is None and response.error is None:
-            return
-        expire = said.expire if said else None
-        seconds = ends_in(expire, self.now(), per)
-        if said is not None:
-            queue.hear(grant, said, seconds)
+        headers, per = RateLimitHeaders.parse(response.headers), queue.bucket.limit.per
+        seconds = headers.window_remaining(self.now(), per) if headers else per
+        if headers is not None:
+            queue.on_server_headers(grant, headers, seconds)
         if isinstance(response.error, RateLimitedError):
             if response.error.retry_after is None:
                 response.error.retry_after = seconds
-            queue.refused(min(response.error.retry_after, per))
+            queue.on_rate_limited(min(response.error.retry_after, per))
 
     def _tell_failure(
         self,
