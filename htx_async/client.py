@@ -22,7 +22,7 @@ from htx_async.middleware.parsing import EnvelopeParsing
 from htx_async.middleware.rate_limiting import RateLimiting
 from htx_async.middleware.retrying import Retrying
 from htx_async.middleware.signing import Signing
-from htx_async.models.account import Account
+from htx_async.models.balance import Account
 from htx_async.options import RequestOptions, RetryPolicy
 from htx_async.ratelimit.limiter import RateLimiter, shared_rate_limiter
 from htx_async.ratelimit.queue import RateLimitStatus, TokenQueue

@@ -12,10 +12,17 @@ from typing import Any
 import attrs
 
 from htx_async.clock import Clock
-from htx_async.ratelimit.limiter import RateLimiter
+from htx_async.ratelimit.limiter import LimitedEndpoint, RateLimiter
 from htx_async.ratelimit.queue import TokenQueue
 from htx_async.ratelimit.redis.lease_queue import LeaseQueue
-from htx_async.ratelimit.redis.protocol import RULE, Ask, Away, Place, Reply, user_key
+from htx_async.ratelimit.redis.protocol import (
+    SCRIPT,
+    BucketKey,
+    LeaseReply,
+    LeaseRequest,
+    Unavailable,
+    user_key,
+)
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint
 from tests.virtual import VirtualClock
@@ -39,28 +46,28 @@ class Lender:
     trips: Iterator[tuple[float, float]] = attrs.field(factory=lambda: cycle([(0.0, 0.0)]))
     id: str = "one"
     started: int = LONG_AGO
-    away: Away | None = None
+    away: Unavailable | None = None
     rings: bool = True
-    asks: list[Ask] = attrs.field(factory=list)
+    asks: list[LeaseRequest] = attrs.field(factory=list)
 
     @property
     def micros(self) -> int:
         return EPOCH + round(self.clock.monotonic() * 1_000_000)
 
-    def run(self, ask: Ask) -> Reply:
+    def run(self, ask: LeaseRequest) -> LeaseReply:
         """Run the rule now."""
         arguments = ask.arguments(self.id, self.started, str(self.micros))
-        return Reply.of(self.client.eval(RULE, len(ask.keys), *ask.keys, *arguments))
+        return LeaseReply.parse(self.client.eval(SCRIPT, len(ask.keys), *ask.keys, *arguments))
 
-    async def trade(self, ask: Ask) -> Reply | Away:
-        self.asks.append(ask)
+    async def exchange(self, request: LeaseRequest) -> LeaseReply | Unavailable:
+        self.asks.append(request)
         up, down = next(self.trips)
         await self.clock.sleep(up)
-        reply = self.away or self.run(ask)
+        reply = self.away or self.run(request)
         await self.clock.sleep(down)
         return reply
 
-    async def bell(self, key: str) -> bool:
+    async def wait_notification(self, key: str) -> bool:
         if not self.rings:
             return False
         while not self.client.lpop(key):
@@ -76,10 +83,12 @@ class Lent(RateLimiter):
         self.lender, self.share = lender, share
         self.user = user or secrets.token_hex(8)
 
-    def _found(self, left: TokenQueue | None, endpoint: Endpoint[Any], clock: Clock) -> TokenQueue:
-        del left
-        place = Place(user_key(self.user), endpoint.name, endpoint.limit)
-        return LeaseQueue(place, self.lender, clock, self.share)
+    def _new_queue(
+        self, previous: TokenQueue | None, endpoint: LimitedEndpoint, clock: Clock
+    ) -> TokenQueue:
+        del previous
+        key = BucketKey(user_key(self.user), endpoint.name, endpoint.limit)
+        return LeaseQueue(key, self.lender, clock, self.share)
 
 
 _names = itertools.count()
@@ -99,7 +108,7 @@ def processes(
 
 def queue_of(budget: Lent, limit: RateLimit) -> LeaseQueue:
     """Return the queue of a process before an endpoint of the tests."""
-    queue = budget.queue(Endpoint("/v1/test", limit, int), budget.lender.clock)
+    queue = budget.queue_for(Endpoint("/v1/test", limit, int), budget.lender.clock)
     assert isinstance(queue, LeaseQueue)
     return queue
 
@@ -111,4 +120,4 @@ async def settle_down(budgets: Iterable[Lent]) -> None:
         for of_loops in budget._queues.values():
             queue = of_loops[loop]
             assert isinstance(queue, LeaseQueue)
-            await queue.settled()
+            await queue.flush()

@@ -23,7 +23,7 @@ import attrs
 from msgspec.structs import replace
 
 from htx_async import Credentials, HTXClient, HTXError, RedisRateLimiter, Share
-from htx_async.ratelimit.redis.protocol import VALID
+from htx_async.ratelimit.redis.protocol import GRANT_TTL
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.resources import accounts
 from htx_async.sandbox import ReceivedRequest, Sandbox, endpoints
@@ -54,7 +54,7 @@ class Load:
     @property
     def lease(self) -> float:
         """Seconds after which what a process had is free again."""
-        return self.timeout + VALID + self.limit.per
+        return self.timeout + GRANT_TTL + self.limit.per
 
     @property
     def arguments(self) -> list[str]:

@@ -85,5 +85,5 @@ def _aiohttp_adapter(transport: Any, *args: Any, **options: Any) -> HTTP:
 @pytest.fixture(autouse=True)
 def _full_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start every test with the tokens of a new process."""
-    monkeypatch.setattr(limiter, "_remembered", {})
-    monkeypatch.setattr(limiter, "_in_use", weakref.WeakValueDictionary())
+    monkeypatch.setattr(limiter, "_recent", {})
+    monkeypatch.setattr(limiter, "_active", weakref.WeakValueDictionary())

@@ -23,7 +23,7 @@ from htx_async import (
     RateLimitQueueError,
     RedisRateLimiter,
 )
-from htx_async.ratelimit.redis.protocol import VALID
+from htx_async.ratelimit.redis.protocol import GRANT_TTL
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.resources import points
 from htx_async.sandbox import Sandbox
@@ -95,7 +95,7 @@ async def test_four_processes_share_and_take_over(redis_process: RedisProcess) -
         paused.send_signal(signal.SIGSTOP)
         killed.kill()
         over = loop.time() + load.lease
-        await asyncio.sleep(VALID + 0.2)
+        await asyncio.sleep(GRANT_TTL + 0.2)
         paused.send_signal(signal.SIGCONT)
         await asyncio.sleep(load.limit.per)
         after = await measured(many, over + 2 * load.limit.per - loop.time())

@@ -14,7 +14,6 @@ from rich.text import Text
 
 from htx_async.cli.doctor.finding import Finding, Verdict
 from htx_async.cli.number_format import aligned, figure, figures
-from htx_async.middleware.rate_limiting import ends_in
 from htx_async.models.balance import (
     Account,
     AccountBalance,
@@ -24,6 +23,7 @@ from htx_async.models.balance import (
 )
 from htx_async.models.decimals import total
 from htx_async.models.enums import AccountType, BalanceType
+from htx_async.ratelimit.headers import RateLimitHeaders
 from htx_async.ratelimit.queue import RateLimitStatus
 from htx_async.redaction import one_line
 from htx_async.resources.points import PointBalance, PointGroup
@@ -205,11 +205,8 @@ def limits(found: Mapping[str, RateLimitStatus], now: float) -> Table:
     for name, status in found.items():
         limit = status.limit
         left = "-" if status.remaining is None else str(status.remaining)
-        ends = (
-            "-"
-            if status.resets_at is None
-            else f"{ends_in(status.resets_at, now, limit.per):.1f} s"
-        )
+        headers = RateLimitHeaders(None, status.resets_at)
+        ends = f"{headers.window_remaining(now, limit.per):.1f} s" if headers.expire else "-"
         allowed = f"{limit.requests}/{limit.per:g} s"
         path = name.removeprefix("GET ")
         table.add_row(path, allowed, str(status.available), left, ends, str(status.rate_limited))

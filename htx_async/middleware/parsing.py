@@ -66,23 +66,25 @@ def _decoder_of(kind: Any) -> msgspec.json.Decoder[_Envelope[Any]]:
     return json_decoder(_Envelope[kind])
 
 
-class Opening(msgspec.Struct, frozen=True):
-    """
-    The layer that tells an answer from a refusal. Whoever is above raises the error.
-
-    *heard* is called with HTX's time of day and the moment (monotonic) at which it was that.
-    """
-
-    send: Handler
-    heard: Callable[[float, float], None] | None = None
+class EnvelopeParsing(msgspec.Struct, frozen=True):
+    call_next: Handler
+    server_clock: Any
+    clock: Any
+    events: Any
 
     async def __call__(self, request: Request) -> Response:
         """Return the answer with its `data`, or with the error that it is."""
-        response = await self.send(request)
+        response = await self.call_next(request)
         if response.error is None:
             response = open_envelope(request.endpoint, response)
-        if self.heard is not None and response.server_time is not None:
-            self.heard(response.server_time, response.first_byte_at)
+        if response.server_time is not None:
+            self.server_clock.observe(response.server_time, response.first_byte_at)
+        if response.error is None:
+            try:
+                response = replace(response, value=request.endpoint.read(response.data))
+            except DecodeError as error:
+                error.endpoint, error.http_status = request.endpoint.name, response.status
+                response = replace(response, error=error)
         return response
 
 

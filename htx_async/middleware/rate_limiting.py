@@ -15,9 +15,10 @@ import msgspec
 from htx_async.clock import Clock, ServerClock
 from htx_async.errors import ConnectError, HTXError, RateLimitedError
 from htx_async.events import EventEmitter, Kind
+from htx_async.ratelimit.headers import RateLimitHeaders
 from htx_async.ratelimit.limiter import RateLimiter
-from htx_async.ratelimit.queue import RateLimitHeaders, TokenQueue
-from htx_async.ratelimit.token_bucket import Grant as Permit
+from htx_async.ratelimit.queue import TokenQueue
+from htx_async.ratelimit.token_bucket import Permit
 from htx_async.request import Handler, Request, Response
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class RateLimiting(msgspec.Struct, frozen=True):
         return response
 
     async def _acquire(self, request: Request, queue: TokenQueue) -> tuple[Permit, Permit]:
-        """Return a token and a slot. A token that expires before there is a slot is renewed."""
+        """Return a token and a connection slot."""
         call = request.call
 
         def on_wait(ahead: int, wait: float) -> None:
@@ -65,17 +66,7 @@ class RateLimiting(msgspec.Struct, frozen=True):
         def deadline() -> float:
             return call.deadline
 
-        permit = await queue.acquire(on_wait, deadline)
-        while True:
-            try:
-                slot = await self.slots.acquire(on_wait)
-            except BaseException:
-                queue.release_unused(permit)
-                raise
-            if queue.is_valid(permit, call.deadline):
-                return permit, slot
-            self.slots.release_unused(slot)
-            permit = await queue.renew(permit, on_wait, deadline)
+        return await queue.acquire_with_slot(self.slots, on_wait, deadline)
 
     async def _attempt(
         self, request: Request, queue: TokenQueue, permit: Permit, slot: Permit
@@ -103,10 +94,9 @@ class RateLimiting(msgspec.Struct, frozen=True):
     def _apply_headers(self, queue: TokenQueue, permit: Permit, response: Response) -> None:
         """Slow down as the response says: HTX may have counted requests that are not ours."""
         headers, per = RateLimitHeaders.parse(response.headers), queue.bucket.limit.per
-        if headers is None and response.error is None:
-            return
-        seconds = per if headers is None else headers.window_remaining(self.server_clock.now(), per)
+        seconds = per
         if headers is not None:
+            seconds = headers.window_remaining(self.server_clock.now(), per)
             queue.on_server_headers(permit, headers, seconds)
         if isinstance(response.error, RateLimitedError):
             if response.error.retry_after is None:

@@ -1,4 +1,4 @@
-"""Whose tokens are spent: one bucket for each endpoint of one HTX user."""
+"""Rate limiter of one HTX user: one token bucket for each endpoint."""
 
 from __future__ import annotations
 
@@ -6,118 +6,131 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final, Protocol
 
 from htx_async.clock import Clock
 from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import Bottomless, Bucket
+from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket, UnlimitedBucket
 
-if TYPE_CHECKING:
-    from htx_async.request import Endpoint
+registry_lock: threading.Lock = threading.Lock()
+"""Guards the registries of queues and limiters, which loops in several threads change."""
 
-lock: threading.Lock = threading.Lock()
-"""Of what several loops, in several threads, may change."""
+
+class LimitedEndpoint(Protocol):
+    """An endpoint with a rate limit; *name* is unique."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - described by the class
+
+    @property
+    def limit(self) -> RateLimit: ...  # noqa: D102 - the same
 
 
 class RateLimiter:
     """
-    The tokens of one HTX user, at all endpoints.
+    Rate limiter of one HTX user, for all endpoints.
 
-    Clients with one access key share one without being told. Pass one to several clients to join
-    different keys of one user, which HTX counts together.
+    Clients with the same access key share one automatically. Pass one to several clients to
+    combine different keys of the same user, which HTX counts together.
 
-    It outlives event loops: where one is closed, the next takes its buckets over. Two loops that
-    run at once, in two threads, count separately; `RedisRateLimiter` joins them, and processes.
+    A rate limiter outlives event loops: a new loop takes over the buckets of a closed one. Loops
+    that run at the same time, in several threads, are counted separately; `RedisRateLimiter`
+    combines them, and processes too.
     """
 
     def __init__(self) -> None:
         self._queues: dict[str, dict[asyncio.AbstractEventLoop, TokenQueue]] = {}
 
-    def for_keys(self, owner: Hashable) -> RateLimiter:
-        """Return the budget that a client spends whose keys are *owner*'s: this one."""
+    def for_owner(self, owner: Hashable) -> RateLimiter:
+        """Return the rate limiter for a client whose credentials are those of *owner*."""
         del owner
         return self
 
-    async def settled(self) -> None:
-        """Return once nothing of the running loop is left to be told, or open: clients close."""
+    async def flush(self) -> None:
+        """Wait until the running loop has nothing left to report or to close."""
 
-    def queue(self, endpoint: Endpoint[Any], clock: Clock) -> TokenQueue:
-        """Return the queue of the running loop before the tokens of *endpoint*."""
+    def queue_for(self, endpoint: LimitedEndpoint, clock: Clock) -> TokenQueue:
+        """Return the running loop's queue for *endpoint*."""
         loop = asyncio.get_running_loop()
         queue = self._queues.get(endpoint.name, {}).get(loop)
-        return queue or self._open(endpoint, clock, loop)
+        return queue or self._open_queue(endpoint, clock, loop)
 
-    def _open(
-        self, endpoint: Endpoint[Any], clock: Clock, loop: asyncio.AbstractEventLoop
+    def _open_queue(
+        self, endpoint: LimitedEndpoint, clock: Clock, loop: asyncio.AbstractEventLoop
     ) -> TokenQueue:
-        with lock:
+        with registry_lock:
             queues = self._queues.setdefault(endpoint.name, {})
             closed = next((other for other in queues if other.is_closed()), loop)
-            left = queues.pop(closed, None)
-            queue = queues[loop] = self._found(left, endpoint, clock)
+            previous = queues.pop(closed, None)
+            queue = queues[loop] = self._new_queue(previous, endpoint, clock)
             return queue
 
-    def _found(self, left: TokenQueue | None, endpoint: Endpoint[Any], clock: Clock) -> TokenQueue:
-        """Return a queue as a new loop finds it: with the bucket that a closed one has left."""
-        if left is None:
-            return TokenQueue(self._bucket(endpoint), clock)
-        return TokenQueue(left.bucket.successor(clock.monotonic()), clock)
-
-    def known(
-        self, endpoint: Endpoint[Any], clock: Clock, loop: asyncio.AbstractEventLoop | None
+    def _new_queue(
+        self, previous: TokenQueue | None, endpoint: LimitedEndpoint, clock: Clock
     ) -> TokenQueue:
-        """Return the queue that *loop* has before *endpoint*, or one as it would find it."""
+        """Return a queue that takes over the bucket of *previous*, the queue of a closed loop."""
+        if previous is None:
+            return TokenQueue(self._new_bucket(endpoint.limit), clock)
+        return TokenQueue(previous.bucket.fork(clock.monotonic()), clock)
+
+    def peek(
+        self, endpoint: LimitedEndpoint, clock: Clock, loop: asyncio.AbstractEventLoop | None
+    ) -> TokenQueue:
+        """Return the queue of *loop* for *endpoint*; a new one is not registered."""
         queues = self._queues.get(endpoint.name, {})
         if loop is not None and loop in queues:
             return queues[loop]
-        left = next((queue for other, queue in queues.items() if other.is_closed()), None)
-        return self._found(left, endpoint, clock)
+        previous = next((queue for other, queue in queues.items() if other.is_closed()), None)
+        return self._new_queue(previous, endpoint, clock)
 
-    def is_rested(self, now: float) -> bool:
-        """Tell whether forgetting it changes nothing: every token is free again."""
+    def is_idle_full(self, now: float) -> bool:
+        """Return whether every token is free, so that discarding the limiter loses no state."""
         return all(bucket.is_full(now) for bucket in self._buckets())
 
-    def _buckets(self) -> list[Bucket]:
-        # Copies: another thread's loop may add to them meanwhile.
+    def _buckets(self) -> list[TokenBucket]:
+        # Copies, because the loop of another thread may add queues meanwhile.
         queues = tuple(self._queues.values())
-        return [queue.bucket for of_loops in queues for queue in tuple(of_loops.values())]
+        return [queue.bucket for by_loop in queues for queue in tuple(by_loop.values())]
 
-    def _bucket(self, endpoint: Endpoint[Any]) -> Bucket:
-        return Bucket(endpoint.limit)
+    def _new_bucket(self, limit: RateLimit) -> TokenBucket:
+        return TokenBucket(limit)
 
     def __repr__(self) -> str:
-        shown = (f"{name}: {[*queues.values()]}" for name, queues in self._queues.items())
-        return f"RateLimiter({', '.join(shown)})"
+        endpoints = (f"{name}: {[*queues.values()]}" for name, queues in self._queues.items())
+        return f"RateLimiter({', '.join(endpoints)})"
 
 
 class _Unlimited(RateLimiter):
-    def _bucket(self, endpoint: Endpoint[Any]) -> Bucket:
-        del endpoint
-        return Bottomless()
+    def _new_bucket(self, limit: RateLimit) -> TokenBucket:
+        del limit
+        return UnlimitedBucket()
 
     def __repr__(self) -> str:
         return "UNLIMITED"
 
 
 UNLIMITED: Final[RateLimiter] = _Unlimited()
-"""No limit at all: for servers that do not count."""
+"""Rate limiter without a limit, for servers that do not count requests."""
 
 _SWEEP_AT = 64
-_in_use: weakref.WeakValueDictionary[Hashable, RateLimiter] = weakref.WeakValueDictionary()
-_remembered: dict[Hashable, RateLimiter] = {}
+_active: weakref.WeakValueDictionary[Hashable, RateLimiter] = weakref.WeakValueDictionary()
+_recent: dict[Hashable, RateLimiter] = {}
 
 
 def shared_rate_limiter(owner: Hashable) -> RateLimiter:
     """
-    Return this process's own budget of *owner*: the fingerprint of an access key, or a provider.
+    Return the rate limiter that all clients of *owner* share in this process.
 
-    It outlives the clients that use it, at least until its tokens are back.
+    It outlives those clients, at least until all of its tokens are free.
+
+    Args:
+        owner: Fingerprint of an access key, or a credentials provider.
     """
-    with lock:
-        budget = _in_use.get(owner) or RateLimiter()
-        if len(_remembered) >= _SWEEP_AT:
+    with registry_lock:
+        limiter = _active.get(owner) or RateLimiter()
+        if len(_recent) >= _SWEEP_AT:
             now = Clock().monotonic()
-            for key in [key for key, kept in _remembered.items() if kept.is_rested(now)]:
-                del _remembered[key]
-        _in_use[owner] = _remembered[owner] = budget
-        return budget
+            for key in [key for key, recent in _recent.items() if recent.is_idle_full(now)]:
+                del _recent[key]
+        _active[owner] = _recent[owner] = limiter
+        return limiter

@@ -1,49 +1,36 @@
-"""A bucket and the queue before it: first come, first served, and leaving is free."""
+"""First-in, first-out queue for the tokens of one bucket."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TypeAlias
 
 import attrs
-import msgspec
 
-from htx_async.ratelimit.token_bucket import Bucket, Grant, RateLimit
+from htx_async.clock import Clock
+from htx_async.ratelimit.headers import RateLimitHeaders
+from htx_async.ratelimit.token_bucket import Permit, RateLimit, TokenBucket
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from htx_async.clock import Clock
-
-
-class Heard(msgspec.Struct, frozen=True):
-    """
-    What the headers of an answer said of the limit.
-
-    Attributes:
-        remain: Requests that are left in HTX's present window, `None` if not told.
-        expire: When that window ends, as HTX wrote it: its unit is not documented.
-    """
-
-    remain: int | None
-    expire: str | None
+OnWait: TypeAlias = Callable[[int, float], object]
+"""Called with the number of waiters ahead and the minimum wait in seconds."""
 
 
 @attrs.frozen
 class RateLimitStatus:
     """
-    How things stand at one endpoint, at one moment.
+    State of one endpoint's rate limit at one moment.
 
     Attributes:
-        limit: What HTX allows: `limit` requests in `per` seconds.
-        free: Tokens that could be taken now.
-        waiting: Reads that wait for a token.
-        wait: Seconds that one more would wait, at least.
-        refusals: How often HTX has refused a request here for asking too often.
-        remain: Requests that are left in HTX's window, as it last said; `None`: it did not.
-        expire: When that window ends, as HTX wrote it: its unit is not documented.
+        limit: The limit: `requests` requests in `per` seconds.
+        available: Number of tokens that can be acquired now.
+        queued: Number of calls that wait for a token.
+        wait: Minimum number of seconds that one more call would wait.
+        rate_limited: Number of 429 responses from HTX.
+        remaining: Requests left in HTX's window, from its last response; `None` if not known.
+        resets_at: End of that window, as HTX wrote it; HTX does not document the unit.
     """
 
     limit: RateLimit
@@ -55,133 +42,145 @@ class RateLimitStatus:
     resets_at: str | None
 
 
-def ignore(ahead: int, wait: float) -> None:
-    """Do not care how long it takes."""
-
-
-def at_once() -> float:
-    """Need no time for an attempt."""
-    return -math.inf
-
-
 class TokenQueue:
     """
-    Grants the tokens of one bucket in the order in which they were asked for.
+    Queue that issues the tokens of one bucket in order of arrival.
 
-    One timer runs while somebody waits for a token that is on its way back, and none otherwise.
+    One timer runs while a caller waits for a token that is returning, and none otherwise.
     """
 
-    __slots__ = ("_clock", "_due", "_timer", "_waiting", "_waking", "bucket", "heard", "refusals")
+    __slots__ = (
+        "_clock",
+        "_due",
+        "_granted_not_run",
+        "_timer",
+        "_waiting",
+        "bucket",
+        "last_headers",
+        "rate_limited",
+    )
 
-    def __init__(self, bucket: Bucket, clock: Clock) -> None:
-        self.bucket: Bucket = bucket
-        self.refusals: int = 0
-        self.heard: Heard | None = None
+    def __init__(self, bucket: TokenBucket, clock: Clock) -> None:
+        self.bucket: TokenBucket = bucket
+        self.rate_limited: int = 0
+        self.last_headers: RateLimitHeaders | None = None
         self._clock = clock
-        self._waiting: OrderedDict[asyncio.Future[Grant], None] = OrderedDict()
-        # Who has a token, and has not run since: nobody goes before them.
-        self._waking: int = 0
+        self._waiting: OrderedDict[asyncio.Future[Permit], None] = OrderedDict()
+        # Waiters that have a token and have not run since: no new caller may overtake them.
+        self._granted_not_run: int = 0
         self._timer: asyncio.TimerHandle | None = None
         self._due = math.inf
 
-    async def acquire(
-        self,
-        told: Callable[[int, float], object] = ignore,
-        until: Callable[[], float] = at_once,
-        instead_of: Grant | None = None,
-    ) -> Grant:
+    async def acquire(self, on_wait: OnWait | None = None) -> Permit:
         """
-        Wait for a token. Who is cancelled meanwhile takes none and delays nobody.
+        Wait for a token. A caller that is cancelled consumes none and delays nobody.
 
-        *told* is called first if there is need to wait: with how many are ahead, and how many
-        seconds that means at least. Where tokens are only lent, *until* tells when the attempt
-        will be over, and *instead_of* is exchanged: nobody who came later goes first.
+        *on_wait* is called before the caller starts to wait, and not if a token is available.
         """
-        del until, instead_of
         now = self._clock.monotonic()
-        if not (self._waiting or self._waking) and (grant := self.bucket.take(now)):
-            return grant
-        if self._waiting or self.bucket.next_at() > now:
-            told(len(self._waiting), self.bucket.wait(now, len(self._waiting)))
-        waiter: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
+        if not (self._waiting or self._granted_not_run) and (
+            permit := self.bucket.try_acquire(now)
+        ):
+            return permit
+        ahead = len(self._waiting)
+        if on_wait is not None and (ahead or self.bucket.next_available_at() > now):
+            on_wait(ahead, self.bucket.wait(now, ahead))
+        waiter: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         self._waiting[waiter] = None
-        self._serve()
+        self._dispatch()
         try:
-            if waiter.done():  # it has a token already: those who had theirs before go first
+            if waiter.done():  # yield, so that waiters with an earlier token run first
                 await asyncio.sleep(0)
-            grant = await waiter
+            permit = await waiter
         except asyncio.CancelledError:
-            self._forget(waiter)
+            self._drop(waiter)
             raise
-        self._waking -= 1
-        return grant
+        self._granted_not_run -= 1
+        return permit
 
-    def is_good(self, grant: Grant, until: float) -> bool:
-        """Tell whether *grant* may still be used, for an attempt that is over at *until*."""
-        del grant, until
-        return True
+    async def acquire_with_slot(
+        self, slots: TokenQueue, on_wait: OnWait, deadline: Callable[[], float]
+    ) -> tuple[Permit, Permit]:
+        """
+        Wait for a token, then for a connection slot. A caller that is cancelled holds neither.
 
-    def give_back(self, grant: Grant) -> None:
-        """Return a token that no request has used."""
-        del grant
-        self.bucket.give_back()
-        self._serve()
+        Args:
+            slots: Queue of the connection slots.
+            on_wait: Called before each of the two waits.
+            deadline: Returns when the attempt will be over at the latest, in monotonic seconds.
+                Only leased tokens expire before that.
+        """
+        del deadline
+        permit = await self.acquire(on_wait)
+        try:
+            return permit, await slots.acquire(on_wait)
+        except BaseException:
+            self.release_unused(permit)
+            raise
 
-    def settle(self, grant: Grant, began: float) -> None:
-        """Return a token whose answer *began* to arrive then (monotonic seconds)."""
-        del grant
-        self.bucket.settle(began)
+    def release_unused(self, permit: Permit) -> None:
+        """Return a token that no request used."""
+        del permit
+        self.bucket.release_unused()
+        self._dispatch()
+
+    def release_at(self, permit: Permit, first_byte_at: float) -> None:
+        """Return a token whose response began to arrive at *first_byte_at*, monotonic seconds."""
+        del permit
+        self.bucket.release_at(first_byte_at)
         if self._waiting:
-            self._serve()
+            self._dispatch()
 
-    def hear(self, grant: Grant, heard: Heard, ends_in: float) -> None:
-        """Believe what HTX says of a window that ends in *ends_in* seconds, at most `per`."""
-        self.heard = heard
-        if heard.remain is not None:
-            self.bucket.hear(grant, heard.remain, self._clock.monotonic() + ends_in)
-            self._serve()
+    def on_server_headers(self, permit: Permit, headers: RateLimitHeaders, seconds: float) -> None:
+        """Apply the headers of a response. HTX's window ends in *seconds*, at most `per`."""
+        self.last_headers = headers
+        if headers.remaining is not None:
+            until = self._clock.monotonic() + seconds
+            self.bucket.apply_server_remaining(permit, headers.remaining, until)
+            self._dispatch()
 
-    def refused(self, ends_in: float) -> None:
-        """Let all wait: HTX has refused a request, and its window ends in *ends_in* seconds."""
-        self.refusals += 1
-        self.bucket.close(self._clock.monotonic() + ends_in)
-        self._serve()
+    def on_rate_limited(self, seconds: float) -> None:
+        """Issue no token for *seconds*: HTX returned a 429."""
+        self.rate_limited += 1
+        self.bucket.block_until(self._clock.monotonic() + seconds)
+        self._dispatch()
 
     def wait(self) -> float:
-        """Return the least seconds that a new caller would wait."""
+        """Return the minimum number of seconds that a new caller would wait."""
         return self.bucket.wait(self._clock.monotonic(), len(self._waiting))
 
     def status(self) -> RateLimitStatus:
-        """Return how things stand."""
-        wait = self.wait()
+        """Return the current state."""
+        wait, headers = self.wait(), self.last_headers
         return RateLimitStatus(
             limit=self.bucket.limit,
             available=0 if wait else self.bucket.free,
             queued=len(self._waiting),
             wait=wait,
-            rate_limited=self.refusals,
-            remaining=self.heard.remain if self.heard else None,
-            resets_at=self.heard.expire if self.heard else None,
+            rate_limited=self.rate_limited,
+            remaining=headers.remaining if headers else None,
+            resets_at=headers.expire if headers else None,
         )
 
-    def _forget(self, waiter: asyncio.Future[Grant]) -> None:
+    def _drop(self, waiter: asyncio.Future[Permit]) -> None:
+        """Remove a cancelled waiter and pass on the token that it may already have."""
         if waiter.cancelled():
             self._waiting.pop(waiter, None)
-            self._serve()
-        else:  # granted, and cancelled before it could run
-            self._waking -= 1
-            self.give_back(waiter.result())
+            self._dispatch()
+        else:
+            self._granted_not_run -= 1
+            self.release_unused(waiter.result())
 
-    def _serve(self) -> None:
-        """Grant what there is, then see that somebody wakes us for the next token."""
-        while self._waiting and (grant := self.bucket.take(self._clock.monotonic())):
+    def _dispatch(self) -> None:
+        """Issue the available tokens, then set the timer for the next one."""
+        while self._waiting and (permit := self.bucket.try_acquire(self._clock.monotonic())):
             waiter, _ = self._waiting.popitem(last=False)
-            if waiter.done():  # cancelled, and not yet run since
-                self.bucket.give_back()
+            if waiter.done():  # cancelled, but its task has not run since
+                self.bucket.release_unused()
             else:
-                self._waking += 1
-                waiter.set_result(grant)
-        self._wake_at(self.bucket.next_at() if self._waiting else math.inf)
+                self._granted_not_run += 1
+                waiter.set_result(permit)
+        self._wake_at(self.bucket.next_available_at() if self._waiting else math.inf)
 
     def _wake_at(self, due: float) -> None:
         if due == self._due:
@@ -195,8 +194,8 @@ class TokenQueue:
 
     def _wake(self) -> None:
         self._timer, self._due = None, math.inf
-        self._serve()
+        self._dispatch()
 
     def __repr__(self) -> str:
-        self.bucket.collect(self._clock.monotonic())
+        self.bucket.refill(self._clock.monotonic())
         return f"<{len(self._waiting)} waiting for {self.bucket!r}>"

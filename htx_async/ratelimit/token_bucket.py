@@ -1,21 +1,23 @@
 """
-The rule that HTX never has a reason to refuse us.
+Token bucket that stays below HTX's rate limit in every window.
 
-HTX allows `limit` requests of one user to one endpoint in `per` seconds. A bucket holds `limit`
-tokens. A request takes one, and the token comes back `per` seconds after the answer *began to
-arrive*.
+HTX allows `requests` requests of one user to one endpoint in any `per` seconds. The bucket holds
+`requests` tokens. A request acquires one token, and the token becomes available again `per`
+seconds after the first byte of the response has arrived.
 
-Why that is enough, whatever window HTX counts in and whatever the network does: HTX has counted
-a request before its answer can begin. So when a token is used again, its earlier request was
-counted at least `per` seconds ago, and the next one is still to arrive. One token is therefore
-counted at most once in any window of `per` seconds, and `limit` tokens at most `limit` times.
+Why no window exceeds the limit, however HTX aligns its windows and whatever the network jitter:
+HTX counts a request before it sends the first byte of the response. When a token is acquired
+again, HTX has therefore counted the previous request of that token at least `per` seconds ago,
+and the next request has yet to arrive. So each token is counted at most once in any window of
+`per` seconds, and `requests` tokens at most `requests` times.
 
-What it assumes: a request without an answer is over once its connection is closed (nothing of it
-arrives later), and a request that found no connection was never counted.
+Assumptions: a request without a response is over once its connection is closed (no part of it
+arrives later), and HTX never counts a request for which no connection was established.
 
-Why not the plain ways: a bucket that refills while it is drained lets nearly `2 * limit` through
-in its first window; one that counts from the sending lets a request that was slow on its way and
-a quick one after it arrive in one window.
+Why not the usual algorithms: a bucket that refills while it is drained admits nearly
+`2 * requests` requests in its first window. A bucket that counts from the time of sending admits
+too many when one request is slow on its way and the next one is fast, as both arrive in one
+window.
 """
 
 from __future__ import annotations
@@ -30,170 +32,177 @@ import msgspec
 @attrs.frozen
 class RateLimit:
     """
-    What HTX allows one user at one endpoint.
+    Number of requests that HTX allows one user at one endpoint.
 
     Attributes:
-        requests: Number of requests.
-        per: Seconds: no window of so many may have more.
+        requests: Maximum number of requests in any `per` seconds.
+        per: Length of the window in seconds.
     """
 
     requests: int
     per: float
 
 
-class Grant(msgspec.Struct, frozen=True):
+class Permit(msgspec.Struct, frozen=True):
     """
-    The right to send one request.
+    Permission to send one request.
 
     Attributes:
-        free: Tokens that were left after this one was taken.
-        number: The how-manieth grant of the bucket it is.
+        free_after: Number of free tokens left after this one was acquired.
+        sequence: Number of permits that the bucket had issued, this one included.
     """
 
-    free: int
-    number: int
+    free_after: int
+    sequence: int
 
 
-class Bucket:
+class TokenBucket:
     """
-    Tokens: free, out with a request, or on their way back. All times are monotonic seconds.
+    Tokens that are free, in use by a request, or returning. All times are monotonic seconds.
 
-    Nothing here costs more with more who wait; a token costs `log(limit)`.
+    The cost of an operation is `log(limit)` and does not depend on the number of waiters.
     """
 
-    __slots__ = ("_granted", "_returns", "closed_until", "free", "limit", "out")
+    __slots__ = ("_returns", "_sequence", "blocked_until", "free", "in_use", "limit")
 
     def __init__(self, limit: RateLimit) -> None:
         self.limit: RateLimit = limit
         self.free: int = limit.requests
-        self.out: int = 0
-        self.closed_until: float = -math.inf
-        # When the tokens that are on their way back will be here, a heap.
+        self.in_use: int = 0
+        self.blocked_until: float = -math.inf
+        # A heap of the times at which the returning tokens become free.
         self._returns: list[float] = []
-        self._granted = 0
+        self._sequence = 0
 
-    def take(self, now: float) -> Grant | None:
-        """Take a token; `None`: there is none."""
-        self.collect(now)
-        if not self.free or now < self.closed_until:
+    def try_acquire(self, now: float) -> Permit | None:
+        """Acquire a token, or return `None` if none is available."""
+        self.refill(now)
+        if not self.free or now < self.blocked_until:
             return None
         self.free -= 1
-        self.out += 1
-        self._granted += 1
-        return Grant(self.free, self._granted)
+        self.in_use += 1
+        self._sequence += 1
+        return Permit(self.free, self._sequence)
 
-    def collect(self, now: float) -> None:
-        """Let the tokens in that are back."""
+    def refill(self, now: float) -> None:
+        """Free the tokens that have returned by *now*."""
         returns = self._returns
         while returns and returns[0] <= now:
             heapq.heappop(returns)
             self.free += 1
 
-    def give_back(self) -> None:
-        """Return a token that no request has used."""
-        self.out -= 1
+    def release_unused(self) -> None:
+        """Free a token at once: no request used it."""
+        self.in_use -= 1
         self.free += 1
 
-    def settle(self, began: float) -> None:
-        """Return a token, to be used `per` seconds after its answer *began*."""
-        self.out -= 1
-        heapq.heappush(self._returns, began + self.limit.per)
+    def release_at(self, first_byte_at: float) -> None:
+        """Free a token `per` seconds after *first_byte_at*, when its response began to arrive."""
+        self.in_use -= 1
+        heapq.heappush(self._returns, first_byte_at + self.limit.per)
 
-    def hear(self, grant: Grant, remain: int, until: float) -> None:
+    def apply_server_remaining(self, permit: Permit, remaining: int, until: float) -> None:
         """
-        Believe HTX that only *remain* requests are left until *until*: somebody else asks, too.
+        Withhold free tokens until *until* if HTX reports fewer *remaining* requests than expected.
 
-        When the answer to *grant* was made, HTX had counted nothing of ours but tokens that were
-        not free then. So if nobody else asked, *remain* is at least what was free at the grant,
-        less what was granted since; what it falls short of that, others have spent.
+        When HTX wrote the response to *permit*, it had counted no request of this bucket other
+        than those whose tokens were not free at that time. If nobody else uses the limit,
+        *remaining* is therefore at least the number of tokens that were free after the permit
+        was issued, minus the permits issued since. Other clients of the user have consumed the
+        difference.
         """
-        spent = grant.free - (self._granted - grant.number) - remain
-        for _ in range(min(spent, self.free)):
+        issued_since = self._sequence - permit.sequence
+        used_by_others = permit.free_after - issued_since - remaining
+        for _ in range(min(used_by_others, self.free)):
             self.free -= 1
             heapq.heappush(self._returns, until)
 
-    def close(self, until: float) -> None:
-        """Grant nothing until *until*: HTX has refused a request."""
-        self.closed_until = max(self.closed_until, until)
+    def block_until(self, until: float) -> None:
+        """Issue no permit before *until*: HTX returned a 429."""
+        self.blocked_until = max(self.blocked_until, until)
 
-    def successor(self, now: float) -> Bucket:
+    def fork(self, now: float) -> TokenBucket:
         """
-        Return a bucket that goes on where this one stopped: the loop that used it is closed.
+        Return a new bucket in the same state, for the loop that replaces a closed one.
 
-        What is out is over. The old one may still be told so when its tasks are collected, and
-        must not count twice: hence a new one.
+        Requests of the closed loop are over by *now*. Its tasks may still release their tokens
+        when they are garbage-collected; those releases must not count in the new bucket.
         """
-        bucket = Bucket(self.limit)
-        bucket.closed_until = self.closed_until
+        bucket = TokenBucket(self.limit)
+        bucket.blocked_until = self.blocked_until
         bucket.free = self.free
-        bucket._returns = [*self._returns, *[now + self.limit.per] * self.out]
+        bucket._returns = [*self._returns, *[now + self.limit.per] * self.in_use]
         heapq.heapify(bucket._returns)
         return bucket
 
     def is_full(self, now: float) -> bool:
-        """Tell whether every token is, or could be, free. Changes nothing: any thread may ask."""
-        return not self.out and now >= max((self.closed_until, *self._returns))
+        """Return whether every token is free by *now*. Thread-safe: it changes nothing."""
+        return not self.in_use and now >= max((self.blocked_until, *self._returns))
 
-    def next_at(self) -> float:
-        """Return when there will be a token; infinity while all are out."""
+    def next_available_at(self) -> float:
+        """Return when a token will be available; infinity while all tokens are in use."""
         if self.free:
-            return self.closed_until
-        return max(self._returns[0], self.closed_until) if self._returns else math.inf
+            return self.blocked_until
+        return max(self._returns[0], self.blocked_until) if self._returns else math.inf
 
     def wait(self, now: float, ahead: int = 0) -> float:
         """
-        Return the least seconds until a token for someone with *ahead* before them.
+        Return the minimum number of seconds until a token is available behind *ahead* waiters.
 
-        Requests that are out are taken to be answered now, and those ahead at once.
+        The estimate assumes that all open requests, and those of the waiters ahead, get their
+        responses immediately.
         """
-        self.collect(now)
-        rounds, place = divmod(ahead, self.limit.requests)
-        at = max(self._back_at(place, now), self.closed_until) + rounds * self.limit.per
-        return max(at - now, 0.0)
+        self.refill(now)
+        rounds, position = divmod(ahead, self.limit.requests)
+        available_at = max(self._free_at(position, now), self.blocked_until)
+        return max(available_at + rounds * self.limit.per - now, 0.0)
 
-    def _back_at(self, place: int, now: float) -> float:
-        if place < self.free:
+    def _free_at(self, position: int, now: float) -> float:
+        if position < self.free:
             return now
-        back = sorted(self._returns)[place - self.free : place - self.free + 1]
-        return back[0] if back else now + self.limit.per
+        index = position - self.free
+        returns = sorted(self._returns)[index : index + 1]
+        return returns[0] if returns else now + self.limit.per
 
     def __repr__(self) -> str:
         limit, per = self.limit.requests, self.limit.per
-        return f"<Bucket {self.free}/{limit} free, {self.out} out, {limit} per {per:g} s>"
+        return (
+            f"<TokenBucket {self.free}/{limit} free, {self.in_use} in use, {limit} per {per:g} s>"
+        )
 
 
-class Bottomless(Bucket):
-    """Always has a token, whatever HTX says: for servers that do not count."""
+class UnlimitedBucket(TokenBucket):
+    """Bucket that always has a token, for servers without a rate limit."""
 
     __slots__ = ()
 
-    out: int
+    in_use: int
 
     def __init__(self) -> None:
         super().__init__(RateLimit(10**9, per=0.0))
 
-    def take(self, now: float) -> Grant | None:
-        """Take a token."""
+    def try_acquire(self, now: float) -> Permit | None:
+        """Acquire a token."""
         del now
-        self.out += 1
-        return Grant(0, 0)
+        self.in_use += 1
+        return Permit(0, 0)
 
-    def give_back(self) -> None:
-        """Return a token that no request has used."""
-        self.out -= 1
+    def release_unused(self) -> None:
+        """Release a token that no request used."""
+        self.in_use -= 1
 
-    def settle(self, began: float) -> None:
-        """Return a token."""
-        del began
-        self.out -= 1
+    def release_at(self, first_byte_at: float) -> None:
+        """Release a token."""
+        del first_byte_at
+        self.in_use -= 1
 
-    def hear(self, grant: Grant, remain: int, until: float) -> None:
-        """Ignore what HTX says."""
+    def apply_server_remaining(self, permit: Permit, remaining: int, until: float) -> None:
+        """Ignore the number of remaining requests."""
 
-    def close(self, until: float) -> None:
-        """Ignore a refusal."""
+    def block_until(self, until: float) -> None:
+        """Ignore a 429."""
 
-    def successor(self, now: float) -> Bucket:
-        """Return another one."""
+    def fork(self, now: float) -> TokenBucket:
+        """Return a new unlimited bucket."""
         del now
-        return Bottomless()
+        return UnlimitedBucket()

@@ -14,7 +14,7 @@ import attrs
 
 from htx_async.clock import Clock
 from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import Bucket, RateLimit
+from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
 from tests.benchmarks.limiters import Kind, Limiter
 from tests.benchmarks.peers import Ccxt
 
@@ -100,7 +100,7 @@ def crowded(rule: RateLimit, waiting: Sequence[int], rounds: int = ROUNDS) -> di
 
 async def _crowd(rule: RateLimit, waiting: int, rounds: int) -> list[float]:
     clock = Clock()
-    queue = TokenQueue(Bucket(rule), clock)
+    queue = TokenQueue(TokenBucket(rule), clock)
     grant = await queue.acquire()
     for _ in range(rule.requests - 1):
         await queue.acquire()
@@ -112,7 +112,7 @@ async def _crowd(rule: RateLimit, waiting: int, rounds: int) -> list[float]:
         for _ in range(_BURST):
             tasks.add(asyncio.create_task(queue.acquire()))
             # An answer that began a period ago: its token is free at once.
-            queue.settle(grant, clock.monotonic() - rule.per)
+            queue.release_at(grant, clock.monotonic() - rule.per)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         spent.append((perf_counter() - start) / _BURST * _MICRO)

@@ -48,7 +48,7 @@ async def _rounds(queue: TokenQueue, callers: int, trips: Callable[[], int], nam
     clock, spent = Clock(), list[float]()
 
     async def use() -> None:
-        queue.settle(await queue.acquire(), clock.monotonic())
+        queue.release_at(await queue.acquire(), clock.monotonic())
 
     await use()
     before = trips()
@@ -73,7 +73,7 @@ async def _measure(url: str, calls: Callable[[], int]) -> list[Row]:
             ("RedisRateLimiter", shared, calls),
         )
         for name, budget, trips in kinds:
-            queue = budget.queue(endpoint, Clock())
+            queue = budget.queue_for(endpoint, Clock())
             rows += [await _rounds(queue, callers, trips, name) for callers in (1, BATCH)]
     return rows
 

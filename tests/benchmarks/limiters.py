@@ -14,7 +14,7 @@ from htx_async.clock import Clock
 from htx_async.middleware.rate_limiting import Limiting
 from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import Bucket, Grant, RateLimit
+from htx_async.ratelimit.token_bucket import Permit, RateLimit, TokenBucket
 from htx_async.request import Endpoint, Request, Response
 
 SendOne: TypeAlias = Callable[[], Awaitable[float]]
@@ -64,9 +64,9 @@ class Ours(Limiter):
         self._clock = clock
         self._endpoint = Endpoint("/v1/limits", rule, bytes)
         self._budget = RateLimiter()
-        self._slots = TokenQueue(Bucket(_CONNECTIONS), clock)
-        self._queue = self._budget.queue(self._endpoint, clock)
-        self._grant = Grant(0, 0)
+        self._slots = TokenQueue(TokenBucket(_CONNECTIONS), clock)
+        self._queue = self._budget.queue_for(self._endpoint, clock)
+        self._grant = Permit(0, 0)
 
     async def acquire(self) -> None:
         """Take a token."""
@@ -74,7 +74,7 @@ class Ours(Limiter):
 
     def release(self, began: float) -> None:
         """Return a token."""
-        self._queue.settle(self._grant, began)
+        self._queue.release_at(self._grant, began)
 
     async def request(self, send: SendOne) -> None:
         """Go through the layer."""

@@ -19,7 +19,7 @@ from htx_async.auth.provider import CredentialStore
 from htx_async.clock import Clock, ServerClock
 from htx_async.middleware.signing import Signing, sign_request
 from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import Bucket, RateLimit
+from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
 from htx_async.request import Request, Response
 from htx_async.resources.points import BALANCE
 from tests.benchmarks import goals, plain, rivals, tables
@@ -71,13 +71,13 @@ def _signers(*, short: bool) -> dict[str, Callable[[], object]]:
 def _tokens() -> dict[str, Callable[[], object]]:
     """Return a pair of acquire and release, and what its data structures do meanwhile."""
     clock, rule = Clock(), RateLimit(100, per=0.0)
-    queue = TokenQueue(Bucket(rule), clock)
+    queue = TokenQueue(TokenBucket(rule), clock)
     returns: list[float] = []
 
     async def ours() -> None:
         for _ in range(_PAIRS):
             grant = await queue.acquire()
-            queue.settle(grant, clock.monotonic())
+            queue.release_at(grant, clock.monotonic())
 
     def bare() -> None:
         free = rule.requests

@@ -33,7 +33,7 @@ from htx_async.middleware.coalescing import GRACE, LAST_MOMENT, Sharing
 from htx_async.middleware.rate_limiting import Limiting
 from htx_async.options import RequestOptions
 from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import Bucket, RateLimit
+from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
 from htx_async.request import Request, Response
 from htx_async.sandbox import Sandbox, faults
 from tests.laws.test_coalescing import Stack
@@ -192,8 +192,8 @@ async def test_nothing_leaves_after_its_time_is_over() -> None:
     outcomes = await asyncio.gather(*reads, return_exceptions=True)
     assert all(isinstance(outcome, DeadlineExceededError) for outcome in outcomes)
     assert len(stack.world.arrivals) == 2
-    assert stack.bucket.out == 0
-    assert stack.bucket.take(stack.clock.monotonic()) is not None
+    assert stack.bucket.in_use == 0
+    assert stack.bucket.try_acquire(stack.clock.monotonic()) is not None
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -414,9 +414,9 @@ async def test_what_nobody_waits_for_does_not_leave() -> None:
     stack = Stack()
     flight = Flight()
     flight.abandoned = True
-    slots = TokenQueue(Bucket(RateLimit(1, per=0.0)), stack.clock)
+    slots = TokenQueue(TokenBucket(RateLimit(1, per=0.0)), stack.clock)
     layer = Limiting(stack.world, stack.budget, slots, stack.clock, stack.clock.now)
     with pytest.raises(asyncio.CancelledError):
         await layer(Request(stack.asked, "/x", call=flight))
     assert not stack.world.arrivals
-    assert (stack.bucket.out, slots.bucket.out) == (0, 0)
+    assert (stack.bucket.in_use, slots.bucket.in_use) == (0, 0)

@@ -19,7 +19,7 @@ from htx_async.middleware.rate_limiting import Limiting
 from htx_async.options import RequestOptions
 from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import Bucket, RateLimit
+from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
 from htx_async.request import Request, Response
 from tests.laws.test_rate_limit import TICK, ticks, trips
 from tests.virtual import VirtualClock, run
@@ -34,7 +34,7 @@ class Stack:
         self.world = World(self.clock, cycle(network or [Trip(down=TICK)]))
         self.asked = endpoint(limit, per)
         self.budget = RateLimiter()
-        slots = TokenQueue(Bucket(RateLimit(20, per=0.0)), self.clock)
+        slots = TokenQueue(TokenBucket(RateLimit(20, per=0.0)), self.clock)
         limiting = Limiting(self.world, self.budget, slots, self.clock, self.clock.now)
         self.send = Sharing(Converting(limiting), self.clock)
 
@@ -43,8 +43,8 @@ class Stack:
         return await self.send(Request(self.asked, path, options=chosen))
 
     @property
-    def bucket(self) -> Bucket:
-        return self.budget.queue(self.asked, self.clock).bucket
+    def bucket(self) -> TokenBucket:
+        return self.budget.queue_for(self.asked, self.clock).bucket
 
     async def spend(self) -> None:
         """Take all tokens, so that whoever comes next has to wait."""
@@ -140,7 +140,7 @@ def test_nobody_gets_what_left_before_it_asked(arriving: list[Caller], network: 
             sent[response.data] = (left, request.path)
             return response
 
-        slots = TokenQueue(Bucket(RateLimit(20, per=0.0)), clock)
+        slots = TokenQueue(TokenBucket(RateLimit(20, per=0.0)), clock)
         send = Sharing(Converting(Limiting(noting, stack.budget, slots, clock, clock.now)), clock)
 
         async def call(who: Caller) -> None:
@@ -163,7 +163,7 @@ def test_nobody_gets_what_left_before_it_asked(arriving: list[Caller], network: 
                 group.create_task(call(who))
         await clock.sleep(10.0)
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert stack.bucket.out == 0
+        assert stack.bucket.in_use == 0
 
     run(main())
 
@@ -313,7 +313,7 @@ async def test_who_is_refused_by_the_budget_leaves_nothing_behind() -> None:
         )
         assert all(isinstance(outcome, RateLimitQueueError) for outcome in outcomes)
     await asyncio.sleep(0)
-    assert stack.budget.queue(stack.asked, stack.clock).status().queued == 0
+    assert stack.budget.queue_for(stack.asked, stack.clock).status().queued == 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
     await asyncio.sleep(5.0)
     assert len(stack.world.arrivals) == 2
@@ -342,4 +342,4 @@ async def test_a_flight_that_somebody_cancels_cancels_who_waits() -> None:
         task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    assert stack.bucket.out == 0
+    assert stack.bucket.in_use == 0

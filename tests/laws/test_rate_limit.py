@@ -18,7 +18,7 @@ from htx_async.middleware.rate_limiting import Limiting
 from htx_async.options import RequestOptions
 from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import Bucket, Grant, RateLimit
+from htx_async.ratelimit.token_bucket import Permit, RateLimit, TokenBucket
 from htx_async.request import Request
 from tests.lending import processes, queue_of, settle_down
 from tests.redis_process import RedisProcess
@@ -55,7 +55,7 @@ calls = st.builds(Call, after=ticks(40), leaves=st.none() | ticks(96))
 settings_ = st.tuples(st.integers(1, 5), st.integers(1, 128).map(lambda count: count * TICK))
 
 
-class Refilling(Bucket):
+class Refilling(TokenBucket):
     """The plain token bucket: full at first, then *limit* / *per* a second."""
 
     __slots__ = ("_level", "_since")
@@ -64,45 +64,48 @@ class Refilling(Bucket):
         super().__init__(limit)
         self._level, self._since = float(limit.requests), 0.0
 
-    def take(self, now: float) -> Grant | None:
+    def try_acquire(self, now: float) -> Permit | None:
         self._level += (now - self._since) * self.limit.requests / self.limit.per
         self._level, self._since = min(self._level, float(self.limit.requests)), now
         if self._level < 1:
             return None
         self._level -= 1
-        return Grant(0, 0)
+        return Permit(0, 0)
 
-    def next_at(self) -> float:
+    def next_available_at(self) -> float:
         return self._since + (1 - self._level) * self.limit.per / self.limit.requests + 1e-9
 
-    def settle(self, began: float) -> None:
+    def release_at(self, first_byte_at: float) -> None:
         pass
 
 
-class FromSending(Bucket):
+class FromSending(TokenBucket):
     """Counts the time from when a request left."""
 
     __slots__ = ()
 
-    def take(self, now: float) -> Grant | None:
-        grant = super().take(now)
+    def try_acquire(self, now: float) -> Permit | None:
+        grant = super().try_acquire(now)
         if grant:
-            super().settle(now)
+            super().release_at(now)
         return grant
 
-    def settle(self, began: float) -> None:
+    def release_at(self, first_byte_at: float) -> None:
         pass
 
 
 async def simulate(
-    limit: RateLimit, arriving: list[Call], network: list[Trip], kind: type[Bucket] = Bucket
+    limit: RateLimit,
+    arriving: list[Call],
+    network: list[Trip],
+    kind: type[TokenBucket] = TokenBucket,
 ) -> World:
     """Let callers come and go over a network, and return what the server saw."""
     clock = VirtualClock()
     budget, asked = RateLimiter(), endpoint(limit.requests, limit.per)
-    budget.queue(asked, clock).bucket = kind(limit)
+    budget.queue_for(asked, clock).bucket = kind(limit)
     world = await come_and_go([budget], limit, arriving, network)
-    assert not budget.queue(asked, clock).bucket.out
+    assert not budget.queue_for(asked, clock).bucket.in_use
     return world
 
 
@@ -137,7 +140,7 @@ async def come_and_go(
 
 def slots(clock: VirtualClock) -> TokenQueue:
     """Return four connections."""
-    return TokenQueue(Bucket(RateLimit(4, per=0.0)), clock)
+    return TokenQueue(TokenBucket(RateLimit(4, per=0.0)), clock)
 
 
 @given(settings_, st.lists(calls, max_size=40), st.lists(trips, min_size=1, max_size=20))
@@ -176,7 +179,9 @@ def test_no_window_holds_more_than_the_limit_of_processes_that_share(
         await settle_down(budgets)
         await VirtualClock().sleep(limit.per)
         lender = budgets[0].lender
-        reply = lender.run(queue_of(budgets[0], limit)._ledger.ask(lender.clock.monotonic(), 0, 0))
+        reply = lender.run(
+            queue_of(budgets[0], limit)._book.request(lender.clock.monotonic(), 0, 0)
+        )
         assert reply.free == limit.requests
         return world
 
@@ -186,7 +191,7 @@ def test_no_window_holds_more_than_the_limit_of_processes_that_share(
 
 
 @pytest.mark.parametrize("kind", [Refilling, FromSending])
-def test_the_property_catches_buckets_that_are_wrong(kind: type[Bucket]) -> None:
+def test_the_property_catches_buckets_that_are_wrong(kind: type[TokenBucket]) -> None:
     """The plain rules, under the same test, let too much through."""
     limit = RateLimit(4, per=1.0)
     arriving = [Call(TICK, None)] * 40
@@ -229,7 +234,7 @@ def test_there_are_never_more_attempts_than_connections(slots: int, network: lis
     async def main() -> World:
         clock = VirtualClock()
         world = World(clock, cycle(network))
-        queue = TokenQueue(Bucket(RateLimit(slots, per=0.0)), clock)
+        queue = TokenQueue(TokenBucket(RateLimit(slots, per=0.0)), clock)
         limiting = Limiting(world, RateLimiter(), queue, clock, clock.now)
         asked = endpoint(100, 1.0)
         await asyncio.gather(

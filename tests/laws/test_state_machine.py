@@ -59,9 +59,10 @@ from htx_async.errors import (
 )
 from htx_async.events import Event
 from htx_async.middleware.coalescing import GRACE
-from htx_async.middleware.rate_limiting import EXPIRE, REMAIN, Limiting
+from htx_async.middleware.rate_limiting import Limiting
 from htx_async.middleware.retrying import TIMESTAMP
 from htx_async.options import NO_RETRY, RequestOptions, RetryPolicy
+from htx_async.ratelimit.headers import EXPIRE_HEADER, REMAINING_HEADER
 from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import TokenQueue
 from htx_async.ratelimit.token_bucket import RateLimit
@@ -333,9 +334,9 @@ class Exchange(httpx.AsyncBaseTransport):
                 attempt.verdict = _CLOCK
         ends = per if self.sliding else self.opened[endpoint.name] + per - now
         if self.tells != "nothing":
-            attempt.headers[REMAIN] = str(max(limit - len(counted), 0))
+            attempt.headers[REMAINING_HEADER] = str(max(limit - len(counted), 0))
             told = ends if self.tells == "seconds left" else true_of(now) + ends
-            attempt.headers[EXPIRE] = str(math.ceil(told * 1000))
+            attempt.headers[EXPIRE_HEADER] = str(math.ceil(told * 1000))
 
     def _check(self, holds: bool, text: str) -> None:
         if not holds:
@@ -372,7 +373,7 @@ class Exchange(httpx.AsyncBaseTransport):
         attempt.headers |= saying.headers
         attempt.headers["date"] = formatdate(true_of(attempt.began), usegmt=True)
         if remain is not None:
-            attempt.headers[REMAIN] = str(remain)
+            attempt.headers[REMAINING_HEADER] = str(remain)
         attempt.saying, attempt.amount = saying, amount
         headers = {name.encode(): value.encode() for name, value in attempt.headers.items()}
         attempt.head.set_result(httpx.Response(saying.status, headers=headers, stream=attempt))
@@ -728,8 +729,8 @@ class Machine(RuleBasedStateMachine):
         """None is lost, none is made."""
         for queue in (*self._queues(), self.slots):
             bucket = queue.bucket
-            assert bucket.free + bucket.out + len(bucket._returns) == bucket.limit.requests
-            assert min(bucket.free, bucket.out) >= 0
+            assert bucket.free + bucket.in_use + len(bucket._returns) == bucket.limit.requests
+            assert min(bucket.free, bucket.in_use) >= 0
         assert len(self.exchange.out) <= self.slots.bucket.limit.requests
 
     @invariant()
@@ -741,13 +742,13 @@ class Machine(RuleBasedStateMachine):
         for queue in (*self._queues(), self.slots):
             bucket = queue.bucket
             if queue._waiting:
-                assert bucket.next_at() > now - EPSILON
-                assert queue._timer is not None or bucket.next_at() == math.inf
+                assert bucket.next_available_at() > now - EPSILON
+                assert queue._timer is not None or bucket.next_available_at() == math.inf
             else:
                 assert queue._timer is None
-        out = sum(queue.bucket.out for queue in self._queues())
+        out = sum(queue.bucket.in_use for queue in self._queues())
         assert out == len(self.exchange.out) + len(self.slots._waiting)
-        assert self.slots.bucket.out == len(self.exchange.out)
+        assert self.slots.bucket.in_use == len(self.exchange.out)
         shared: dict[object, int] = {}
         for caller in self.exchange.callers:
             if caller.ended is not None:
@@ -797,7 +798,7 @@ class Machine(RuleBasedStateMachine):
         for queue in (*self._queues(), self.slots):
             assert not queue._waiting
             assert queue._timer is None
-            assert not queue.bucket.out
+            assert not queue.bucket.in_use
 
 
 def _chosen(there: list[Any], which: Which) -> list[Any]:

@@ -10,48 +10,14 @@ import pytest
 
 from htx_async.errors import ConnectError, RateLimitedError
 from htx_async.events import Event, SafeListener
-from htx_async.middleware.rate_limiting import EXPIRE, REMAIN, Limiting, ends_in, heard
+from htx_async.middleware.rate_limiting import Limiting
+from htx_async.ratelimit.headers import EXPIRE_HEADER, REMAINING_HEADER
 from htx_async.ratelimit.limiter import RateLimiter
-from htx_async.ratelimit.queue import Heard, TokenQueue
-from htx_async.ratelimit.token_bucket import Bucket, RateLimit
+from htx_async.ratelimit.queue import TokenQueue
+from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
 from htx_async.request import Handler, Request, Response
 from tests.virtual import DAY, VirtualClock, VirtualLoop
 from tests.world import endpoint
-
-
-@pytest.mark.parametrize(
-    ("headers", "said"),
-    [
-        ({}, None),
-        ({REMAIN: "7", EXPIRE: "1500"}, Heard(7, "1500")),
-        ({REMAIN: "7"}, Heard(7, None)),
-        ({EXPIRE: "1500"}, Heard(None, "1500")),
-        ({REMAIN: "-1", EXPIRE: "soon"}, Heard(None, "soon")),
-        ({REMAIN: "9" * 99}, Heard(None, None)),
-    ],
-)
-def test_the_headers_of_the_limit(headers: Mapping[str, str], said: Heard | None) -> None:
-    """They are optional, and may say anything."""
-    assert heard(headers) == said
-
-
-@pytest.mark.parametrize(
-    ("expire", "seconds"),
-    [
-        ("500", 0.5),  # milliseconds from now
-        ("0", 0.0),
-        ("60000", 2.0),  # never more than a period
-        (str(int(DAY * 1000) + 1250), 1.25),  # the time of day, in milliseconds
-        (str(int(DAY) + 1), 1.0),  # the time of day, in seconds
-        (str(int(DAY) - 50), 0.0),  # over already
-        ("soon", 2.0),
-        ("", 2.0),
-        (None, 2.0),
-    ],
-)
-def test_when_the_window_ends(expire: str | None, seconds: float) -> None:
-    """The unit is told by the size, and nothing delays by more than a period."""
-    assert ends_in(expire, DAY, per=2.0) == pytest.approx(seconds)
 
 
 class Setting:
@@ -62,7 +28,7 @@ class Setting:
         self.events: list[Event] = []
         self.asked = endpoint(limit, per)
         self.budget = RateLimiter()
-        queue = TokenQueue(Bucket(RateLimit(slots, per=0.0)), self.clock)
+        queue = TokenQueue(TokenBucket(RateLimit(slots, per=0.0)), self.clock)
         self.send = Limiting(
             send, self.budget, queue, self.clock, self.clock.now, self.events.append
         )
@@ -83,7 +49,7 @@ def answering(headers: Mapping[str, str], clock: VirtualClock) -> Handler:
 
 async def test_a_header_that_says_less_slows_down(virtual_time: VirtualClock) -> None:
     """Another process has spent the second token: it is back when HTX's window ends."""
-    setting = Setting(answering({REMAIN: "0", EXPIRE: "300"}, virtual_time))
+    setting = Setting(answering({REMAINING_HEADER: "0", EXPIRE_HEADER: "300"}, virtual_time))
     await setting.ask()
     await setting.ask()
     assert virtual_time.monotonic() == pytest.approx(0.3)
@@ -98,7 +64,7 @@ async def test_after_a_refusal_all_wait_until_the_window_ends(virtual_time: Virt
         del request
         arrivals.append(virtual_time.monotonic())
         error = next(refusals, None)
-        return Response(429, {EXPIRE: "700"}, b"", virtual_time.monotonic(), error=error)
+        return Response(429, {EXPIRE_HEADER: "700"}, b"", virtual_time.monotonic(), error=error)
 
     setting = Setting(send, limit=5, per=2.0)
     with pytest.raises(RateLimitedError) as caught:
@@ -106,7 +72,7 @@ async def test_after_a_refusal_all_wait_until_the_window_ends(virtual_time: Virt
     assert caught.value.retry_after == pytest.approx(0.7)
     await asyncio.gather(*(setting.ask() for _ in range(4)))
     assert arrivals == pytest.approx([0.0, 0.7, 0.7, 0.7, 0.7])
-    assert setting.budget.queue(setting.asked, virtual_time).status().rate_limited == 1
+    assert setting.budget.queue_for(setting.asked, virtual_time).status().rate_limited == 1
 
 
 async def test_retry_after_of_the_answer_goes_first_but_not_beyond_a_period(
@@ -123,7 +89,7 @@ async def test_retry_after_of_the_answer_goes_first_but_not_beyond_a_period(
     with pytest.raises(RateLimitedError) as caught:
         await setting.ask()
     assert caught.value.retry_after == 60.0
-    assert setting.budget.queue(setting.asked, virtual_time).wait() == 2.0
+    assert setting.budget.queue_for(setting.asked, virtual_time).wait() == 2.0
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -188,11 +154,11 @@ async def test_who_waits_for_a_connection_holds_no_token_when_cancelled() -> Non
     setting = Setting(send, limit=2, slots=1)
     first, second = (asyncio.create_task(setting.ask()) for _ in range(2))
     await asyncio.sleep(0)
-    bucket = setting.budget.queue(setting.asked, setting.clock).bucket
-    assert bucket.out == 2
+    bucket = setting.budget.queue_for(setting.asked, setting.clock).bucket
+    assert bucket.in_use == 2
     second.cancel()
     await asyncio.gather(second, return_exceptions=True)
-    assert (bucket.out, bucket.free) == (1, 1)
+    assert (bucket.in_use, bucket.free) == (1, 1)
     gate.set()
     await first
 

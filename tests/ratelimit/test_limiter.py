@@ -13,7 +13,7 @@ from htx_async import UNLIMITED, Credentials, HTXClient, RateLimiter
 from htx_async.clock import Clock
 from htx_async.ratelimit import limiter as module
 from htx_async.ratelimit.limiter import shared_rate_limiter
-from htx_async.ratelimit.token_bucket import Bucket
+from htx_async.ratelimit.token_bucket import TokenBucket
 from htx_async.sandbox import Sandbox
 from tests.virtual import VirtualClock, VirtualLoop, run
 from tests.world import endpoint, most_in_a_window
@@ -82,14 +82,14 @@ def test_a_second_loop_takes_over_from_a_closed_one() -> None:
     shared, asked = RateLimiter(), endpoint(2, 1.0)
 
     async def first() -> None:
-        queue = shared.queue(asked, Shifted(0.0))
+        queue = shared.queue_for(asked, Shifted(0.0))
         grant = await queue.acquire()
         await queue.acquire()
-        queue.settle(grant, 0.0)  # the other one is still out when the loop ends
+        queue.release_at(grant, 0.0)  # the other one is still out when the loop ends
 
     async def second() -> float:
         clock = Shifted(0.25)
-        queue = shared.queue(asked, clock)
+        queue = shared.queue_for(asked, clock)
         await queue.acquire()
         assert clock.monotonic() == 1.0
         await queue.acquire()
@@ -122,15 +122,15 @@ def test_two_asyncio_runs_keep_the_law() -> None:
 def test_two_loops_that_run_at_once_count_separately() -> None:
     """As documented: neither knows what the other has out."""
     shared, asked = RateLimiter(), endpoint(1, 1.0)
-    seen: list[Bucket] = []
+    seen: list[TokenBucket] = []
 
     async def use() -> None:
-        seen.append(shared.queue(asked, Clock()).bucket)
+        seen.append(shared.queue_for(asked, Clock()).bucket)
         if len(seen) == 1:
             thread = threading.Thread(target=asyncio.run, args=(use(),))
             thread.start()
             thread.join()
-            assert shared.queue(asked, Clock()).bucket is seen[0]
+            assert shared.queue_for(asked, Clock()).bucket is seen[0]
 
     asyncio.run(use())
     assert seen[0] is not seen[1]
@@ -142,7 +142,7 @@ def test_old_budgets_are_forgotten_when_they_are_rested(monkeypatch: pytest.Monk
     used = shared_rate_limiter("in use")
     for number in range(10):
         shared_rate_limiter(f"key {number}")
-    assert len(module._remembered) <= 3
+    assert len(module._recent) <= 3
     assert shared_rate_limiter("in use") is used
 
 
@@ -151,13 +151,13 @@ def test_a_budget_that_is_not_rested_is_kept(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(module, "_SWEEP_AT", 1)
 
     async def spend() -> None:
-        queue = shared_rate_limiter("spent").queue(endpoint(1, 1000.0), Clock())
-        queue.settle(await queue.acquire(), Clock().monotonic())
+        queue = shared_rate_limiter("spent").queue_for(endpoint(1, 1000.0), Clock())
+        queue.release_at(await queue.acquire(), Clock().monotonic())
 
     asyncio.run(spend())
     shared_rate_limiter("other")
     gc.collect()
-    assert not shared_rate_limiter("spent").is_rested(Clock().monotonic())
+    assert not shared_rate_limiter("spent").is_idle_full(Clock().monotonic())
 
 
 def test_its_repr_tells_the_level() -> None:
@@ -165,8 +165,8 @@ def test_its_repr_tells_the_level() -> None:
 
     async def main() -> None:
         shared = RateLimiter()
-        await shared.queue(endpoint(2, 1.0), VirtualClock()).acquire()
-        assert "GET /v1/test: [<0 waiting for <Bucket 1/2 free" in repr(shared)
+        await shared.queue_for(endpoint(2, 1.0), VirtualClock()).acquire()
+        assert "GET /v1/test: [<0 waiting for <TokenBucket 1/2 free" in repr(shared)
 
     run(main())
     assert repr(UNLIMITED) == "UNLIMITED"

@@ -8,16 +8,16 @@ import time
 import pytest
 
 from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import Bucket, Grant, RateLimit
+from htx_async.ratelimit.token_bucket import Permit, RateLimit, TokenBucket
 from tests.virtual import VirtualClock, run
 
-ANY = Grant(0, 0)
+ANY = Permit(0, 0)
 """A grant; tokens of one bucket are all alike."""
 
 
 def queue_of(limit: int, per: float) -> TokenQueue:
     """Return a queue on virtual time."""
-    return TokenQueue(Bucket(RateLimit(limit, per)), VirtualClock())
+    return TokenQueue(TokenBucket(RateLimit(limit, per)), VirtualClock())
 
 
 def timers() -> int:
@@ -35,7 +35,7 @@ async def test_no_timer_while_nobody_waits() -> None:
     waiter = asyncio.create_task(queue.acquire())
     await asyncio.sleep(0)
     assert timers() == 0  # the token is out: nobody knows when it is back
-    queue.settle(ANY, 0.0)
+    queue.release_at(ANY, 0.0)
     assert timers() == 1
     waiter.cancel()
     await asyncio.gather(waiter, return_exceptions=True)
@@ -47,7 +47,7 @@ async def test_one_timer_for_many_who_wait() -> None:
     """It is the same with one and with a thousand."""
     queue = queue_of(1, 1.0)
     await queue.acquire()
-    queue.settle(ANY, 0.0)
+    queue.release_at(ANY, 0.0)
     waiters = [asyncio.create_task(queue.acquire()) for _ in range(1000)]
     await asyncio.sleep(0)
     assert timers() == 1
@@ -64,11 +64,11 @@ async def test_a_grant_to_one_who_was_cancelled_goes_to_the_next() -> None:
     await queue.acquire()
     first, second = (asyncio.create_task(queue.acquire()) for _ in range(2))
     await asyncio.sleep(0)
-    queue.give_back(ANY)  # grants it to the first
+    queue.release_unused(ANY)  # grants it to the first
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     assert first.cancelled()
-    assert (await second).number > 1
+    assert (await second).sequence > 1
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -79,11 +79,11 @@ async def test_one_who_is_cancelled_before_the_grant_is_passed_over() -> None:
     first, second = (asyncio.create_task(queue.acquire()) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
-    queue.give_back(ANY)
+    queue.release_unused(ANY)
     await asyncio.gather(first, return_exceptions=True)
     assert first.cancelled()
     await second
-    assert queue.bucket.out == 1
+    assert queue.bucket.in_use == 1
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -96,11 +96,11 @@ async def test_a_newcomer_does_not_overtake() -> None:
     async def take(name: str) -> None:
         await queue.acquire()
         order.append(name)
-        queue.give_back(ANY)
+        queue.release_unused(ANY)
 
     waiting = asyncio.create_task(take("first"))
     await asyncio.sleep(0)
-    queue.give_back(ANY)
+    queue.release_unused(ANY)
     newcomer = asyncio.create_task(take("newcomer"))
     await asyncio.gather(waiting, newcomer)
     assert order == ["first", "newcomer"]
@@ -116,7 +116,7 @@ async def test_who_must_wait_is_told_before() -> None:
         told.append((ahead, wait))
 
     await queue.acquire(tell)
-    queue.settle(ANY, 0.0)
+    queue.release_at(ANY, 0.0)
     tasks = [asyncio.create_task(queue.acquire(tell)) for _ in range(2)]
     await asyncio.sleep(0)
     assert told == [(0, 1.0), (1, 2.0)]
@@ -133,10 +133,10 @@ async def test_its_status_and_repr() -> None:
     await queue.acquire()
     status = queue.status()
     assert (status.available, status.queued, status.wait) == (1, 0, 0.0)
-    queue.refused(0.5)
+    queue.on_rate_limited(0.5)
     status = queue.status()
     assert (status.available, status.wait, status.rate_limited) == (0, 0.5, 1)
-    assert "0 waiting for <Bucket 1/2 free" in repr(queue)
+    assert "0 waiting for <TokenBucket 1/2 free" in repr(queue)
 
 
 @pytest.mark.parametrize("waiting", [1, 20_000])

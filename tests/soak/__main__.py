@@ -27,8 +27,7 @@ from htx_async import (
     RateLimiter,
     RetryPolicy,
 )
-from htx_async.ratelimit.token_bucket import Bucket
-from htx_async.request import Endpoint
+from htx_async.ratelimit.token_bucket import TokenBucket
 from tests.soak.exchange import ACCOUNTS, LIMITS, Told, exchange
 
 ACCESS, SECRET = "access-key", "secret-key"
@@ -44,10 +43,9 @@ Read = Callable[[HTXClient], Awaitable[object]]
 class Raised(RateLimiter):
     """The limits as the exchange of the soak has them."""
 
-    def _bucket(self, endpoint: Endpoint[Any]) -> Bucket:
-        limit = endpoint.limit
+    def _new_bucket(self, limit: RateLimit) -> TokenBucket:
         # As many in a window of HTX's length; but a refusal holds all up for a moment only.
-        return Bucket(RateLimit(limit.requests, limit.per / LIMITS))
+        return TokenBucket(RateLimit(limit.requests, limit.per / LIMITS))
 
 
 @attrs.frozen
@@ -173,7 +171,7 @@ class Soak:
         """Close a client, and count what it leaves behind."""
         await htx.aclose()
         slots = htx._slots
-        self.left["slots"] += slots.bucket.out
+        self.left["slots"] += slots.bucket.in_use
         self.left["waiters"] += slots.status().queued
 
     async def watch(self, span: Span) -> list[tuple[float, int]]:
@@ -190,7 +188,7 @@ def left_behind(soak: Soak) -> dict[str, int]:
     """Return what should be nothing at the end."""
     queues = [queue for of in soak.budget._queues.values() for queue in of.values()]
     return {
-        "tokens out": sum(queue.bucket.out for queue in queues),
+        "tokens out": sum(queue.bucket.in_use for queue in queues),
         "slots taken": soak.left["slots"],
         "waiters": soak.left["waiters"] + sum(queue.status().queued for queue in queues),
         "tasks": len(asyncio.all_tasks()) - 1,

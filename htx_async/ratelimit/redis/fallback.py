@@ -1,100 +1,102 @@
-"""The fixed share of a limit that a queue goes on with while the server of the tokens is away."""
+"""The fraction of a limit that a queue uses while the lease server is unavailable."""
 
 from __future__ import annotations
 
 import itertools
 import math
 
-from htx_async.ratelimit.redis.protocol import VALID, Lease, Note
-from htx_async.ratelimit.token_bucket import Bucket, Grant, RateLimit
+from htx_async.ratelimit.redis.protocol import GRANT_TTL, Lease, LeaseUpdate
+from htx_async.ratelimit.token_bucket import Permit, RateLimit, TokenBucket
 
 
-class Spare:
+class LocalFallback:
     """
-    A bucket of its own, shut as long as the server is there. *share*: `None`: it never opens.
+    A local bucket that is active while the server is unavailable. *fraction* `None`: never.
 
-    It opens drained, and leaves the server's bucket drained as it shuts: what others were granted
-    by the server before, or have taken of their shares meanwhile, is counted by HTX all the same.
+    The bucket starts empty, and the server's bucket is blocked for `per` when it ends: HTX counts
+    the earlier grants of the server, and the requests that other processes sent meanwhile.
     """
 
-    def __init__(self, limit: RateLimit, share: float | None) -> None:
+    def __init__(self, limit: RateLimit, fraction: float | None) -> None:
         self._limit = None
-        if share is not None:
-            self._limit = RateLimit(max(1, math.floor(limit.requests * share)), limit.per)
+        if fraction is not None:
+            self._limit = RateLimit(max(1, math.floor(limit.requests * fraction)), limit.per)
         self._per = limit.per
-        self._bucket: Bucket | None = None
-        self._out: dict[str, Lease] = {}
+        self._bucket: TokenBucket | None = None
+        self._in_use: dict[str, Lease] = {}
         self._numbers = itertools.count()
 
     @property
-    def is_open(self) -> bool:
-        """Whether it is what callers get tokens from."""
+    def is_active(self) -> bool:
+        """Whether callers get their tokens from here."""
         return self._bucket is not None
 
     @property
-    def can_open(self) -> bool:
-        """Whether there is a share to go on with."""
+    def available(self) -> bool:
+        """Whether a fraction is configured."""
         return self._limit is not None
 
-    def open(self, now: float) -> None:
-        """Begin. What the server has granted until *now* may leave for a moment yet."""
+    def activate(self, now: float) -> None:
+        """Start. Grants of the server may be used for `GRANT_TTL` after *now*."""
         assert self._limit is not None
-        self._bucket = bucket = Bucket(self._limit)
-        while bucket.take(now):
-            bucket.settle(now + VALID)
+        self._bucket = bucket = TokenBucket(self._limit)
+        while bucket.try_acquire(now):
+            bucket.release_at(now + GRANT_TTL)
 
-    def shut(self, now: float) -> list[Note]:
-        """End, and return what the server should know: others may be about to find it again."""
-        notes = [
-            Note("kept", lease.token, lease.covers + self._per) for lease in self._out.values()
+    def deactivate(self, now: float) -> list[LeaseUpdate]:
+        """Stop; return updates for the server, which other processes may reach a little later."""
+        updates = [
+            LeaseUpdate("held", lease.token, lease.covers + self._per)
+            for lease in self._in_use.values()
         ]
         self._bucket = None
-        self._out.clear()
-        return [*notes, Note("closed", at=now + VALID + self._per)]
+        self._in_use.clear()
+        return [*updates, LeaseUpdate("blocked", at=now + GRANT_TTL + self._per)]
 
-    def take(self, now: float, owner: str, until: float) -> Lease | None:
-        """Take a token for an attempt that ends at *until*; `None`: there is none."""
-        grant = self._bucket.take(now) if self._bucket is not None else None
-        if grant is None:
+    def try_acquire(self, now: float, queue_id: str, deadline: float) -> Lease | None:
+        """Acquire a token for an attempt that ends at *deadline*; `None`: none is available."""
+        permit = self._bucket.try_acquire(now) if self._bucket is not None else None
+        if permit is None:
             return None
         # A name that no token of the server has.
-        token = f"{owner}:spare{next(self._numbers)}"
-        lease = Lease(grant.free, grant.number, token, now + VALID, max(until, now + VALID))
-        self._out[token] = lease
+        token = f"{queue_id}:fallback{next(self._numbers)}"
+        covers = max(deadline, now + GRANT_TTL)
+        lease = Lease(permit.free_after, permit.sequence, token, now + GRANT_TTL, covers)
+        self._in_use[token] = lease
         return lease
 
-    def settle(self, lease: Lease, began: float) -> bool:
-        """Return a token whose answer *began* then; tell whether it was one of these."""
-        if self._bucket is None or not self._out.pop(lease.token, None):
+    def release_at(self, lease: Lease, first_byte_at: float) -> bool:
+        """Release a token after its response; return whether it was one of this bucket."""
+        if self._bucket is None or not self._in_use.pop(lease.token, None):
             return False
-        self._bucket.settle(began)
+        self._bucket.release_at(first_byte_at)
         return True
 
-    def give_back(self, lease: Lease) -> bool:
-        """Return a token that no request has used; tell whether it was one of these."""
-        if self._bucket is None or not self._out.pop(lease.token, None):
+    def release_unused(self, lease: Lease) -> bool:
+        """Release a token that no request used; return whether it was one of this bucket."""
+        if self._bucket is None or not self._in_use.pop(lease.token, None):
             return False
-        self._bucket.give_back()
+        self._bucket.release_unused()
         return True
 
-    def hear(self, grant: Grant, remain: int, until: float) -> None:
-        """Believe HTX that only *remain* requests are left until *until*."""
+    def apply_server_remaining(self, permit: Permit, remaining: int, until: float) -> None:
+        """Withhold tokens until *until* if HTX reports fewer *remaining* requests."""
         if self._bucket is not None:
-            self._bucket.hear(grant, remain, until)
+            self._bucket.apply_server_remaining(permit, remaining, until)
 
-    def close(self, until: float) -> None:
-        """Grant nothing until *until*: HTX has refused a request."""
+    def block_until(self, until: float) -> None:
+        """Issue no permit before *until*: HTX returned a 429."""
         if self._bucket is not None:
-            self._bucket.close(until)
+            self._bucket.block_until(until)
 
-    def next_at(self) -> float:
-        """Return when there will be a token; infinity while all are out."""
-        return math.inf if self._bucket is None else self._bucket.next_at()
+    def next_available_at(self) -> float:
+        """Return when a token will be available; infinity while all tokens are in use."""
+        return math.inf if self._bucket is None else self._bucket.next_available_at()
 
     def wait(self, now: float, ahead: int) -> float:
-        """Return the least seconds until a token for someone with *ahead* before them."""
+        """Return the minimum number of seconds until a token is available behind *ahead*."""
         assert self._bucket is not None
         return self._bucket.wait(now, ahead)
 
     def __repr__(self) -> str:
-        return f"<Spare {self._bucket!r}>" if self._bucket else "<Spare, shut>"
+        return f"<LocalFallback {self._bucket or 'inactive'}>"

@@ -1,4 +1,4 @@
-"""What one queue knows of the tokens that a server lends: pure bookkeeping."""
+"""Bookkeeping of one queue's leases; no I/O."""
 
 from __future__ import annotations
 
@@ -6,89 +6,91 @@ import math
 import secrets
 
 from htx_async.ratelimit.redis.protocol import (
-    LONGEST,
-    VALID,
-    Ask,
+    GRANT_TTL,
+    MAX_LEASE,
+    BucketKey,
     Lease,
-    Memory,
-    Note,
-    Place,
-    Reply,
+    LeaseReply,
+    LeaseRequest,
+    LeaseUpdate,
+    ServerMemory,
 )
 
-MOST = 1000
-"""Notes that are kept while the server is away; leases end by themselves."""
+MAX_UPDATES = 1000
+"""Number of updates kept while the server is unavailable; leases end without them."""
 
 
-class Ledger:
+class LeaseBook:
     """
-    What is out, what the server should be told, and what it said last.
+    Leases in use, pending updates, and the state from the server's last reply.
 
     Attributes:
-        out: The tickets of those who have a token, by its name.
-        notes: What the server should know.
-        number: The number of the last grant over all processes, as the server last said.
+        in_use: Sequence numbers of the callers that hold a token, by token.
+        updates: Updates that the server has not received yet.
+        sequence: Sequence number of the last grant over all processes, from the last reply.
     """
 
-    def __init__(self, place: Place) -> None:
-        self.owner: str = secrets.token_hex(8)
-        self.out: dict[str, int] = {}
-        self.notes: list[Note] = []
-        self.number: int = 0
-        self._place = place
+    def __init__(self, key: BucketKey) -> None:
+        self.queue_id: str = secrets.token_hex(8)
+        self.in_use: dict[str, int] = {}
+        self.updates: list[LeaseUpdate] = []
+        self.sequence: int = 0
+        self._key = key
         self._first = 0
         self._longest = 0.0
-        self._memory = Memory()
+        self._memory = ServerMemory()
 
-    def ask(self, now: float, wanted: int, until: float) -> Ask:
-        """Ask for *wanted* tokens, good for attempts until *until*, and tell what is to be told."""
-        per = self._place.limit.per
+    def request(self, now: float, wanted: int, deadline: float) -> LeaseRequest:
+        """Return a request for *wanted* tokens for attempts until *deadline*, with all updates."""
+        per = self._key.limit.per
         # A grant may be used for a while, and callers with new timeouts may join meanwhile.
-        lease = min(max(until - now, 0.0) + VALID + per, LONGEST)
+        lease = min(max(deadline - now, 0.0) + GRANT_TTL + per, MAX_LEASE)
         if wanted:
             self._longest = max(self._longest, lease)
-        notes, self.notes = self.notes, []
+        updates, self.updates = self.updates, []
         first, self._first = self._first, self._first + wanted
-        return Ask(
-            place=self._place,
-            owner=self.owner,
+        return LeaseRequest(
+            key=self._key,
+            queue_id=self.queue_id,
             wanted=wanted,
             first=first,
             at=now,
             lease=lease,
             longest=max(self._longest, lease),
             memory=self._memory,
-            notes=tuple(notes),
+            updates=tuple(updates),
         )
 
-    def took(self, ask: Ask, reply: Reply) -> list[Lease]:
-        """Return the tokens that were granted."""
-        self.number = reply.number
-        self._memory = Memory(reply.origin, ask.at)
-        covers = math.inf if ask.lease >= LONGEST else ask.at + ask.lease - ask.place.limit.per
+    def on_reply(self, request: LeaseRequest, reply: LeaseReply) -> list[Lease]:
+        """Record a reply and return the leases that it grants."""
+        self.sequence = reply.sequence
+        self._memory = ServerMemory(reply.origin, request.at)
+        covers = request.at + request.lease - request.key.limit.per
         return [
             Lease(
-                free=reply.free + reply.granted - 1 - index,
-                number=reply.number - reply.granted + 1 + index,
-                token=f"{self.owner}:{ask.first + index}",
-                void_at=ask.at + VALID,
-                covers=covers,
+                free_after=reply.free + reply.granted - 1 - index,
+                sequence=reply.sequence - reply.granted + 1 + index,
+                token=f"{self.queue_id}:{request.first + index}",
+                void_at=request.at + GRANT_TTL,
+                covers=math.inf if request.lease >= MAX_LEASE else covers,
             )
             for index in range(reply.granted)
         ]
 
-    def failed(self, ask: Ask, now: float) -> None:
-        """Keep what the server was not told, as long as it can make a difference."""
+    def on_failure(self, request: LeaseRequest, now: float) -> None:
+        """Keep the updates that the server has not received, as long as they matter."""
         since = now - self._longest
-        self.notes[:0] = [note for note in ask.notes if note.at > since or note.kind == "unused"]
-        del self.notes[:-MOST]
+        self.updates[:0] = [
+            update for update in request.updates if update.at > since or update.kind == "unused"
+        ]
+        del self.updates[:-MAX_UPDATES]
 
     @property
     def endpoint(self) -> str:
         """Method and path."""
-        return self._place.endpoint
+        return self._key.endpoint
 
     @property
-    def bell(self) -> str:
-        """The key at which the server rings for this queue."""
-        return self._place.key(f"state:{self.owner}")
+    def notification_key(self) -> str:
+        """Redis key at which the server notifies this queue."""
+        return self._key.redis_key(f"state:{self.queue_id}")

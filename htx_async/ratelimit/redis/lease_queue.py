@@ -1,4 +1,4 @@
-"""The queue before tokens that a server lends: many callers, one trade at a time."""
+"""First-in, first-out queue for the tokens that a server leases."""
 
 from __future__ import annotations
 
@@ -8,291 +8,327 @@ from collections.abc import Callable
 from functools import partial
 
 from htx_async.clock import Clock, running_loop
-from htx_async.ratelimit.queue import Heard, TokenQueue, at_once, ignore
-from htx_async.ratelimit.redis.fallback import Spare
-from htx_async.ratelimit.redis.lease_book import Ledger
-from htx_async.ratelimit.redis.protocol import LONGEST, Ask, Away, Lease, Note, Place, Reply, Server
-from htx_async.ratelimit.redis.waiters import Callers
-from htx_async.ratelimit.token_bucket import Bucket, Grant
+from htx_async.ratelimit.headers import RateLimitHeaders
+from htx_async.ratelimit.queue import OnWait, TokenQueue
+from htx_async.ratelimit.redis.fallback import LocalFallback
+from htx_async.ratelimit.redis.lease_book import LeaseBook
+from htx_async.ratelimit.redis.protocol import (
+    BucketKey,
+    Lease,
+    LeaseReply,
+    LeaseRequest,
+    LeaseServer,
+    LeaseUpdate,
+    Unavailable,
+)
+from htx_async.ratelimit.redis.waiters import WaiterList
+from htx_async.ratelimit.token_bucket import Permit, TokenBucket
 
-SOON = 0.02
-"""Seconds that what the server should know waits for a trade to ride with."""
-APART = 0.004
-"""Seconds between two questions for tokens that were all out: several may be back by then."""
-AGAIN = 1.0
-"""Seconds between two attempts to reach a server that is away."""
-LONG = 0.05
-"""Seconds of waiting from which on it is worth listening for the server's bell."""
+FLUSH_DELAY = 0.02
+"""Seconds for which an update waits for an exchange that carries it."""
+POLL_GAP = 0.004
+"""Minimum seconds between two polls while all tokens are leased: several may return by then."""
+RECONNECT_DELAY = 1.0
+"""Seconds between two attempts to reach an unavailable server."""
+NOTIFY_THRESHOLD = 0.05
+"""Minimum wait in seconds for which the queue listens for notifications."""
+
+
+def no_deadline() -> float:
+    """Return a deadline in the past: the shortest lease is enough."""
+    return -math.inf
 
 
 class LeaseQueue(TokenQueue):
     """
-    Grants tokens of a server in the order in which they were asked for.
+    Queue that issues the tokens of a server in order of arrival.
 
-    It asks for as many as callers wait, in one trade; what it has to tell rides along. While
-    callers wait it asks again when the server has said so, or rings. Nothing runs while nobody
-    waits and nothing is to be told.
+    One exchange requests a token for every waiter and carries all pending updates. While callers
+    wait, the queue polls when the server's reply says so, or when the server notifies it. No task
+    or timer runs while nobody waits and no update is pending.
     """
 
-    heard: Heard | None
-    refusals: int
+    last_headers: RateLimitHeaders | None
+    rate_limited: int
 
-    def __init__(self, place: Place, server: Server, clock: Clock, share: float | None) -> None:
-        super().__init__(Bucket(place.limit), clock)
+    def __init__(
+        self, key: BucketKey, server: LeaseServer, clock: Clock, fraction: float | None
+    ) -> None:
+        super().__init__(TokenBucket(key.limit), clock)
         self._loop = running_loop()
         self._server = server
-        self._ledger = Ledger(place)
-        self._spare = Spare(place.limit, share)
-        self._callers = Callers(self._waiting)
-        # When to ask for those who wait, and when to trade even if nobody does.
-        self._asks_at, self._tells_at = -math.inf, math.inf
-        self._probes_at = -math.inf
-        # Whether the server believes that somebody waits here.
-        self._is_listed = False
-        self._trading: asyncio.Task[None] | None = None
-        self._bell: asyncio.Task[None] | None = None
+        self._book = LeaseBook(key)
+        self._fallback = LocalFallback(key.limit, fraction)
+        self._waiters = WaiterList(self._waiting)
+        # When to request tokens for the waiters, and when to send updates even without waiters.
+        self._poll_at, self._flush_at = -math.inf, math.inf
+        self._reconnect_at = -math.inf
+        # Whether the server has an entry for the waiters of this queue.
+        self._has_demand_entry = False
+        self._exchange_task: asyncio.Task[None] | None = None
+        self._notification_task: asyncio.Task[None] | None = None
 
     # Callers
 
     async def acquire(
         self,
-        told: Callable[[int, float], object] = ignore,
-        until: Callable[[], float] = at_once,
-        instead_of: Grant | None = None,
-    ) -> Grant:
-        """Wait for a token that is good for an attempt until *until*."""
-        ticket = None
-        if isinstance(instead_of, Lease):
-            ticket = self._ledger.out.get(instead_of.token)
-            self._return_unused(instead_of)
-        waiter = self._callers.add(told, until, ticket)
-        self._serve()
-        self._tell_callers()
+        on_wait: OnWait | None = None,
+        deadline: Callable[[], float] = no_deadline,
+        replaces: Lease | None = None,
+    ) -> Lease:
+        """
+        Wait for a token.
+
+        Args:
+            on_wait: Called once the caller is known to have to wait.
+            deadline: Returns when the attempt will be over at the latest, in monotonic seconds.
+            replaces: An expired permit to renew; the caller keeps its position in the queue.
+        """
+        sequence = None
+        if replaces is not None:
+            sequence = self._book.in_use.get(replaces.token)
+            self._return_unused(replaces)
+        waiter = self._waiters.add(on_wait, deadline, sequence)
+        self._dispatch()
+        self._notify_waiters()
         try:
-            return await waiter
+            lease = await waiter
         except asyncio.CancelledError:
-            self._forget(waiter)
+            self._drop(waiter)
             raise
         finally:
-            self._callers.remove(waiter)
+            self._waiters.remove(waiter)
+        assert isinstance(lease, Lease)
+        return lease
 
-    def _forget(self, waiter: asyncio.Future[Grant]) -> None:
+    async def acquire_with_slot(
+        self, slots: TokenQueue, on_wait: OnWait, deadline: Callable[[], float]
+    ) -> tuple[Permit, Permit]:
+        """Wait for a token, then for a connection slot; renew a token that expires meanwhile."""
+        lease = await self.acquire(on_wait, deadline)
+        while True:
+            try:
+                slot = await slots.acquire(on_wait)
+            except BaseException:
+                self.release_unused(lease)
+                raise
+            if lease.is_valid(self._clock.monotonic(), deadline()):
+                return lease, slot
+            slots.release_unused(slot)
+            lease = await self.acquire(on_wait, deadline, replaces=lease)
+
+    def _drop(self, waiter: asyncio.Future[Permit]) -> None:
         if waiter.cancelled():
             self._waiting.pop(waiter, None)
-            if self._is_listed and not self._waiting:
-                self._trade_by(self._clock.monotonic() + SOON)
+            if self._has_demand_entry and not self._waiting:
+                self._exchange_by(self._clock.monotonic() + FLUSH_DELAY)
         elif waiter.exception() is None:  # granted, and cancelled before it could run
-            self.give_back(waiter.result())
-        self._serve()
+            self.release_unused(waiter.result())
+        self._dispatch()
 
-    def _hand(self, lease: Lease) -> None:
-        """Give a token to the first who waits, else back."""
-        ticket = self._callers.hand(lease)
-        if ticket is None:
+    def _grant(self, lease: Lease) -> None:
+        """Grant a token to the first waiter, or return it if there is none."""
+        sequence = self._waiters.grant_next(lease)
+        if sequence is None:
             self._return_unused(lease)
         else:
-            self._ledger.out[lease.token] = ticket
+            self._book.in_use[lease.token] = sequence
 
-    def _tell_callers(self) -> None:
-        """Tell those who do not know yet that they must wait, once that is known."""
+    def _notify_waiters(self) -> None:
+        """Report position and wait to new waiters, once it is known that they have to wait."""
         now = self._clock.monotonic()
-        if self._asks_at > now or self._spare.is_open:
-            self._callers.tell(partial(self._wait_behind, now))
+        if self._poll_at > now or self._fallback.is_active:
+            self._waiters.notify_positions(partial(self._wait_behind, now))
 
     def _wait_behind(self, now: float, ahead: int) -> float:
-        if self._spare.is_open:
-            return self._spare.wait(now, ahead)
+        if self._fallback.is_active:
+            return self._fallback.wait(now, ahead)
         limit = self.bucket.limit
-        at = max(self._asks_at, self.bucket.closed_until)
-        return max(at - now, 0.0) + ahead // limit.requests * limit.per
+        available_at = max(self._poll_at, self.bucket.blocked_until)
+        return max(available_at - now, 0.0) + ahead // limit.requests * limit.per
 
     def wait(self) -> float:
-        """Return the least seconds that a new caller would wait, as far as the server has said."""
+        """Return the minimum seconds that a new caller would wait, from the last reply."""
         return self._wait_behind(self._clock.monotonic(), len(self._waiting))
 
     # Tokens
 
-    def is_good(self, grant: Grant, until: float) -> bool:
-        """Tell whether *grant* may still be used, for an attempt that is over at *until*."""
-        assert isinstance(grant, Lease)
-        return self._clock.monotonic() < grant.void_at and min(until, LONGEST) <= grant.covers
-
-    def give_back(self, grant: Grant) -> None:
-        """Return a token that no request has used: to who waits here, or to the server."""
-        assert isinstance(grant, Lease)
-        self._ledger.out.pop(grant.token, None)
-        if self._is_use(grant):
-            self._hand(grant)
+    def release_unused(self, permit: Permit) -> None:
+        """Return a token that no request used, to the first waiter or to the server."""
+        assert isinstance(permit, Lease)
+        self._book.in_use.pop(permit.token, None)
+        if self._fits_next_waiter(permit):
+            self._grant(permit)
         else:
-            self._return_unused(grant)
-        self._serve()
+            self._return_unused(permit)
+        self._dispatch()
 
-    def _is_use(self, lease: Lease) -> bool:
-        """Tell whether who waits could use *lease*."""
-        is_closed = self._clock.monotonic() < self.bucket.closed_until
-        if not self._waiting or self._spare.is_open or is_closed:
+    def _fits_next_waiter(self, lease: Lease) -> bool:
+        now = self._clock.monotonic()
+        if not self._waiting or self._fallback.is_active or now < self.bucket.blocked_until:
             return False
-        return self.is_good(lease, self._callers.until(1))
+        return lease.is_valid(now, self._waiters.deadline(1))
 
     def _return_unused(self, lease: Lease) -> None:
-        self._ledger.out.pop(lease.token, None)
-        if not self._spare.give_back(lease):
-            self._note(Note("unused", lease.token))
+        self._book.in_use.pop(lease.token, None)
+        if not self._fallback.release_unused(lease):
+            self._add_update(LeaseUpdate("unused", lease.token))
 
-    def settle(self, grant: Grant, began: float) -> None:
-        """Return a token whose answer *began* to arrive then (monotonic seconds)."""
-        assert isinstance(grant, Lease)
-        self._ledger.out.pop(grant.token, None)
-        if not self._spare.settle(grant, began):
-            self._note(Note("settled", grant.token, began), within=SOON)
-        self._serve()
+    def release_at(self, permit: Permit, first_byte_at: float) -> None:
+        """Return a token whose response began to arrive at *first_byte_at*, monotonic seconds."""
+        assert isinstance(permit, Lease)
+        self._book.in_use.pop(permit.token, None)
+        if not self._fallback.release_at(permit, first_byte_at):
+            self._add_update(LeaseUpdate("used", permit.token, first_byte_at), within=FLUSH_DELAY)
+        self._dispatch()
 
-    def hear(self, grant: Grant, heard: Heard, ends_in: float) -> None:
-        """Believe what HTX says of a window that ends in *ends_in* seconds, at most `per`."""
-        self.heard = heard
-        until = self._clock.monotonic() + ends_in
-        if heard.remain is None:
+    def on_server_headers(self, permit: Permit, headers: RateLimitHeaders, seconds: float) -> None:
+        """Apply the headers of a response. HTX's window ends in *seconds*, at most `per`."""
+        self.last_headers = headers
+        until = self._clock.monotonic() + seconds
+        if headers.remaining is None:
             return
-        self._spare.hear(grant, heard.remain, until)
-        # As in `Bucket.hear`; the server has granted at least as many as it has told us of.
-        known = grant.free + grant.number - heard.remain
-        if known > self._ledger.number and not self._spare.is_open:
-            self._note(Note("spent", str(known), until), within=SOON)
-            self._serve()
+        self._fallback.apply_server_remaining(permit, headers.remaining, until)
+        # As in `TokenBucket.apply_server_remaining`; the server may have issued more permits.
+        counted = permit.free_after + permit.sequence - headers.remaining
+        if counted > self._book.sequence and not self._fallback.is_active:
+            self._add_update(LeaseUpdate("external", str(counted), until), within=FLUSH_DELAY)
+            self._dispatch()
 
-    def refused(self, ends_in: float) -> None:
-        """Let all wait, everywhere: HTX has refused a request."""
-        self.refusals += 1
-        until = self._clock.monotonic() + ends_in
-        self.bucket.close(until)
-        self._spare.close(until)
-        self._note(Note("closed", at=until))
-        self._serve()
+    def on_rate_limited(self, seconds: float) -> None:
+        """Issue no token for *seconds*, in any process: HTX returned a 429."""
+        self.rate_limited += 1
+        until = self._clock.monotonic() + seconds
+        self.bucket.block_until(until)
+        self._fallback.block_until(until)
+        self._add_update(LeaseUpdate("blocked", at=until))
+        self._dispatch()
 
-    def _note(self, note: Note, within: float = 0.0) -> None:
-        self._ledger.notes.append(note)
-        self._trade_by(self._clock.monotonic() + within)
+    def _add_update(self, update: LeaseUpdate, within: float = 0.0) -> None:
+        self._book.updates.append(update)
+        self._exchange_by(self._clock.monotonic() + within)
 
-    def _trade_by(self, at: float) -> None:
-        self._tells_at = min(self._tells_at, at)
+    def _exchange_by(self, at: float) -> None:
+        self._flush_at = min(self._flush_at, at)
 
-    # Trades
+    # Exchanges
 
-    def _serve(self) -> None:
-        """Grant of the share while the server is away, then see to the next trade."""
+    def _dispatch(self) -> None:
+        """Grant tokens of the fallback if it is active, then schedule the next exchange."""
         if self._loop is not running_loop():
-            return  # it is closed, and its tasks are being collected: leases end by themselves
+            return  # the loop is closed and its tasks are being collected: leases end by themselves
         now = self._clock.monotonic()
-        while self._waiting and (lease := self._take_spare(now)):
-            self._hand(lease)
-            self._trade_by(self._probes_at)
-        if self._trading is None and self._trades_at() <= now:
-            self._begin()
-        self._wake_at(self._trades_at() if self._trading is None else self._spare_at())
+        while self._waiting and (lease := self._acquire_fallback(now)):
+            self._grant(lease)
+            self._exchange_by(self._reconnect_at)
+        if self._exchange_task is None and self._next_exchange_at() <= now:
+            self._start_exchange()
+        is_exchanging = self._exchange_task is not None
+        self._wake_at(self._fallback_at() if is_exchanging else self._next_exchange_at())
         self._listen(now)
 
-    def _take_spare(self, now: float) -> Lease | None:
-        return self._spare.take(now, self._ledger.owner, self._callers.until(1))
+    def _acquire_fallback(self, now: float) -> Lease | None:
+        return self._fallback.try_acquire(now, self._book.queue_id, self._waiters.deadline(1))
 
-    def _trades_at(self) -> float:
-        at = self._tells_at
+    def _next_exchange_at(self) -> float:
+        at = self._flush_at
         if self._waiting:
-            at = min(at, self._asks_at)
-        return min(max(at, self._probes_at), self._spare_at())
+            at = min(at, self._poll_at)
+        return min(max(at, self._reconnect_at), self._fallback_at())
 
-    def _spare_at(self) -> float:
-        return self._spare.next_at() if self._waiting else math.inf
+    def _fallback_at(self) -> float:
+        return self._fallback.next_available_at() if self._waiting else math.inf
 
-    def _begin(self) -> None:
-        self._tells_at = math.inf
-        self._trading = asyncio.get_running_loop().create_task(
-            self._trade(), name=f"htx_async budget {self._ledger.endpoint}"
+    def _start_exchange(self) -> None:
+        self._flush_at = math.inf
+        self._exchange_task = asyncio.get_running_loop().create_task(
+            self._exchange(), name=f"htx_async rate limiter {self._book.endpoint}"
         )
 
-    async def _trade(self) -> None:
-        # Only now: who came in the same breath is asked for, too.
-        wanted = 0 if self._spare.is_open else len(self._waiting)
-        until = self._callers.until(self.bucket.limit.requests)
-        ask = self._ledger.ask(self._clock.monotonic(), wanted, until)
-        reply: Reply | Away = Away("the program ended")
+    async def _exchange(self) -> None:
+        # Counted here, so that callers of the same loop iteration are included.
+        wanted = 0 if self._fallback.is_active else len(self._waiting)
+        deadline = self._waiters.deadline(self.bucket.limit.requests)
+        request = self._book.request(self._clock.monotonic(), wanted, deadline)
+        reply: LeaseReply | Unavailable = Unavailable("the program ended")
         try:
-            reply = await self._server.trade(ask)
+            reply = await self._server.exchange(request)
         finally:
-            self._trading = None
+            self._exchange_task = None
             now = self._clock.monotonic()
-            if isinstance(reply, Away):
-                self._go_without(ask, reply, now)
+            if isinstance(reply, Unavailable):
+                self._on_unavailable(request, reply, now)
             else:
-                self._take_in(ask, reply, now)
-            self._serve()
-            self._tell_callers()
+                self._on_reply(request, reply, now)
+            self._dispatch()
+            self._notify_waiters()
 
-    def _take_in(self, ask: Ask, reply: Reply, now: float) -> None:
-        self._probes_at = -math.inf
-        self._is_listed = reply.due is not None
+    def _on_reply(self, request: LeaseRequest, reply: LeaseReply, now: float) -> None:
+        self._reconnect_at = -math.inf
+        self._has_demand_entry = reply.poll_in is not None
         self.bucket.free = reply.free
-        self.bucket.closed_until = now + reply.closed if reply.closed else -math.inf
-        self._asks_at = -math.inf if reply.due is None else now + max(reply.due, APART)
-        if self._spare.is_open:
-            for note in self._spare.shut(now):
-                self._note(note)
-        for lease in self._ledger.took(ask, reply):
-            self._hand(lease)
+        self.bucket.blocked_until = now + reply.blocked_for if reply.blocked_for else -math.inf
+        self._poll_at = -math.inf if reply.poll_in is None else now + max(reply.poll_in, POLL_GAP)
+        if self._fallback.is_active:
+            for update in self._fallback.deactivate(now):
+                self._add_update(update)
+        for lease in self._book.on_reply(request, reply):
+            self._grant(lease)
 
-    def _go_without(self, ask: Ask, away: Away, now: float) -> None:
-        """Fail all who wait, or go on with the share."""
-        self._ledger.failed(ask, now)
-        self._asks_at, self._is_listed = -math.inf, False
-        if self._ledger.notes:
-            self._trade_by(now + AGAIN)
-        if self._spare.can_open:
-            self._probes_at = now + AGAIN
-            if not self._spare.is_open:
-                self._spare.open(now)
+    def _on_unavailable(self, request: LeaseRequest, outage: Unavailable, now: float) -> None:
+        """Activate the fallback, or fail all waiters if there is none."""
+        self._book.on_failure(request, now)
+        self._poll_at, self._has_demand_entry = -math.inf, False
+        if self._book.updates:
+            self._exchange_by(now + RECONNECT_DELAY)
+        if self._fallback.available:
+            self._reconnect_at = now + RECONNECT_DELAY
+            if not self._fallback.is_active:
+                self._fallback.activate(now)
             return
-        self._callers.fail(away)
+        self._waiters.fail(outage)
 
-    # The bell, and the end
+    # Notifications and shutdown
 
     def _listen(self, now: float) -> None:
-        """Listen for the server's bell while somebody waits for long."""
-        is_long = self._waiting and self._asks_at > now + LONG
-        if is_long and self._bell is None and not self._spare.is_open:
-            self._bell = asyncio.get_running_loop().create_task(
-                self._hear_bell(), name="htx_async budget bell"
+        """Listen for a notification if a caller has to wait for long."""
+        is_long = self._waiting and self._poll_at > now + NOTIFY_THRESHOLD
+        if is_long and self._notification_task is None and not self._fallback.is_active:
+            self._notification_task = asyncio.get_running_loop().create_task(
+                self._wait_notification(), name="htx_async rate limiter notification"
             )
 
-    async def _hear_bell(self) -> None:
-        rang = False
+    async def _wait_notification(self) -> None:
+        is_notified = False
         try:
-            rang = await self._server.bell(self._ledger.bell)
+            is_notified = await self._server.wait_notification(self._book.notification_key)
         finally:
-            self._bell = None
-        if rang:
-            self._asks_at = -math.inf
-            self._serve()
+            self._notification_task = None
+        if is_notified:
+            self._poll_at = -math.inf
+            self._dispatch()
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody waits, and nothing is out."""
-        return not (self._waiting or self._ledger.out)
+        """Whether no caller waits and no token is in use."""
+        return not (self._waiting or self._book.in_use)
 
-    async def settled(self) -> None:
-        """Return once the server was told what it should know, or could not be told."""
-        if self._trading is not None:
-            await asyncio.wait([self._trading])
-        if self._trading is None and self._tells_at < math.inf:
-            self._begin()
-        if self._trading is not None:
-            await asyncio.wait([self._trading])
+    async def flush(self) -> None:
+        """Wait until the server has all updates, or has failed to receive them."""
+        if self._exchange_task is not None:
+            await asyncio.wait([self._exchange_task])
+        if self._exchange_task is None and self._flush_at < math.inf:
+            self._start_exchange()
+        if self._exchange_task is not None:
+            await asyncio.wait([self._exchange_task])
         if self.is_idle:
-            self._rest()
-        if not self._waiting and self._bell is not None:
-            self._bell.cancel()
-            await asyncio.wait([self._bell])
+            self._reset()
+        if not self._waiting and self._notification_task is not None:
+            self._notification_task.cancel()
+            await asyncio.wait([self._notification_task])
 
-    def _rest(self) -> None:
-        """Leave nothing behind; what the server could not be told, it learns as leases end."""
-        self._ledger.notes.clear()
-        self._tells_at = math.inf
+    def _reset(self) -> None:
+        """Drop the pending updates: without them the server waits until the leases end."""
+        self._book.updates.clear()
+        self._flush_at = math.inf
         self._wake_at(math.inf)

@@ -1,173 +1,186 @@
 """
-The rule of `bucket`, for many processes: a server holds the tokens and lends them out.
+The token-bucket rule for many processes: a server holds the tokens and leases them.
 
-`leases.lua` is the rule, run by the server at once as a whole, on its own clock. This module
-says what is asked of it, and what it answers.
+The server runs `leases.lua` atomically, on its own clock. This module defines its requests and
+replies.
 
-HTX allows `limit` requests in `per` seconds. The server knows up to `limit` tokens that are not
-free: those *out* with a request, and those at *rest*, each with the moment at which it is free.
+HTX allows `requests` requests in any `per` seconds. The server records up to that many tokens
+that are not free: those *leased* to a request, and those *returning*, each with the time at
+which it becomes free.
 
-- A grant is a lease. Its token is free again when the attempt must be over and `per` has passed;
-  so a process that dies gives it back by doing nothing.
-- An answer ends the lease. The process says how old the answer's beginning is by its own
-  monotonic clock; the server takes this from its own time and adds `per`. What the message spends
-  on its way, or waits to ride with another one, only makes the token free later.
-- A grant is void `VALID` seconds after it was *asked* for, by the monotonic clock. An attempt
-  that leaves before is over within what the lease covers, and one that is resumed after a pause
-  asks anew.
+- A grant is a lease. Its token becomes free once the attempt must be over and `per` has passed,
+  so a process that dies returns its tokens by doing nothing.
+- A response ends the lease. The process reports the age of the first byte by its own monotonic
+  clock; the server subtracts the age from its own time and adds `per`. The time that the message
+  spends in the network, or waits for the next exchange, only makes the token free later.
+- A grant expires `GRANT_TTL` seconds after it was *requested*, by the monotonic clock. An attempt
+  that starts earlier is over within the time that the lease covers; an attempt that resumes
+  after a pause requests a new grant.
 
-So whenever a token is granted again, either its answer began, or its attempt was over, at least
-`per` seconds ago; and HTX had counted its request by then. One token is counted at most once in
-any window of `per` seconds, and `limit` tokens at most `limit` times: the law of `bucket`, over
-all processes.
+So whenever a token is granted again, either the first byte of its response arrived, or its
+attempt was over, at least `per` seconds ago, and HTX had counted its request by then. Each token
+is counted at most once in any window of `per` seconds, and `requests` tokens at most `requests`
+times: the guarantee of `token_bucket`, over all processes.
 
-What is more to assume than there: the server's clock is not set forward by hand, and does not
-lose its memory unnoticed. It is noticed where the server is younger than a lease, where another
-one has taken over (each has an id), and where a process has traded less than a lease ago and the
-server does not know it any more. Then no token is granted until all leases that may have been
-forgotten are over. A machine that is suspended stops its monotonic clock with it; what was about
-to be sent as it fell asleep may be sent when it wakes up.
+Further assumptions: the server's clock is not set forward by hand, and loss of its memory is
+detected. It is detected if the server started less than a lease ago, if another server has taken
+over (each has an id), and if a process exchanged messages with it less than a lease ago and the
+server does not know that process. Then the server grants no token until every lease that it may
+have lost is over. A suspended machine stops its monotonic clock, so a request that was about to
+be sent may be sent when the machine resumes.
 
-Why nobody need be told when a token is settled: it is free `per` seconds after its answer began,
-so at least nearly `per` after anybody who waits was told that it is out. Who waits is told when
-to ask again, never later than that, and needs no bell. Only a token that comes back unused is free
-at once: then the server rings for those who wait.
+Why processes need no notification of a used token: it becomes free `per` seconds after the first
+byte of its response, which is at least nearly `per` after any waiting process learned that it is
+leased. Waiting processes poll again no later than that. Only a token that returns unused is free
+immediately; the server then notifies the waiting processes.
 
-Who goes first: within a process, who came first. Between processes that wait, each may hold an
-equal share of the tokens before any gets more; while there are more processes than tokens, who
-was served least recently goes first.
+Order: within a process, first in, first out. Between waiting processes, each may hold an equal
+share of the tokens before any of them gets more. If there are more processes than tokens, the
+process that was served least recently goes first.
 """
 
 from __future__ import annotations
 
 import math
+import pkgutil
 from collections.abc import Sequence
 from hashlib import sha256
-from importlib import resources
 from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
-from htx_async.ratelimit.token_bucket import Grant, RateLimit
+from htx_async.ratelimit.token_bucket import Permit, RateLimit
 
-VALID = 1.0
-"""Seconds for which a grant may be used, from when it was asked for."""
-LONGEST = 1e9
-"""Seconds beyond which no lease goes, and no attempt either."""
+GRANT_TTL = 1.0
+"""Seconds for which a grant may be used, from the time of the request."""
+MAX_LEASE = 1e9
+"""Upper bound of a lease, and of an attempt, in seconds."""
 PREFIX = "htx_async"
-"""What all keys begin with."""
+"""Prefix of all Redis keys."""
 
-RULE = (
-    resources.files("htx_async.ratelimit.redis").joinpath("leases.lua").read_text(encoding="utf-8")
-)
-"""The rule, as the server runs it."""
+SCRIPT: bytes = pkgutil.get_data(__name__, "leases.lua") or b""
+"""The Lua script that the server runs."""
 
-NoteKind: TypeAlias = Literal["settled", "unused", "kept", "closed", "spent"]
+UpdateKind: TypeAlias = Literal["used", "unused", "held", "blocked", "external"]
 
 
-class Lease(Grant, frozen=True):
+class Lease(Permit, frozen=True):
     """
-    A grant of a server.
+    A permit that the server granted.
 
     Attributes:
-        token: Its name at the server.
-        void_at: When it is good for sending no more (monotonic seconds).
-        covers: Until when an attempt may last (monotonic seconds).
+        token: Name of the token on the server.
+        void_at: When the permit expires, in monotonic seconds.
+        covers: Latest end of an attempt that uses it, in monotonic seconds.
     """
 
     token: str
     void_at: float
     covers: float
 
+    def is_valid(self, now: float, deadline: float) -> bool:
+        """Return whether an attempt that is over at *deadline* may start *now*."""
+        return now < self.void_at and min(deadline, MAX_LEASE) <= self.covers
+
 
 @attrs.frozen
-class Note:
+class LeaseUpdate:
     """
-    Something that the server should know.
+    An event to report to the server.
 
     Attributes:
-        kind: A token's answer began; it was not used; it is still out; HTX refuses; HTX says
-            that others have spent some.
-        about: The token, or for `spent` a number of grants.
-        at: When it began, or when it ends (monotonic seconds).
+        kind: `used`: the response began; `unused`: no request used the token; `held`: the token
+            is still in use; `blocked`: HTX returned a 429; `external`: other clients of the user
+            have consumed tokens.
+        subject: The token, or for `external` a sequence number.
+        at: When it began, or when it ends, in monotonic seconds.
     """
 
-    kind: NoteKind
-    about: str = ""
+    kind: UpdateKind
+    subject: str = ""
     at: float = 0.0
 
     def arguments(self, now: float) -> tuple[str, str, str]:
-        """Return it as the rule takes it: with an age, or with the time that is left."""
-        seconds = now - self.at if self.kind == "settled" else self.at - now
-        # Down and up: the token is free later, never earlier.
-        micros = _floor(seconds) if self.kind == "settled" else _ceil(seconds)
-        return self.kind, self.about, str(micros)
+        """Return the arguments of the script: `used` has an age, all others a remaining time."""
+        seconds = now - self.at if self.kind == "used" else self.at - now
+        # Round so that the token becomes free later, never earlier.
+        micros = _floor(seconds) if self.kind == "used" else _ceil(seconds)
+        return self.kind, self.subject, str(micros)
 
 
 @attrs.frozen
-class Memory:
-    """What a process remembers of the server's memory: since when it reaches, and when it asked."""
+class ServerMemory:
+    """
+    What the last reply said about the server's memory.
+
+    Attributes:
+        origin: Since when the server knows every grant, by its own clock.
+        exchanged_at: When that reply was requested, in monotonic seconds.
+    """
 
     origin: int = 0
-    asked: float = -math.inf
+    exchanged_at: float = -math.inf
 
 
 @attrs.frozen
-class Place:
-    """Which tokens: *user* is a hash, *endpoint* method and path."""
+class BucketKey:
+    """Identity of a bucket on the server: *user* is a hash, *endpoint* is method and path."""
 
     user: str
     endpoint: str
     limit: RateLimit
 
-    def key(self, name: str) -> str:
-        """Return the key of *name*; in a cluster the braces hold those of a user together."""
+    def redis_key(self, name: str) -> str:
+        """Return the Redis key of *name*; the braces keep one user's keys in one cluster slot."""
         return f"{PREFIX}:{{{self.user}}}:{self.endpoint.replace(' ', ':')}:{name}"
 
 
 @attrs.frozen
-class Ask:
+class LeaseRequest:
     """
-    What one trade asks for, and tells. Times are seconds.
+    One request to the server. Times are in seconds.
 
     Attributes:
-        owner: Who asks: a name that no other queue of any process has.
-        wanted: Tokens.
-        first: The number of the first token.
-        at: When it is asked, by the monotonic clock.
-        lease: How long a grant is kept if nothing is heard of it.
-        longest: The longest such lease of this queue until now.
+        queue_id: Identifies the queue among the queues of all processes.
+        wanted: Number of tokens.
+        first: Number of the first token.
+        at: When the request was made, by the monotonic clock.
+        lease: How long the server keeps a grant without an update about it.
+        longest: Longest lease that this queue has requested.
     """
 
-    place: Place
-    owner: str
+    key: BucketKey
+    queue_id: str
     wanted: int
     first: int
     at: float
     lease: float
     longest: float
-    memory: Memory = Memory()
-    notes: Sequence[Note] = ()
+    memory: ServerMemory = ServerMemory()
+    updates: Sequence[LeaseUpdate] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The keys of the rule."""
-        return tuple(self.place.key(name) for name in ("out", "rest", "want", "state"))
+        """Redis keys of the script."""
+        return tuple(
+            self.key.redis_key(name) for name in ("leased", "returning", "demand", "state")
+        )
 
     def arguments(self, server: str, started: int, now: str = "") -> list[str | int]:
         """
-        Return the rule's arguments.
+        Return the arguments of the script.
 
         Args:
-            server: The server's id.
-            started: When it was started, in microseconds of its own clock.
-            now: The time, in microseconds; empty: the server's own.
+            server: Id of the server.
+            started: When the server started, in microseconds of its own clock.
+            now: The time in microseconds; empty: the server's own clock.
         """
-        since = -1 if self.memory.asked == -math.inf else _floor(self.at - self.memory.asked)
+        last = self.memory.exchanged_at
+        since = -1 if last == -math.inf else _floor(self.at - last)
         fixed: list[str | int] = [
-            self.owner,
-            self.place.limit.requests,
-            _ceil(self.place.limit.per),
+            self.queue_id,
+            self.key.limit.requests,
+            _ceil(self.key.limit.per),
             _ceil(self.lease),
             _ceil(self.longest),
             self.wanted,
@@ -178,72 +191,72 @@ class Ask:
             started,
             now,
         ]
-        return fixed + [part for note in self.notes for part in note.arguments(self.at)]
+        return fixed + [part for update in self.updates for part in update.arguments(self.at)]
 
 
 @attrs.frozen
-class Reply:
+class LeaseReply:
     """
-    What came of a trade. Times are seconds from the moment at which it was decided.
+    The server's reply. Times are seconds from the moment at which the script ran.
 
     Attributes:
-        granted: Tokens that were granted.
-        free: Tokens that are left.
-        number: The number of the last grant, over all processes.
-        due: When to ask again for what was not granted; `None`: all was.
-        closed: When refusals end; 0: there are none.
-        origin: Since when the server knows of every grant, by its own clock.
+        granted: Number of tokens granted.
+        free: Number of free tokens left.
+        sequence: Sequence number of the last grant, over all processes.
+        poll_in: When to request the tokens that were not granted; `None`: all were.
+        blocked_for: How long a 429 blocks all grants; 0: not blocked.
+        origin: Since when the server knows every grant, by its own clock.
     """
 
     granted: int
     free: int
-    number: int
-    due: float | None
-    closed: float
+    sequence: int
+    poll_in: float | None
+    blocked_for: float
     origin: int
 
     @classmethod
-    def of(cls, answer: Sequence[int]) -> Reply:
-        """Return what the rule has answered."""
-        granted, free, number, due, closed, origin = map(int, answer)
-        seconds = None if due < 0 else due / 1e6
-        return cls(granted, free, number, seconds, closed / 1e6, origin)
+    def parse(cls, values: Sequence[int]) -> LeaseReply:
+        """Return the reply for the *values* that the script returned."""
+        granted, free, sequence, poll_in, blocked_for, origin = map(int, values)
+        seconds = None if poll_in < 0 else poll_in / 1e6
+        return cls(granted, free, sequence, seconds, blocked_for / 1e6, origin)
 
 
 @attrs.frozen
-class Away:
+class Unavailable:
     """
-    Why there is no trade.
+    Reason why an exchange failed.
 
     Attributes:
-        why: One sentence, without secrets.
-        passes: Whether it may pass by itself: no connection, rather than a wrong password.
+        reason: One sentence, without secrets.
+        retryable: Whether it may recover by itself, as a lost connection does.
     """
 
-    why: str
-    passes: bool = True
+    reason: str
+    retryable: bool = True
 
 
-class Server(Protocol):
-    """What holds the tokens. It raises nothing but what ends its task."""
+class LeaseServer(Protocol):
+    """The server that holds the tokens. Its methods raise nothing but cancellation."""
 
-    async def trade(self, ask: Ask) -> Reply | Away:
-        """Run the rule; return within a few seconds."""
+    async def exchange(self, request: LeaseRequest) -> LeaseReply | Unavailable:
+        """Run the script; return within a few seconds."""
         ...
 
-    async def bell(self, key: str) -> bool:
-        """Return once the server rings at *key*, or cannot; tell if it rang."""
+    async def wait_notification(self, key: str) -> bool:
+        """Wait for a notification at *key*; return `False` if the server cannot send one."""
         ...
 
 
 def user_key(user: str) -> str:
-    """Return what stands for *user* in keys: it cannot be read back."""
+    """Return the hash that stands for *user* in Redis keys."""
     return sha256(f"{PREFIX}:user:{user}".encode()).hexdigest()[:32]
 
 
 def _floor(seconds: float) -> int:
-    return math.floor(min(seconds, LONGEST) * 1e6)
+    return math.floor(min(seconds, MAX_LEASE) * 1e6)
 
 
 def _ceil(seconds: float) -> int:
-    return math.ceil(min(seconds, LONGEST) * 1e6)
+    return math.ceil(min(seconds, MAX_LEASE) * 1e6)

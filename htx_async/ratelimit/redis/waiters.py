@@ -1,4 +1,4 @@
-"""Those who wait for tokens that a server lends, in the order in which they came."""
+"""Callers that wait for a leased token, in order of arrival."""
 
 from __future__ import annotations
 
@@ -12,84 +12,84 @@ from itertools import islice
 import attrs
 
 from htx_async.errors import RateLimitQueueError
-from htx_async.ratelimit.redis.protocol import Away, Lease
-from htx_async.ratelimit.token_bucket import Grant
+from htx_async.ratelimit.queue import OnWait
+from htx_async.ratelimit.redis.protocol import Lease, Unavailable
+from htx_async.ratelimit.token_bucket import Permit
 
 
 @attrs.define(eq=False)
-class _Caller:
-    ticket: int
-    told: Callable[[int, float], object]
-    until: Callable[[], float]
-    knows: bool = False
+class _Waiter:
+    sequence: int
+    on_wait: OnWait | None
+    deadline: Callable[[], float]
+    notified: bool = False
 
 
-class Callers:
+class WaiterList:
     """
-    The callers of a queue; *waiting* is the queue's own record of them.
+    The waiters of a queue; *waiting* is the queue's own record of them.
 
-    A ticket is the number of a caller. One who has to come back keeps it.
+    Each waiter has a sequence number and keeps it when its grant has to be renewed.
     """
 
-    def __init__(self, waiting: OrderedDict[asyncio.Future[Grant], None]) -> None:
+    def __init__(self, waiting: OrderedDict[asyncio.Future[Permit], None]) -> None:
         self._waiting = waiting
-        self._callers: dict[asyncio.Future[Grant], _Caller] = {}
-        self._tickets = itertools.count()
+        self._waiters: dict[asyncio.Future[Permit], _Waiter] = {}
+        self._sequences = itertools.count()
 
     def add(
-        self,
-        told: Callable[[int, float], object],
-        until: Callable[[], float],
-        ticket: int | None,
-    ) -> asyncio.Future[Grant]:
-        """Let one more wait: behind all others, or at the place of a *ticket* of before."""
-        waiter: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
-        number = next(self._tickets) if ticket is None else ticket
-        self._callers[waiter] = _Caller(number, told, until)
+        self, on_wait: OnWait | None, deadline: Callable[[], float], sequence: int | None
+    ) -> asyncio.Future[Permit]:
+        """Add a waiter at the end, or at the position of its earlier *sequence* number."""
+        waiter: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
+        number = next(self._sequences) if sequence is None else sequence
+        self._waiters[waiter] = _Waiter(number, on_wait, deadline)
         self._waiting[waiter] = None
-        if ticket is not None:
-            for each in [each for each in self._waiting if self._callers[each].ticket > ticket]:
-                self._waiting.move_to_end(each)
+        if sequence is not None:
+            later = [other for other in self._waiting if self._waiters[other].sequence > sequence]
+            for other in later:
+                self._waiting.move_to_end(other)
         return waiter
 
-    def remove(self, waiter: asyncio.Future[Grant]) -> None:
-        """Forget one, who has a token or has gone."""
+    def remove(self, waiter: asyncio.Future[Permit]) -> None:
+        """Remove a waiter that has a token or was cancelled."""
         self._waiting.pop(waiter, None)
-        self._callers.pop(waiter, None)
+        self._waiters.pop(waiter, None)
 
-    def until(self, count: int) -> float:
-        """Return when the attempts of the first *count* will be over."""
-        firsts = islice(self._waiting, count)
-        return max((self._callers[each].until() for each in firsts), default=-math.inf)
+    def deadline(self, count: int) -> float:
+        """Return when the attempts of the first *count* waiters will be over."""
+        first = islice(self._waiting, count)
+        return max((self._waiters[waiter].deadline() for waiter in first), default=-math.inf)
 
-    def hand(self, lease: Lease) -> int | None:
-        """Give a token to the first, and return the ticket; `None`: nobody waits."""
+    def grant_next(self, lease: Lease) -> int | None:
+        """Grant a token to the first waiter; return its sequence number, `None` without waiter."""
         while self._waiting:
             waiter, _ = self._waiting.popitem(last=False)
             if not waiter.done():
                 waiter.set_result(lease)
-                return self._callers[waiter].ticket
+                return self._waiters[waiter].sequence
         return None
 
-    def fail(self, away: Away) -> None:
-        """Tell all that there is no token to be had."""
+    def fail(self, outage: Unavailable) -> None:
+        """Raise `RateLimitQueueError` in all waiters."""
         while self._waiting:
             waiter, _ = self._waiting.popitem(last=False)
             if not waiter.done():
                 waiter.set_exception(
-                    RateLimitQueueError(f"no token: {away.why}", retryable=away.passes)
+                    RateLimitQueueError(f"no token: {outage.reason}", retryable=outage.retryable)
                 )
-                waiter.exception()  # its caller may be gone before it looks
+                waiter.exception()  # mark as retrieved: its caller may be cancelled first
 
-    def tell(self, wait: Callable[[int], float]) -> None:
-        """Tell those who do not know yet how many are ahead, and how long that takes."""
-        ignorant: list[tuple[int, _Caller]] = []
-        places = range(len(self._waiting) - 1, -1, -1)
-        for ahead, waiter in zip(places, reversed(self._waiting), strict=True):
-            caller = self._callers[waiter]
-            if caller.knows:
+    def notify_positions(self, wait: Callable[[int], float]) -> None:
+        """Call `on_wait` of the waiters that do not know their position and wait yet."""
+        uninformed: list[tuple[int, _Waiter]] = []
+        positions = range(len(self._waiting) - 1, -1, -1)
+        for ahead, future in zip(positions, reversed(self._waiting), strict=True):
+            waiter = self._waiters[future]
+            if waiter.notified:
                 break
-            ignorant.append((ahead, caller))
-        for ahead, caller in reversed(ignorant):
-            caller.knows = True
-            caller.told(ahead, wait(ahead))
+            uninformed.append((ahead, waiter))
+        for ahead, waiter in reversed(uninformed):
+            waiter.notified = True
+            if waiter.on_wait is not None:
+                waiter.on_wait(ahead, wait(ahead))

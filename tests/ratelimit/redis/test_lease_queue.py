@@ -14,10 +14,17 @@ from htx_async.errors import DeadlineExceededError, RateLimitQueueError
 from htx_async.middleware.coalescing import Sharing
 from htx_async.middleware.rate_limiting import Limiting
 from htx_async.options import RequestOptions
-from htx_async.ratelimit.queue import Heard, TokenQueue
-from htx_async.ratelimit.redis.lease_queue import AGAIN, SOON, LeaseQueue
-from htx_async.ratelimit.redis.protocol import VALID, Ask, Away, Lease, Reply
-from htx_async.ratelimit.token_bucket import Bucket, Grant, RateLimit
+from htx_async.ratelimit.headers import RateLimitHeaders
+from htx_async.ratelimit.queue import TokenQueue
+from htx_async.ratelimit.redis.lease_queue import FLUSH_DELAY, RECONNECT_DELAY, LeaseQueue
+from htx_async.ratelimit.redis.protocol import (
+    GRANT_TTL,
+    Lease,
+    LeaseReply,
+    LeaseRequest,
+    Unavailable,
+)
+from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
 from htx_async.request import Request, Response
 from tests.lending import EPOCH, Lent, processes, queue_of, settle_down
 from tests.redis_process import RedisProcess
@@ -27,7 +34,7 @@ from tests.world import World, endpoint, most_in_a_window
 pytestmark = pytest.mark.slow
 TWO = RateLimit(2, per=1.0)
 TEN = RateLimit(10, per=2.0)
-AWAY = Away("Redis is away")
+AWAY = Unavailable("Redis is away")
 CLOCK = VirtualClock()
 
 
@@ -43,7 +50,7 @@ def now() -> float:
 
 async def taken(queue: LeaseQueue, attempt: float = 1.0) -> Lease:
     """Take a token for an attempt of some seconds."""
-    lease = await queue.acquire(until=lambda: now() + attempt)
+    lease = await queue.acquire(deadline=lambda: now() + attempt)
     assert isinstance(lease, Lease)
     return lease
 
@@ -53,7 +60,7 @@ async def use(queue: LeaseQueue, seconds: float = 0.0) -> float:
     lease = await taken(queue)
     at = now()
     await asyncio.sleep(seconds)
-    queue.settle(lease, now())
+    queue.release_at(lease, now())
     return at
 
 
@@ -74,7 +81,7 @@ async def test_callers_of_one_moment_are_one_trade(client: Any) -> None:
     await asyncio.gather(*(use(queue) for _ in range(9)))
     assert [ask.wanted for ask in budget.lender.asks] == [9]
     await use(queue)
-    assert [len(ask.notes) for ask in budget.lender.asks] == [0, 9]
+    assert [len(ask.updates) for ask in budget.lender.asks] == [0, 9]
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -93,7 +100,7 @@ async def test_waiting_does_not_poll(client: Any) -> None:
     lease = await taken(queue_of(first, TWO), 200.0), await taken(queue_of(first, TWO), 200.0)
     waiter = asyncio.create_task(use(queue_of(second, TWO)))
     await asyncio.sleep(100.0)
-    queue_of(first, TWO).settle(lease[0], now())
+    queue_of(first, TWO).release_at(lease[0], now())
     assert await waiter == pytest.approx(101.0, abs=0.01)
     assert len(second.lender.asks) <= 100 / (0.9 * TWO.per) + 3
 
@@ -175,7 +182,7 @@ async def test_what_a_dead_process_had_comes_back_with_its_lease(client: Any) ->
     queue_of(dead, TEN)._loop = None  # nothing of it moves any more
     dead.lender.away = AWAY
     taken_at = await asyncio.gather(*(use(queue_of(alive, TEN)) for _ in range(TEN.requests)))
-    assert max(taken_at) <= died + 3.0 + VALID + TEN.per + 0.1
+    assert max(taken_at) <= died + 3.0 + GRANT_TTL + TEN.per + 0.1
     await cancelled(waiter)
 
 
@@ -202,7 +209,7 @@ async def test_who_leaves_keeps_nothing_from_others(client: Any) -> None:
     later = asyncio.create_task(use(queue_of(second, one)))
     await asyncio.sleep(0.1)
     await cancelled(waiter)
-    queue_of(holder, one).settle(lease, 0.0)
+    queue_of(holder, one).release_at(lease, 0.0)
     assert await later == pytest.approx(1.0, abs=0.01)
 
 
@@ -214,7 +221,7 @@ async def test_a_token_that_comes_back_unused_rings(client: Any) -> None:
     lease = await taken(queue_of(first, hour))
     waiter = asyncio.create_task(use(queue_of(second, hour)))
     await asyncio.sleep(10.0)
-    queue_of(first, hour).give_back(lease)
+    queue_of(first, hour).release_unused(lease)
     assert await waiter == pytest.approx(10.0, abs=0.5)
 
 
@@ -226,7 +233,7 @@ async def test_without_a_bell_it_takes_until_the_next_question(client: Any) -> N
     second.lender.rings = False
     waiter = asyncio.create_task(use(queue_of(second, TWO)))
     await asyncio.sleep(0.25)
-    queue_of(first, TWO).give_back(lease[0])
+    queue_of(first, TWO).release_unused(lease[0])
     assert await waiter == pytest.approx(0.9, abs=0.01)
 
 
@@ -235,11 +242,11 @@ async def test_a_refusal_closes_the_gate_for_all(client: Any) -> None:
     """Whoever heard of it; and `limits()` tells."""
     first, second = processes(client, 2)
     await use(queue_of(second, TEN))
-    queue_of(first, TEN).refused(1.5)
-    await asyncio.sleep(SOON)
+    queue_of(first, TEN).on_rate_limited(1.5)
+    await asyncio.sleep(FLUSH_DELAY)
     assert await use(queue_of(second, TEN)) == pytest.approx(1.5, abs=0.01)
     assert queue_of(first, TEN).status().rate_limited == 1
-    queue_of(second, TEN).refused(1.0)
+    queue_of(second, TEN).on_rate_limited(1.0)
     assert queue_of(second, TEN).status().wait == pytest.approx(1.0, abs=0.01)
 
 
@@ -249,12 +256,12 @@ async def test_headers_drain_the_bucket_for_all(client: Any) -> None:
     first, second = processes(client, 2)
     queue = queue_of(first, TEN)
     lease = await taken(queue)
-    queue.hear(lease, Heard(None, "soon"), 1.0)
-    queue.hear(lease, Heard(9, None), 1.0)  # that is as it should be
-    assert not queue._ledger.notes
-    queue.hear(lease, Heard(1, None), 1.0)
-    queue.settle(lease, now())
-    await asyncio.sleep(2 * SOON)
+    queue.on_server_headers(lease, RateLimitHeaders(None, "soon"), 1.0)
+    queue.on_server_headers(lease, RateLimitHeaders(9, None), 1.0)  # that is as it should be
+    assert not queue._book.updates
+    queue.on_server_headers(lease, RateLimitHeaders(1, None), 1.0)
+    queue.release_at(lease, now())
+    await asyncio.sleep(2 * FLUSH_DELAY)
     times = await asyncio.gather(*(use(queue_of(second, TEN)) for _ in range(3)))
     assert times[0] < 0.1
     assert times[1:] == pytest.approx([1.0, 1.0], abs=0.05)
@@ -268,7 +275,7 @@ async def test_a_young_server_that_knows_nothing_is_drained(client: Any) -> None
     """It was started a second ago: what was granted before may be under way yet."""
     [budget] = processes(client, 1)
     budget.lender.started = EPOCH - 1_000_000
-    lease = 1.0 + VALID + TEN.per
+    lease = 1.0 + GRANT_TTL + TEN.per
     assert await use(queue_of(budget, TEN)) == pytest.approx(lease - 1.0, abs=0.01)
 
 
@@ -281,7 +288,7 @@ async def test_another_server_is_drained(client: Any) -> None:
     for budget in budgets:
         budget.lender.id = "two"
     taken_at = await asyncio.gather(*(use(queue_of(budget, TEN)) for budget in budgets))
-    assert taken_at == pytest.approx([1.0 + VALID + TEN.per] * 2, abs=0.02)
+    assert taken_at == pytest.approx([1.0 + GRANT_TTL + TEN.per] * 2, abs=0.02)
     assert await use(queue_of(budgets[0], TEN)) < 5.0
 
 
@@ -292,12 +299,14 @@ async def test_a_server_that_was_emptied_is_drained(client: Any, is_first: bool)
     old, new = processes(client, 2)
     await use(queue_of(old, TEN))
     await asyncio.sleep(1.0)
-    for key in client.keys(f"htx_async:{{{queue_of(old, TEN)._ledger._place.user}}}*"):
+    for key in client.keys(f"htx_async:{{{queue_of(old, TEN)._book._key.user}}}*"):
         client.delete(key)
     if is_first:
         await use(queue_of(new, TEN))
     emptied = now()
-    assert await use(queue_of(old, TEN)) == pytest.approx(emptied + 1.0 + VALID + TEN.per, abs=0.01)
+    assert await use(queue_of(old, TEN)) == pytest.approx(
+        emptied + 1.0 + GRANT_TTL + TEN.per, abs=0.01
+    )
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -306,7 +315,7 @@ async def test_who_was_idle_for_long_finds_all_tokens(client: Any) -> None:
     [budget] = processes(client, 1)
     await use(queue_of(budget, TEN))
     await asyncio.sleep(100.0)
-    client.delete(*client.keys(f"*{queue_of(budget, TEN)._ledger._place.user}*"))
+    client.delete(*client.keys(f"*{queue_of(budget, TEN)._book._key.user}*"))
     assert await use(queue_of(budget, TEN)) == pytest.approx(100.0)
 
 
@@ -319,9 +328,9 @@ def test_every_key_has_the_prefix_and_expires(client: Any) -> None:
             await taken(queue_of(budget, RateLimit(1, 1.0)), 1.0)
         waiter = asyncio.create_task(use(queue_of(budgets[1], RateLimit(1, 1.0))))
         await asyncio.sleep(0.1)
-        user = queue_of(budgets[0], TWO)._ledger._place.user
+        user = queue_of(budgets[0], TWO)._book._key.user
         keys = [key.decode() for key in client.keys(f"*{user}*")]
-        assert {key.rpartition(":")[2] for key in keys} == {"out", "state", "want"}
+        assert {key.rpartition(":")[2] for key in keys} == {"leased", "state", "demand"}
         assert all(key.startswith("htx_async:{") for key in keys)
         assert all(0 < client.pttl(key) <= 10_000 for key in keys)
         assert budgets[0].user not in "".join(keys)
@@ -340,11 +349,11 @@ async def test_a_grant_is_void_a_second_after_it_was_asked_for(client: Any) -> N
     [budget] = processes(client, 1, [(0.25, 0.25)])
     queue = queue_of(budget, TEN)
     lease = await taken(queue, 5.0)
-    assert lease.void_at == VALID
-    assert queue.is_good(lease, 5.0 + VALID)
-    assert not queue.is_good(lease, 5.0 + VALID + 0.01)
+    assert lease.void_at == GRANT_TTL
+    assert lease.is_valid(now(), 5.0 + GRANT_TTL)
+    assert not lease.is_valid(now(), 5.0 + GRANT_TTL + 0.01)
     await asyncio.sleep(0.5)
-    assert not queue.is_good(lease, 5.0)
+    assert not lease.is_valid(now(), 5.0)
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -353,7 +362,7 @@ async def test_a_paused_process_asks_anew_before_it_sends(client: Any, pause: fl
     """It had tokens, and no connection free; others have used them meanwhile. Order is kept."""
     budgets = processes(client, 2)
     world = World(CLOCK)
-    slots = TokenQueue(Bucket(RateLimit(1, per=0.0)), CLOCK)
+    slots = TokenQueue(TokenBucket(RateLimit(1, per=0.0)), CLOCK)
     limiting = Limiting(world, budgets[0], slots, CLOCK, CLOCK.now)
     asked = endpoint(TEN.requests, TEN.per)
     slot = await slots.acquire()
@@ -366,10 +375,10 @@ async def test_a_paused_process_asks_anew_before_it_sends(client: Any, pause: fl
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
     loop._jumping.time += pause  # SIGSTOP, and later SIGCONT
-    slots.settle(slot, now())
+    slots.release_at(slot, now())
     asks = len(budgets[0].lender.asks)
     results = await asyncio.gather(*tasks, return_exceptions=True)
-    if pause > VALID:
+    if pause > GRANT_TTL:
         assert all(isinstance(each, DeadlineExceededError) for each in results)
         assert not world.paths
         assert len(budgets[0].lender.asks) > asks
@@ -387,8 +396,8 @@ async def test_who_comes_back_goes_before_those_who_came_later(client: Any) -> N
     leases = [await taken(queue), await taken(queue)]
     order: list[str] = []
 
-    async def wait(name: str, instead_of: Grant | None = None) -> None:
-        await queue.acquire(until=now, instead_of=instead_of)
+    async def wait(name: str, replaces: Lease | None = None) -> None:
+        await queue.acquire(deadline=now, replaces=replaces)
         order.append(name)
 
     late = [asyncio.create_task(wait(f"late {number}")) for number in range(2)]
@@ -411,12 +420,12 @@ async def test_a_token_that_is_given_back_goes_to_the_next_here(client: Any) -> 
     waiter = asyncio.create_task(taken(queue))
     await asyncio.sleep(0.25)
     asks = len(budget.lender.asks)
-    queue.give_back(lease)
+    queue.release_unused(lease)
     assert (await waiter).token == lease.token
     assert len(budget.lender.asks) == asks
     long = asyncio.create_task(taken(queue, 100.0))
     await asyncio.sleep(0.25)
-    queue.give_back(lease)
+    queue.release_unused(lease)
     assert (await long).token != lease.token
 
 
@@ -433,7 +442,7 @@ async def test_a_grant_to_one_who_was_cancelled_goes_to_the_next(client: Any) ->
     stays = asyncio.create_task(taken(queue))
     await cancelled(gone)
     lease = await stays
-    queue.give_back(lease)
+    queue.release_unused(lease)
     gone = asyncio.create_task(taken(queue))
     await asyncio.sleep(0.3)
     await cancelled(gone)
@@ -449,7 +458,7 @@ async def test_cancelled_and_granted_in_the_same_breath(client: Any) -> None:
     gone, stays = (asyncio.create_task(taken(queue)) for _ in range(2))
     await asyncio.sleep(0.1)
     gone.cancel()
-    queue.give_back(lease)
+    queue.release_unused(lease)
     assert await stays == lease
     await asyncio.gather(gone, return_exceptions=True)
 
@@ -463,13 +472,13 @@ async def test_granted_and_cancelled_in_the_same_breath(client: Any, stays: bool
     lease = await taken(queue)
     waiters = [asyncio.create_task(taken(queue)) for _ in range(1 + stays)]
     await asyncio.sleep(0.1)
-    queue.give_back(lease)  # grants it to the first
+    queue.release_unused(lease)  # grants it to the first
     waiters[0].cancel()
     if stays:
         await asyncio.wait([waiters[1]])
     await asyncio.gather(waiters[0], return_exceptions=True)
     await asyncio.sleep(0.1)
-    assert len(queue._ledger.out) == stays
+    assert len(queue._book.in_use) == stays
     assert waiters[0].cancelled()
 
 
@@ -485,7 +494,7 @@ def test_a_loop_that_is_collected_late_does_no_harm(client: Any) -> None:
             try:
                 await asyncio.Event().wait()
             finally:
-                queue.settle(lease, 0.0)
+                queue.release_at(lease, 0.0)
 
         held.append(hold())
         held[0].send(None)
@@ -501,7 +510,7 @@ def test_a_loop_that_is_collected_late_does_no_harm(client: Any) -> None:
 
 
 async def ask_all(send: Sharing, count: int, **options: Any) -> list[Any]:
-    """Ask *count* times at once."""
+    """LeaseRequest *count* times at once."""
     asked = endpoint(TWO.requests, TWO.per)
     given = RequestOptions(timeout=50.0, coalesce=False, **options)
     calls = (send(Request(asked, f"/{number}", options=given)) for number in range(count))
@@ -510,7 +519,7 @@ async def ask_all(send: Sharing, count: int, **options: Any) -> list[Any]:
 
 def sharing(budget: Lent) -> Sharing:
     """Return the upper layers of a client."""
-    slots = TokenQueue(Bucket(RateLimit(9, per=0.0)), CLOCK)
+    slots = TokenQueue(TokenBucket(RateLimit(9, per=0.0)), CLOCK)
     return Sharing(Limiting(World(CLOCK), budget, slots, CLOCK, CLOCK.now), CLOCK)
 
 
@@ -557,15 +566,15 @@ async def test_without_a_share_calls_fail_and_recover(client: Any) -> None:
     leases = [await taken(queue), await taken(queue)]
     lender.away = AWAY
     for lease in leases:
-        queue.settle(lease, now())
+        queue.release_at(lease, now())
     outcomes = await asyncio.gather(use(queue), use(queue), return_exceptions=True)
     assert [str(each) for each in outcomes] == ["no token: Redis is away"] * 2
     assert all(isinstance(each, RateLimitQueueError) and each.retryable for each in outcomes)
-    await asyncio.sleep(10 * AGAIN)
+    await asyncio.sleep(10 * RECONNECT_DELAY)
     assert len(lender.asks) <= 14
     lender.away = None
-    await asyncio.sleep(AGAIN)
-    assert not queue._ledger.notes
+    await asyncio.sleep(RECONNECT_DELAY)
+    assert not queue._book.updates
     assert await use(queue) == pytest.approx(now())
 
 
@@ -577,13 +586,13 @@ async def test_who_leaves_as_the_server_fails_is_not_told(client: Any) -> None:
     tasks: list[asyncio.Task[Any]] = []
 
     class Failing:
-        async def trade(self, ask: Ask) -> Reply | Away:
+        async def exchange(self, request: LeaseRequest) -> LeaseReply | Unavailable:
             await asyncio.sleep(0.2)
             tasks[0].cancel()
             loop.call_soon(tasks[1].cancel)
-            return Away(f"no {ask.wanted} tokens")
+            return Unavailable(f"no {request.wanted} tokens")
 
-        async def bell(self, key: str) -> bool:
+        async def wait_notification(self, key: str) -> bool:
             raise NotImplementedError(key)
 
     queue._server = Failing()
@@ -605,7 +614,7 @@ async def test_settling_down_leaves_those_alone_who_go_on(client: Any) -> None:
     waiter = asyncio.create_task(use(queue))
     await asyncio.sleep(0.25)
     await settle_down([budget])
-    queue.settle(lease, now())
+    queue.release_at(lease, now())
     assert await waiter == pytest.approx(1.25, abs=0.01)
 
 
@@ -621,7 +630,7 @@ def test_with_a_share_each_process_goes_on_with_its_part(client: Any) -> None:
                 lease = await taken(queue_of(budget, limit))
                 sent.append(now())
                 await asyncio.sleep(0.03125)
-                queue_of(budget, limit).settle(lease, now())
+                queue_of(budget, limit).release_at(lease, now())
 
         tasks = [asyncio.create_task(drive(budget)) for budget in budgets for _ in range(8)]
         for at, away in ((5.0, AWAY), (15.0, None), (25.0, AWAY), (30.0, None), (40.0, None)):
@@ -658,8 +667,8 @@ async def test_one_process_alone_goes_on_with_its_share_only(client: Any) -> Non
         times.append(await waiter)
     assert status is not None
     assert status.wait > 0
-    assert times == pytest.approx([VALID + TWO.per + index for index in range(8)], abs=0.05)
-    assert len(budget.lender.asks) <= times[-1] / AGAIN + 2
+    assert times == pytest.approx([GRANT_TTL + TWO.per + index for index in range(8)], abs=0.05)
+    assert len(budget.lender.asks) <= times[-1] / RECONNECT_DELAY + 2
     await settle_down([budget])
 
 
@@ -672,23 +681,23 @@ async def test_a_share_hears_headers_and_refusals_too(client: Any) -> None:
     waiter = asyncio.create_task(taken(queue))
     lease = await waiter
     start = now()
-    queue.give_back(lease)
+    queue.release_unused(lease)
     lease = await taken(queue)
     assert now() == start
-    queue.hear(lease, Heard(0, None), 5.0)
+    queue.on_server_headers(lease, RateLimitHeaders(0, None), 5.0)
     other = asyncio.create_task(taken(queue))
-    queue.settle(lease, now())
+    queue.release_at(lease, now())
     lease = await other
     assert now() == pytest.approx(start + 1.0)
-    queue.refused(3.0)
+    queue.on_rate_limited(3.0)
     waiter = asyncio.create_task(taken(queue))
     await asyncio.sleep(0.5)
     budget.lender.away = None
-    queue.give_back(lease)
-    assert "Spare" in repr(queue._spare)
+    queue.release_unused(lease)
+    assert "TokenBucket" in repr(queue._fallback)
     await waiter
     assert now() == pytest.approx(start + 4.0, abs=0.1)
-    assert repr(queue._spare) == "<Spare, shut>"
+    assert repr(queue._fallback) == "<LocalFallback inactive>"
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -705,6 +714,6 @@ async def test_a_token_of_the_share_that_is_out_as_the_server_comes_back_counts(
     waiter = asyncio.create_task(use(queue))
     await asyncio.sleep(10.0)
     assert not waiter.done()
-    queue.settle(lease, now())
+    queue.release_at(lease, now())
     began = now()
     assert await waiter == pytest.approx(began + 1.0, abs=0.05)

@@ -33,7 +33,7 @@ from htx_async import (
 )
 from htx_async.clock import Clock
 from htx_async.ratelimit.redis import connection, fallback, lease_queue
-from htx_async.ratelimit.redis.protocol import Away
+from htx_async.ratelimit.redis.protocol import Unavailable
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint
 from htx_async.resources import accounts, points
@@ -55,7 +55,7 @@ async def base_url() -> AsyncIterator[str]:
 
 async def read(base_url: str, budget: RateLimiter, **options: Any) -> int:
     """Read the accounts with a client of its own, and return how many there are."""
-    options = {"timeout": 10.0, "retry": NO_RETRY, "share": False, **options}
+    options = {"timeout": 10.0, "retry": NO_RETRY, "coalesce": False, **options}
     async with HTXClient(KEYS, base_url=base_url, rate_limiter=budget, **options) as htx:
         return len(await htx.accounts.list())
 
@@ -116,16 +116,16 @@ def test_a_wrong_url_is_one_sentence(url: Any) -> None:
 
 @pytest.mark.parametrize("share", [0, -1, 1.5, True, "a quarter", float("nan")])
 def test_a_share_is_a_part(share: Any) -> None:
-    with pytest.raises(InvalidInputError, match="of_limit must be a number above 0, at most 1"):
+    with pytest.raises(InvalidInputError, match="fraction must be a number above 0 and at most 1"):
         Share(share)
 
 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"user": ""}, "user is empty"),
-        ({"user": 7}, "user must be a name, not int"),
-        ({"on_outage": 0.25}, r"on_outage must be Share\(...\) or None, not float"),
+        ({"user": ""}, "user must not be empty"),
+        ({"user": 7}, "user must be a str, got int"),
+        ({"on_outage": 0.25}, r"on_outage must be Share\(...\) or None, got float"),
     ],
 )
 def test_other_wrong_arguments(options: dict[str, Any], text: str) -> None:
@@ -139,7 +139,7 @@ def test_it_shows_no_password_and_is_not_pickled() -> None:
     assert repr(budget) == "RedisRateLimiter('example.org:7000')"
     assert SECRET not in repr(vars(budget))
     for each in (budget, budget._address):
-        with pytest.raises(TypeError, match="not pickled"):
+        with pytest.raises(TypeError, match="cannot be pickled"):
             pickle.dumps(each)
 
 
@@ -158,10 +158,12 @@ async def test_keys_stand_for_their_user(redis_process: RedisProcess) -> None:
         return KEYS
 
     assert HTXClient(provider, rate_limiter=named)._budget is named
-    with pytest.raises(InvalidInputError, match="a provider does not tell whose keys"):
+    with pytest.raises(
+        InvalidInputError, match="the access key of a credentials provider is not known"
+    ):
         HTXClient(provider, rate_limiter=budget)
-    with pytest.raises(InvalidInputError, match="no user yet"):
-        budget.known(accounts.LIST, htx._clock, None)
+    with pytest.raises(InvalidInputError, match="has no user yet"):
+        budget.peek(accounts.LIST, htx._clock, None)
 
 
 async def test_clients_share_and_leave_nothing_behind(
@@ -190,7 +192,7 @@ def test_one_budget_serves_loops_one_after_the_other(redis_process: RedisProcess
     redis_process.grow(6.0)
 
     async def read_points() -> None:
-        options: dict[str, Any] = {"budget": budget, "timeout": 1.0, "queue_timeout": 0.0}
+        options: dict[str, Any] = {"rate_limiter": budget, "timeout": 1.0, "queue_timeout": 0.0}
         transport = httpx.ASGITransport(app=Sandbox())
         async with HTXClient(KEYS, transport=transport, **options) as htx:
             await htx.points.balance()
@@ -207,14 +209,14 @@ async def test_nothing_answers(base_url: str, tmp_path: Path) -> None:
     """The address is named, and trying again may help."""
     said = await failure(f"unix://me:{SECRET}@{tmp_path}/none", base_url)
     assert said.startswith("True: GET /v1/account/accounts: no token: Redis at ")
-    assert "/none cannot be reached (ConnectionError)" in said
+    assert "/none could not be reached (ConnectionError)" in said
 
 
 async def test_where_nothing_answers_no_bell_rings(tmp_path: Path) -> None:
     """And nobody listens for it in vain."""
     address = connection.address_of(f"unix://{tmp_path}/none")
     assert isinstance(address, connection.Address)
-    assert not await connection.RedisServer(address, "").bell("key")
+    assert not await connection.RedisServer(address, "").wait_notification("key")
 
 
 async def test_who_listens_for_a_bell_can_be_stopped(redis_process: RedisProcess) -> None:
@@ -223,7 +225,7 @@ async def test_who_listens_for_a_bell_can_be_stopped(redis_process: RedisProcess
         address = connection.address_of(redis_process.url)
         assert isinstance(address, connection.Address)
         server = connection.RedisServer(address, "")
-        listening = asyncio.create_task(server.bell("key"))
+        listening = asyncio.create_task(server.wait_notification("key"))
         for _ in range(turns):
             await asyncio.sleep(0)
         listening.cancel()
@@ -248,7 +250,7 @@ class Deaf:
 async def test_a_cancellation_that_redis_py_loses_is_found() -> None:
     """On every Python."""
     server = connection.RedisServer(connection.Address("here", Deaf), "")  # type: ignore[arg-type]
-    listening = asyncio.create_task(server.bell("key"))
+    listening = asyncio.create_task(server.wait_notification("key"))
     await asyncio.sleep(0)
     listening.cancel()
     await asyncio.wait([listening], timeout=5.0)
@@ -260,36 +262,36 @@ async def test_a_server_that_hangs_does_not_hang_calls(base_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://:{SECRET}@127.0.0.1:{silent.getsockname()[1]}?socket_timeout=0.2"
         start = time.monotonic()
-        assert "does not answer in time" in await failure(url, base_url)
+        assert "did not respond in time" in await failure(url, base_url)
         assert time.monotonic() - start < 1.5
 
 
 @pytest.mark.parametrize(
     ("error", "text", "passes"),
     [
-        ("_TooOldError", "is too old: 6.2 or later is needed", False),
-        ("KeyError", "does not answer as a Redis does", False),
-        ("ReadOnlyError", "is a read-only replica: the URL must name the primary", False),
-        ("OSError", "cannot be reached (OSError)", True),
+        ("_VersionError", "is too old: use 6.2 or later", False),
+        ("KeyError", "does not respond like a Redis server", False),
+        ("ReadOnlyError", "is a read-only replica: use the URL of the primary", False),
+        ("OSError", "could not be reached (OSError)", True),
     ],
 )
 def test_what_failures_mean(error: str, text: str, passes: bool) -> None:
     """By their class, or by a word."""
     kind = getattr(connection, error, None) or type(error, (Exception,), {})
-    away = connection._told(kind("secret text"), "here")
-    assert away == Away(f"Redis at here {text}", passes)
+    away = connection._translate(kind("secret text"), "here")
+    assert away == Unavailable(f"Redis at here {text}", passes)
 
 
 async def test_a_server_that_is_too_old(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The version that is needed is named."""
-    monkeypatch.setattr(connection, "LEAST", (999, 0))
+    monkeypatch.setattr(connection, "MIN_VERSION", (999, 0))
     with serving() as server:
         assert "is too old" in await failure(server.url, base_url)
 
 
 def rights() -> str:
     """Return what the page says that a user of its own needs."""
-    page = Path(__file__).parents[2] / "docs" / "workers.md"
+    page = Path(__file__).parents[3] / "docs" / "workers.md"
     [said] = re.findall(r"these commands: `(.*?)`", page.read_text("utf-8"), re.DOTALL)
     return " ".join(said.split())
 
@@ -304,22 +306,22 @@ async def test_a_wrong_password_and_a_user_with_too_few_rights(
     path = redis_process.path
     wrong = await failure(f"unix://htx:{SECRET}x@{path}", base_url)
     assert wrong.startswith("False: ")
-    assert "does not accept the user or password of its URL" in wrong
+    assert "does not accept the user or password in its URL" in wrong
     few = await failure(f"unix://few:{SECRET}@{path}", base_url)
-    assert "does not let its user do what a budget needs" in few
+    assert "denies its user a command that RedisRateLimiter needs" in few
 
     await asyncio.to_thread(redis_process.grow, 6.0)
     async with RedisRateLimiter(
         f"unix://htx:{SECRET}@{path}", user=f"rights {time.time()}"
     ) as budget:
-        queue = budget.queue(Endpoint("/v1/test", RateLimit(1, per=1.0), int), Clock())
+        queue = budget.queue_for(Endpoint("/v1/test", RateLimit(1, per=1.0), int), Clock())
         grants = [await queue.acquire()]
         for seconds in (0.0, 0.2):
             waiter = asyncio.create_task(queue.acquire())
             await asyncio.sleep(seconds)
-            queue.give_back(grants.pop())
+            queue.release_unused(grants.pop())
             grants.append(await waiter)
-        queue.give_back(grants.pop())
+        queue.release_unused(grants.pop())
 
 
 async def test_a_password_is_wanted(base_url: str) -> None:
@@ -332,7 +334,7 @@ async def test_the_bell_of_a_real_server(
     redis_process: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A token comes back unused in one process: who waits in another is woken."""
-    monkeypatch.setattr(connection, "RINGS_WITHIN", 0.1)
+    monkeypatch.setattr(connection, "LISTEN_TIMEOUT", 0.1)
     await asyncio.to_thread(redis_process.grow, 6.0)
     endpoint = Endpoint("/v1/test", RateLimit(1, per=600.0), int)
     user, clock = f"bell {time.time()}", Clock()
@@ -342,14 +344,14 @@ async def test_the_bell_of_a_real_server(
     ):
         # Longer leases than the server is old: so it is told that it is older.
         for budget in (one, other):
-            monkeypatch.setattr(connection._Line, "_met", _long_ago)
-            assert repr(budget.queue(endpoint, clock))
-        grant = await one.queue(endpoint, clock).acquire()
-        waiter = asyncio.create_task(other.queue(endpoint, clock).acquire())
+            monkeypatch.setattr(connection._Connection, "_identify", _long_ago)
+            assert repr(budget.queue_for(endpoint, clock))
+        grant = await one.queue_for(endpoint, clock).acquire()
+        waiter = asyncio.create_task(other.queue_for(endpoint, clock).acquire())
         await listened(redis_process, 2)
-        one.queue(endpoint, clock).give_back(grant)
+        one.queue_for(endpoint, clock).release_unused(grant)
         await asyncio.wait_for(waiter, 2.0)
-        other.queue(endpoint, clock).give_back(waiter.result())
+        other.queue_for(endpoint, clock).release_unused(waiter.result())
 
 
 async def listened(server: RedisProcess, times: int) -> None:
@@ -374,13 +376,13 @@ async def test_an_idle_connection_that_was_closed_is_no_outage(
 ) -> None:
     """Servers, and what is between, close those: the next read opens a new one."""
     async with RedisRateLimiter(redis_process.url, user=f"idle {time.time()}") as budget:
-        queue = budget.queue(Endpoint("/v1/test", RateLimit(9, per=0.01), int), Clock())
+        queue = budget.queue_for(Endpoint("/v1/test", RateLimit(9, per=0.01), int), Clock())
         await asyncio.to_thread(redis_process.grow, 4.0)
-        queue.give_back(await queue.acquire())
+        queue.release_unused(await queue.acquire())
         await asyncio.sleep(0.05)
         with redis_process.client() as client:
             client.client_kill_filter(_type="normal", skipme=True)
-        queue.give_back(await queue.acquire())
+        queue.release_unused(await queue.acquire())
     assert not caplog.records
 
 
@@ -398,10 +400,10 @@ async def test_a_replica_is_no_place_to_write(base_url: str) -> None:
 
 async def test_tls_to_a_server_without(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits for the rest of a command, and nobody waits for it for long."""
-    monkeypatch.setattr(connection, "TIMEOUT", 0.2)
+    monkeypatch.setattr(connection, "SOCKET_TIMEOUT", 0.2)
     with serving(port=free_port()) as server:
         url = f"rediss://127.0.0.1:{server.port}"
-        assert "does not answer in time" in await failure(url, base_url)
+        assert "did not respond in time" in await failure(url, base_url)
 
 
 async def test_an_outage_is_logged_once_and_recovery_too(
@@ -409,8 +411,8 @@ async def test_an_outage_is_logged_once_and_recovery_too(
 ) -> None:
     """Not per call; and the share goes on meanwhile."""
     caplog.set_level(logging.INFO, logger="htx_async")
-    monkeypatch.setattr(lease_queue, "AGAIN", 0.1)
-    monkeypatch.setattr(fallback, "VALID", 0.1)
+    monkeypatch.setattr(lease_queue, "RECONNECT_DELAY", 0.1)
+    monkeypatch.setattr(fallback, "GRANT_TTL", 0.1)
     with serving() as server, limited(points, RateLimit(2, per=0.2)):
         budget = RedisRateLimiter(server.url, user="me", on_outage=Share(0.25))
         server.kill()
@@ -425,6 +427,6 @@ async def test_an_outage_is_logged_once_and_recovery_too(
                 await brief.points.balance()
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2
-    assert "cannot be reached" in said[0]
-    assert said[0].endswith("until it is mended calls go on with 0.25 of the limits")
-    assert said[1].endswith("is back")
+    assert "could not be reached" in said[0]
+    assert said[0].endswith("until it recovers, calls use 0.25 of the limits")
+    assert said[1].endswith("is available again")
