@@ -1,4 +1,4 @@
-"""Law 10, nothing is left behind, and law 8, the delivery is told: where it once went wrong."""
+"""Regression tests for law 10 (nothing is left behind) and law 8 (delivery is reported)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
 from htx_async.request import Request, Response
 from htx_async.sandbox import Sandbox, faults
 from tests.laws.test_coalescing import Stack
-from tests.middleware.test_retrying import GOOD, Scripted, answer
+from tests.middleware.test_retrying import OK, ScriptedTransport, respond_with
 from tests.test_client import Hanging
 from tests.virtual import VirtualClock
 from tests.world import Trip, endpoint
@@ -50,9 +50,9 @@ WRONG_TIME = (
 
 
 @pytest.mark.slow
-async def test_reads_that_end_by_their_timeout_cost_no_connection() -> None:
-    """Five hundred end at random moments; then a hundred at once are served."""
-    rng = random.Random(7)  # noqa: S311 - no secret is made of it
+async def test_timeout_costs_no_connection() -> None:
+    """After 500 calls that time out at random moments, 100 concurrent calls succeed."""
+    rng = random.Random(7)  # noqa: S311 - not used for secrets
     async with (
         Sandbox(limits=False).serve() as base_url,
         HTXClient(
@@ -60,7 +60,7 @@ async def test_reads_that_end_by_their_timeout_cost_no_connection() -> None:
         ) as htx,
     ):
 
-        async def read(seconds: float) -> str:
+        async def call(seconds: float) -> str:
             try:
                 await htx.with_options(timeout=seconds).accounts.list()
             except HTXError as error:
@@ -68,37 +68,37 @@ async def test_reads_that_end_by_their_timeout_cost_no_connection() -> None:
             return "answered"
 
         for _ in range(10):
-            await asyncio.gather(*(read(rng.uniform(0.001, 0.04)) for _ in range(50)))
-        outcomes = Counter(await asyncio.gather(*(read(10.0) for _ in range(100))))
+            await asyncio.gather(*(call(rng.uniform(0.001, 0.04)) for _ in range(50)))
+        outcomes = Counter(await asyncio.gather(*(call(10.0) for _ in range(100))))
     assert outcomes == {"answered": 100}
 
 
 @pytest.mark.slow
-async def test_an_answer_that_is_not_read_on_leaves_no_generator() -> None:
-    """Asyncio makes a task of each that is left in the middle: of httpcore's four."""
-    left: list[str] = []
+async def test_unread_response_leaves_no_async_generator() -> None:
+    """No generator is left for asyncio to close in a task of its own; httpcore uses four."""
+    unfinished: list[str] = []
     sandbox, hooks = Sandbox(limits=False), sys.get_asyncgen_hooks()
 
-    def note(generator: Any) -> None:
-        left.append(generator.__qualname__)
+    def record(generator: Any) -> None:
+        unfinished.append(generator.__qualname__)
 
     async with (
         sandbox.serve() as base_url,
         HTXClient(KEYS, base_url=base_url, max_body=1_000, retry=NO_RETRY) as htx,
     ):
         sandbox.faults.next(faults.huge())
-        sys.set_asyncgen_hooks(hooks.firstiter, note)
+        sys.set_asyncgen_hooks(hooks.firstiter, record)
         try:
             with pytest.raises(DecodeError, match="max_body"):
                 await htx.accounts.list()
             gc.collect()
         finally:
             sys.set_asyncgen_hooks(*hooks)
-    assert left == []
+    assert unfinished == []
 
 
-async def test_unlimited_does_not_listen_to_headers() -> None:
-    """A server that tells what is left of its limit neither stops nor slows it."""
+async def test_unlimited_ignores_rate_limit_headers() -> None:
+    """HTX's remaining-request headers neither stop nor slow an unlimited client."""
     transport = httpx.ASGITransport(app=Sandbox())
     async with HTXClient(KEYS, transport=transport, rate_limiter=UNLIMITED) as htx:
         for _ in range(3):
@@ -106,8 +106,8 @@ async def test_unlimited_does_not_listen_to_headers() -> None:
         assert htx.limits()["GET /v1/account/accounts"].wait == 0.0
 
 
-def test_a_loop_that_is_collected_late_gives_no_token_twice() -> None:
-    """Its read is still out when the next loop takes the bucket over, and ends only then."""
+def test_rate_limiter_returns_no_token_twice_when_a_loop_is_collected_late() -> None:
+    """A call of a closed loop is still in flight when the next loop takes over the bucket."""
     shared = RateLimiter()
 
     def first() -> object:
@@ -115,46 +115,46 @@ def test_a_loop_that_is_collected_late_gives_no_token_twice() -> None:
 
         async def main() -> object:
             htx = HTXClient(KEYS, transport=Hanging(), rate_limiter=shared)
-            read = asyncio.create_task(htx.points.balance())
+            call = asyncio.create_task(htx.points.balance())
             await asyncio.sleep(0.01)
-            return htx, read
+            return htx, call
 
-        kept = loop.run_until_complete(main())
+        unclosed = loop.run_until_complete(main())
         loop.close()
-        return kept
+        return unclosed
 
-    async def look() -> int:
+    async def available() -> int:
         async with HTXClient(KEYS, rate_limiter=shared) as htx:
             return htx.limits()["GET /v2/point/account"].available
 
-    kept = first()
-    assert asyncio.run(look()) == 1
-    del kept
+    unclosed = first()
+    assert asyncio.run(available()) == 1
+    del unclosed
     gc.collect()
-    assert asyncio.run(look()) == 1
+    assert asyncio.run(available()) == 1
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_flight_that_is_cancelled_before_its_first_step() -> None:
-    """Whoever waits for it, and whoever asks for the same next, is not left hanging."""
+async def test_coalescing_cancels_its_callers_when_its_task_never_started() -> None:
+    """Neither its caller nor the next identical call waits forever."""
     stack = Stack()
-    caller = asyncio.create_task(stack.ask())
-    ours = {asyncio.current_task(), caller}
+    caller = asyncio.create_task(stack.call())
+    kept = {asyncio.current_task(), caller}
 
     def cancel_all() -> None:
-        for task in asyncio.all_tasks() - ours:
+        for task in asyncio.all_tasks() - kept:
             task.cancel()
 
     asyncio.get_running_loop().call_soon(cancel_all)
     with pytest.raises(asyncio.CancelledError):
         await caller
-    assert (await stack.ask()).value == 1
+    assert (await stack.call()).value == 1
     assert not stack.send._flights
 
 
-async def test_each_has_its_own_notes(virtual_time: VirtualClock) -> None:
-    """What one who waits adds to an error is not on the other's."""
-    transport = Scripted([httpx.ReadError("x")], virtual_time)
+async def test_error_notes_are_separate_for_each_caller(virtual_time: VirtualClock) -> None:
+    """A note that one caller adds is not on the error of another."""
+    transport = ScriptedTransport([httpx.ReadError("x")], virtual_time)
     async with HTXClient(KEYS, transport=transport, clock=virtual_time, retry=NO_RETRY) as htx:
         first, second = await asyncio.gather(
             htx.accounts.list(), htx.accounts.list(), return_exceptions=True
@@ -166,8 +166,10 @@ async def test_each_has_its_own_notes(virtual_time: VirtualClock) -> None:
 
 
 @pytest.mark.parametrize("kind", ["queued", "acquired", "sent", "response"])
-async def test_a_listener_that_cancels_costs_nothing(virtual_time: VirtualClock, kind: str) -> None:
-    """Whatever it raises, and whenever: the read goes on, tokens and slots come back."""
+async def test_event_listener_that_raises_cancelled_error_leaks_nothing(
+    virtual_time: VirtualClock, kind: str
+) -> None:
+    """The call continues, and its token and connection slot are released."""
 
     def listen(event: Event) -> None:
         if event.kind == kind:
@@ -181,15 +183,15 @@ async def test_a_listener_that_cancels_costs_nothing(virtual_time: VirtualClock,
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_nothing_leaves_after_its_time_is_over() -> None:
-    """The loop was held up: a token that comes too late is given back, and so is the slot."""
+async def test_deadline_stops_a_queued_call_when_the_loop_was_blocked() -> None:
+    """A token acquired after the deadline is released, and so is the connection slot."""
     stack = Stack()
     await stack.spend()
-    reads = [asyncio.create_task(stack.ask(f"/{number}", timeout=1.2)) for number in range(2)]
+    calls = [asyncio.create_task(stack.call(f"/{number}", timeout=1.2)) for number in range(2)]
     await asyncio.sleep(0.5)
-    # What a long pause of the whole process looks like: all timers are due at once.
+    # Simulate a long pause of the process: all timers are due at once.
     asyncio.get_running_loop()._jumping.time += 5.0  # type: ignore[attr-defined]
-    outcomes = await asyncio.gather(*reads, return_exceptions=True)
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(outcome, DeadlineExceededError) for outcome in outcomes)
     assert len(stack.world.arrivals) == 2
     assert stack.bucket.in_use == 0
@@ -197,20 +199,20 @@ async def test_nothing_leaves_after_its_time_is_over() -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_an_answer_that_comes_with_the_deadline_is_taken() -> None:
-    """Both in the same turn of the loop: the caller has its answer."""
+async def test_deadline_returns_a_response_that_arrives_at_the_same_time() -> None:
+    """Both happen in the same iteration of the loop: the caller gets the response."""
     stack = Stack([Trip(down=60.0)])
-    caller = asyncio.create_task(stack.ask(timeout=2.0))
+    caller = asyncio.create_task(stack.call(timeout=2.0))
     await asyncio.sleep(0)
     (flight,) = stack.send._flights
-    just_before = 2.0 - 1e-10  # less than the loop tells apart
+    just_before = 2.0 - 1e-10  # below the clock resolution of the loop
     asyncio.get_running_loop().call_at(just_before, flight.land, Response(200, {}, b"", value=7))
     assert (await caller).value == 7
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_closing_ends_even_if_something_below_does_not_want_to() -> None:
-    """It swallows its cancellation: after the grace and a moment or two it is left alone."""
+async def test_drain_ends_when_a_handler_suppresses_its_cancellation() -> None:
+    """Draining gives up after its own timeout and twice the cancellation timeout."""
     clock, done = VirtualClock(), asyncio.Event()
 
     async def stubborn(request: Request) -> Response:
@@ -223,58 +225,56 @@ async def test_closing_ends_even_if_something_below_does_not_want_to() -> None:
         return Response(200, {}, b"")
 
     sharing = Sharing(stubborn, clock)
-    read = asyncio.create_task(sharing(Request(endpoint(), "/x", options=RequestOptions())))
+    call = asyncio.create_task(sharing(Request(endpoint(), "/x", options=RequestOptions())))
     await asyncio.sleep(1.0)
     sharing.refuse()
     await sharing.see_off()
     assert clock.monotonic() <= 1.0 + GRACE + 2 * LAST_MOMENT + 0.01
     with pytest.raises(ClientClosedError):
-        await read
+        await call
     done.set()
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_the_question_about_the_clock_is_not_the_read() -> None:
-    """A deadline while it is out tells the delivery of the read: it was answered."""
-    clock, hang = VirtualClock(), asyncio.Event()
+async def test_deadline_during_the_clock_probe_reports_the_delivery_of_the_call() -> None:
+    """The call itself was answered, although the clock probe was not."""
+    clock, release = VirtualClock(), asyncio.Event()
 
-    class Slow(Scripted):
+    class Slow(ScriptedTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             if "timestamp" in request.url.path:
-                await hang.wait()
+                await release.wait()
             return await super().handle_async_request(request)
 
-    transport = Slow([answer(WRONG_TIME)], clock)
+    transport = Slow([respond_with(WRONG_TIME)], clock)
     async with HTXClient(KEYS, transport=transport, clock=clock, timeout=2.0) as htx:
         with pytest.raises(DeadlineExceededError, match="ClockError") as caught:
             await htx.accounts.list()
         assert caught.value.delivery == "answered"
-        hang.set()
+        release.set()
 
 
-async def test_an_abandoned_read_does_not_ask_for_the_time(virtual_time: VirtualClock) -> None:
-    """Nobody waits any more: nothing is mended for them."""
-    transport = Scripted([answer(WRONG_TIME)] * 9, virtual_time)
+async def test_cancelled_call_does_not_probe_the_clock(virtual_time: VirtualClock) -> None:
+    """No recovery is attempted once every caller has cancelled."""
+    transport = ScriptedTransport([respond_with(WRONG_TIME)] * 9, virtual_time)
     async with HTXClient(KEYS, transport=transport, clock=virtual_time) as htx:
-        read = asyncio.create_task(htx.accounts.list())
+        call = asyncio.create_task(htx.accounts.list())
         await asyncio.sleep(0.005)
-        read.cancel()
-        await asyncio.gather(read, return_exceptions=True)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
         await asyncio.sleep(1.0)
-    assert len(transport.at) == 1
+    assert len(transport.sent_at) == 1
 
 
-async def test_a_provider_that_fails_later_does_not_hide_the_refusal(
-    virtual_time: VirtualClock,
-) -> None:
-    """HTX refused the key: that is the error, and that there is no other one is its note."""
-    given = iter([Credentials("unknown", "secret-key")])
+async def test_provider_failure_does_not_hide_the_api_error(virtual_time: VirtualClock) -> None:
+    """HTX's error about the key is raised; a note reports that there are no other credentials."""
+    credentials = iter([Credentials("unknown", "secret-key")])
 
-    async def vault() -> Credentials:
-        return next(given)  # a second time: StopIteration
+    async def provider() -> Credentials:
+        return next(credentials)  # raises StopIteration the second time
 
     transport = httpx.ASGITransport(app=Sandbox(clock=virtual_time))
-    async with HTXClient(vault, transport=transport, clock=virtual_time) as htx:
+    async with HTXClient(provider, transport=transport, clock=virtual_time) as htx:
         with pytest.raises(AccessKeyError):
             await htx.accounts.list()
         await virtual_time.sleep(60.0)
@@ -285,7 +285,7 @@ async def test_a_provider_that_fails_later_does_not_hide_the_refusal(
 
 
 def without_date(sandbox: Sandbox, date: str | None = None) -> httpx.AsyncBaseTransport:
-    """Return the way to an exchange whose answers have no date, or another one."""
+    """Return a transport to *sandbox* that removes or replaces the Date header of responses."""
     inner = httpx.ASGITransport(app=sandbox)
 
     class Transport(httpx.AsyncBaseTransport):
@@ -300,8 +300,8 @@ def without_date(sandbox: Sandbox, date: str | None = None) -> httpx.AsyncBaseTr
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_v2_answer_without_a_date_and_a_wrong_clock() -> None:
-    """Nothing tells that it is the clock: HTX is asked, once."""
+async def test_clock_skew_is_probed_once_for_v2_responses_without_a_date() -> None:
+    """Nothing in the response points to the clock, so the client asks HTX for its time, once."""
     sandbox = Sandbox(clock=VirtualClock())
     transport = without_date(sandbox)
     async with HTXClient(KEYS, transport=transport, clock=VirtualClock(600.0)) as htx:
@@ -316,38 +316,41 @@ async def test_a_v2_answer_without_a_date_and_a_wrong_clock() -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-@pytest.mark.parametrize("read", ["accounts", "points"])
-async def test_a_proxy_with_a_wrong_clock_is_believed_once(read: str) -> None:
-    """Its dates lead to one refusal; what HTX itself then tells counts more."""
+@pytest.mark.parametrize("resource", ["accounts", "points"])
+async def test_clock_skew_of_a_proxy_is_corrected_after_one_probe(resource: str) -> None:
+    """Wrong Date headers cause one API error; the time that HTX returns then takes precedence."""
     sandbox = Sandbox(clock=VirtualClock())
     transport = without_date(sandbox, "Tue, 14 Nov 2023 22:43:20 GMT")  # half an hour ahead
     async with HTXClient(KEYS, transport=transport, clock=VirtualClock()) as htx:
-        ask = htx.accounts.list if read == "accounts" else htx.points.balance
+        method = htx.accounts.list if resource == "accounts" else htx.points.balance
         for _ in range(4):
             try:
-                await ask()
+                await method()
             except HTXError:
                 await htx.accounts.list()
-        await ask()
-    asked = [arrival for arrival in sandbox.arrivals if "timestamp" in arrival.path]
-    assert len(asked) == 1
+        await method()
+    probes = [arrival for arrival in sandbox.arrivals if "timestamp" in arrival.path]
+    assert len(probes) == 1
 
 
-@pytest.mark.parametrize("told", [b"1" + b"0" * 60, b"1", b"99999999999"])
-async def test_a_time_that_cannot_be_is_not_believed(
-    virtual_time: VirtualClock, told: bytes
+@pytest.mark.parametrize("timestamp", [b"1" + b"0" * 60, b"1", b"99999999999"])
+async def test_clock_probe_ignores_an_implausible_server_time(
+    virtual_time: VirtualClock, timestamp: bytes
 ) -> None:
-    """The client goes on with what it knew."""
-    steps = [answer(WRONG_TIME), answer(b'{"status":"ok","data":%s}' % told), answer(GOOD)]
-    transport = Scripted(steps, virtual_time)
+    """The client keeps its previous estimate."""
+    steps = [
+        respond_with(WRONG_TIME),
+        respond_with(b'{"status":"ok","data":%s}' % timestamp),
+        respond_with(OK),
+    ]
+    transport = ScriptedTransport(steps, virtual_time)
     async with HTXClient(KEYS, transport=transport, clock=virtual_time) as htx:
         with pytest.raises(ClockError):
             await htx.accounts.list()
         assert await htx.accounts.list() == ()
 
 
-def test_limits_tell_what_a_closed_loop_has_spent() -> None:
-    """The next loop will find it so."""
+def test_limits_include_tokens_spent_by_a_closed_loop() -> None:
     shared = RateLimiter()
 
     async def spend() -> None:
@@ -355,29 +358,28 @@ def test_limits_tell_what_a_closed_loop_has_spent() -> None:
         async with HTXClient(KEYS, transport=transport, rate_limiter=shared) as htx:
             await htx.points.balance()
 
-    async def look() -> int:
+    async def available() -> int:
         return HTXClient(KEYS, rate_limiter=shared).limits()["GET /v2/point/account"].available
 
     asyncio.run(spend())
-    assert asyncio.run(look()) == 1
+    assert asyncio.run(available()) == 1
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_patience_that_ends_ends_the_flight() -> None:
-    """A token that comes in the same turn is not spent for somebody who was just refused."""
+async def test_queue_timeout_ends_the_call_when_its_token_arrives_at_the_same_time() -> None:
+    """No token is spent for a call that has just failed with `RateLimitQueueError`."""
     stack = Stack([Trip(down=1.0)], limit=1)
-    first = asyncio.create_task(stack.ask("/first"))
+    first = asyncio.create_task(stack.call("/first"))
     await asyncio.sleep(0.5)
-    # Its token will be back at 2.0, and that is when the patience of the second one ends.
-    second = asyncio.create_task(stack.ask("/second", queue_timeout=1.5, retry=RetryPolicy()))
+    # The token returns at 2.0, exactly when the second call's queue_timeout expires.
+    second = asyncio.create_task(stack.call("/second", queue_timeout=1.5, retry=RetryPolicy()))
     outcomes = await asyncio.gather(first, second, return_exceptions=True)
     await asyncio.sleep(9.0)
     sent = len(stack.world.arrivals)
     assert sent == (1 if isinstance(outcomes[1], HTXError) else 2)
 
 
-def test_a_flight_is_over_when_nobody_will_be_there() -> None:
-    """Abandoned, or past the last deadline."""
+def test_call_state_is_over_when_abandoned_or_past_its_deadline() -> None:
     flight = Flight()
     flight.until = 5.0
     assert not flight.is_over(4.9)
@@ -387,36 +389,36 @@ def test_a_flight_is_over_when_nobody_will_be_there() -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_an_attempt_that_ends_with_the_deadline_is_told_as_the_deadline() -> None:
-    """Both timers mean the same: who catches `TimeoutError` catches this."""
+async def test_deadline_error_takes_precedence_over_a_failure_at_the_deadline() -> None:
+    """A caller that catches `TimeoutError` also catches this case."""
     stack = Stack([Trip(down=2.0, fault="cut")])
     with pytest.raises(DeadlineExceededError) as caught:
-        await stack.ask(timeout=2.0005, retry=NO_RETRY)
+        await stack.call(timeout=2.0005, retry=NO_RETRY)
     assert caught.value.delivery == "unknown"
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_who_runs_out_of_time_as_the_read_leaves_is_told_that_it_left() -> None:
-    """What became of it is told when the caller wakes: a moment before, it still waited."""
+async def test_deadline_reports_unknown_delivery_when_the_request_was_just_sent() -> None:
+    """Delivery is determined when the caller wakes; just before that, the call was queued."""
     stack = Stack([Trip(), Trip(down=5.0)], limit=1)
-    await stack.ask("/first")
-    patient = asyncio.create_task(stack.ask())
+    await stack.call("/first")
+    long = asyncio.create_task(stack.call())
     await asyncio.sleep(0.25)
     with pytest.raises(DeadlineExceededError) as caught:
-        await stack.ask(timeout=0.75)  # that is when the token is back
+        await stack.call(timeout=0.75)  # the token returns at this moment
     assert caught.value.delivery == "unknown"
-    assert (await patient).value == 2
+    assert (await long).value == 2
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_what_nobody_waits_for_does_not_leave() -> None:
-    """However it came to have a token."""
+async def test_rate_limiting_sends_no_abandoned_call() -> None:
+    """An abandoned call is not sent, even if it acquires a token."""
     stack = Stack()
     flight = Flight()
     flight.abandoned = True
     slots = TokenQueue(TokenBucket(RateLimit(1, per=0.0)), stack.clock)
     layer = Limiting(stack.world, stack.budget, slots, stack.clock, stack.clock.now)
     with pytest.raises(asyncio.CancelledError):
-        await layer(Request(stack.asked, "/x", call=flight))
+        await layer(Request(stack.endpoint, "/x", call=flight))
     assert not stack.world.arrivals
     assert (stack.bucket.in_use, slots.bucket.in_use) == (0, 0)

@@ -1,4 +1,4 @@
-"""Law 4: equal reads that wait are one flight; nobody joins one that has left."""
+"""Law 4: identical queued calls share one request; a call never joins one already sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from htx_async.middleware.rate_limiting import Limiting
 from htx_async.options import RequestOptions
 from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
+from htx_async.ratelimit.token_bucket import Bucket, RateLimit
 from htx_async.request import Request, Response
 from tests.laws.test_rate_limit import TICK, ticks, trips
 from tests.virtual import VirtualClock, run
@@ -27,49 +27,49 @@ from tests.world import Trip, World, endpoint
 
 
 class Stack:
-    """The layers from sharing to limiting, over a world."""
+    """The middleware from coalescing to rate limiting, on top of a `World`."""
 
     def __init__(self, network: list[Trip] | None = None, limit: int = 2, per: float = 1.0) -> None:
         self.clock = VirtualClock()
         self.world = World(self.clock, cycle(network or [Trip(down=TICK)]))
-        self.asked = endpoint(limit, per)
+        self.endpoint = endpoint(limit, per)
         self.budget = RateLimiter()
-        slots = TokenQueue(TokenBucket(RateLimit(20, per=0.0)), self.clock)
+        slots = TokenQueue(Bucket(RateLimit(20, per=0.0)), self.clock)
         limiting = Limiting(self.world, self.budget, slots, self.clock, self.clock.now)
         self.send = Sharing(Converting(limiting), self.clock)
 
-    async def ask(self, path: str = "/x", **options: object) -> Response:
-        chosen = RequestOptions(**options)  # type: ignore[arg-type]
-        return await self.send(Request(self.asked, path, options=chosen))
+    async def call(self, path: str = "/x", **options: object) -> Response:
+        request_options = RequestOptions(**options)  # type: ignore[arg-type]
+        return await self.send(Request(self.endpoint, path, options=request_options))
 
     @property
-    def bucket(self) -> TokenBucket:
-        return self.budget.queue_for(self.asked, self.clock).bucket
+    def bucket(self) -> Bucket:
+        return self.budget.queue(self.endpoint, self.clock).bucket
 
     async def spend(self) -> None:
-        """Take all tokens, so that whoever comes next has to wait."""
+        """Spend all tokens, so that the next call queues."""
         await asyncio.gather(
-            *(self.ask(f"/{number}") for number in range(self.bucket.limit.requests))
+            *(self.call(f"/{number}") for number in range(self.bucket.limit.requests))
         )
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_ten_thousand_that_ask_at_once_cost_one_request() -> None:
-    """With the tokens spent, or not: one flight that waits takes them all along."""
+async def test_coalescing_sends_one_request_for_ten_thousand_calls() -> None:
+    """Calls made while no token is available share the first queued request."""
     stack = Stack()
     await stack.spend()
     before = len(stack.world.arrivals)
-    answers = await asyncio.gather(*(stack.ask() for _ in range(10_000)))
+    responses = await asyncio.gather(*(stack.call() for _ in range(10_000)))
     assert len(stack.world.arrivals) == before + 1
-    assert {answer.value for answer in answers} == {before + 1}
+    assert {response.value for response in responses} == {before + 1}
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_those_who_leave_change_nothing_for_the_others() -> None:
-    """A thousand of ten thousand are cancelled while they wait."""
+async def test_coalescing_survives_cancelled_callers() -> None:
+    """Cancelling 1,000 of 10,000 queued callers does not affect the others."""
     stack = Stack()
     await stack.spend()
-    tasks = [asyncio.create_task(stack.ask()) for _ in range(10_000)]
+    tasks = [asyncio.create_task(stack.call()) for _ in range(10_000)]
     await asyncio.sleep(0.1)
     for task in tasks[:1000]:
         task.cancel()
@@ -80,11 +80,11 @@ async def test_those_who_leave_change_nothing_for_the_others() -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_when_all_have_gone_no_token_is_spent() -> None:
-    """A flight that nobody waits for any more does not take off."""
+async def test_coalescing_spends_no_token_when_all_callers_cancel() -> None:
+    """A queued call without waiters is never sent."""
     stack = Stack()
     await stack.spend()
-    tasks = [asyncio.create_task(stack.ask()) for _ in range(3)]
+    tasks = [asyncio.create_task(stack.call()) for _ in range(3)]
     await asyncio.sleep(0.1)
     for task in tasks:
         task.cancel()
@@ -95,39 +95,41 @@ async def test_when_all_have_gone_no_token_is_spent() -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_who_comes_as_the_last_one_goes_gets_a_flight_of_its_own() -> None:
-    """A flight that was just given up takes nobody along into its end."""
+async def test_coalescing_starts_a_new_call_after_the_last_caller_cancels() -> None:
+    """A call that is being abandoned accepts no further callers."""
     stack = Stack()
     await stack.spend()
-    first = asyncio.create_task(stack.ask())
+    first = asyncio.create_task(stack.call())
     await asyncio.sleep(0.1)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
-    assert (await stack.ask()).value == 3
+    assert (await stack.call()).value == 3
 
 
 @attrs.frozen
 class Caller:
-    """Somebody asks for one of two things, and may leave, or be in a hurry."""
+    """A caller of one of two paths, with its own timeout, that may cancel."""
 
-    after: float
+    delay: float
     path: str
-    leaves: float | None
+    cancel_after: float | None
     timeout: float
 
 
 callers = st.builds(
     Caller,
-    after=ticks(20),
+    delay=ticks(20),
     path=st.sampled_from(["/a", "/b"]),
-    leaves=st.none() | ticks(64),
+    cancel_after=st.none() | ticks(64),
     timeout=st.integers(1, 200).map(lambda count: count * TICK),
 )
 
 
 @given(st.lists(callers, max_size=30), st.lists(trips, min_size=1, max_size=8))
-def test_nobody_gets_what_left_before_it_asked(arriving: list[Caller], network: list[Trip]) -> None:
-    """Whoever joins, leaves or fails: an answer was asked for after the call was made."""
+def test_coalescing_never_returns_a_response_requested_before_the_call(
+    arrivals: list[Caller], network: list[Trip]
+) -> None:
+    """Each response belongs to a request that was sent after the call was made."""
 
     async def main() -> None:
         stack = Stack(network)
@@ -135,58 +137,58 @@ def test_nobody_gets_what_left_before_it_asked(arriving: list[Caller], network: 
         world = stack.world
 
         async def noting(request: Request) -> Response:
-            left = clock.monotonic()
+            sent_at = clock.monotonic()
             response = await world(request)
-            sent[response.data] = (left, request.path)
+            sent[response.data] = (sent_at, request.path)
             return response
 
-        slots = TokenQueue(TokenBucket(RateLimit(20, per=0.0)), clock)
+        slots = TokenQueue(Bucket(RateLimit(20, per=0.0)), clock)
         send = Sharing(Converting(Limiting(noting, stack.budget, slots, clock, clock.now)), clock)
 
-        async def call(who: Caller) -> None:
-            asked = clock.monotonic()
-            options = RequestOptions(timeout=who.timeout)
+        async def call(caller: Caller) -> None:
+            called_at = clock.monotonic()
+            options = RequestOptions(timeout=caller.timeout)
             try:
-                async with asyncio.timeout(who.leaves):
-                    response = await send(Request(stack.asked, who.path, options=options))
+                async with asyncio.timeout(caller.cancel_after):
+                    response = await send(Request(stack.endpoint, caller.path, options=options))
             except (HTXError, TimeoutError):
-                assert clock.monotonic() <= asked + who.timeout
+                assert clock.monotonic() <= called_at + caller.timeout
                 return
-            left, path = sent[response.data]
-            assert asked <= left
-            assert path == who.path
-            assert clock.monotonic() <= asked + who.timeout
+            sent_at, path = sent[response.data]
+            assert called_at <= sent_at
+            assert path == caller.path
+            assert clock.monotonic() <= called_at + caller.timeout
 
         async with asyncio.TaskGroup() as group:
-            for who in arriving:
-                await clock.sleep(who.after)
-                group.create_task(call(who))
+            for caller in arrivals:
+                await clock.sleep(caller.delay)
+                group.create_task(call(caller))
         await clock.sleep(10.0)
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert stack.bucket.in_use == 0
+        assert stack.bucket.out == 0
 
     run(main())
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_each_caller_has_its_own_deadline() -> None:
-    """One who is in a hurry leaves; the flight goes on for the longest."""
+async def test_coalescing_keeps_the_deadline_of_each_caller() -> None:
+    """A caller whose timeout expires does not end the call of the others."""
     stack = Stack()
     await stack.spend()
-    hurried = asyncio.create_task(stack.ask(timeout=0.25))
-    patient = asyncio.create_task(stack.ask(timeout=9.0))
+    short = asyncio.create_task(stack.call(timeout=0.25))
+    long = asyncio.create_task(stack.call(timeout=9.0))
     with pytest.raises(DeadlineExceededError) as caught:
-        await hurried
+        await short
     assert caught.value.delivery == "not_sent"
-    assert (await patient).value == 3
+    assert (await long).value == 3
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_each_caller_gets_its_own_copy_of_an_error() -> None:
-    """A note that one adds is not on the other's."""
+async def test_coalescing_raises_a_separate_error_copy_for_each_caller() -> None:
+    """A note that one caller adds is not on the error of another."""
     stack = Stack([Trip(), Trip(), Trip(fault="cut")])
     await stack.spend()
-    first, second = await asyncio.gather(stack.ask(), stack.ask(), return_exceptions=True)
+    first, second = await asyncio.gather(stack.call(), stack.call(), return_exceptions=True)
     assert isinstance(first, NoResponseError)
     assert isinstance(second, NoResponseError)
     assert first is not second
@@ -197,17 +199,17 @@ async def test_each_caller_gets_its_own_copy_of_an_error() -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_share_false_flies_alone() -> None:
-    """Neither joins nor is joined."""
+async def test_coalesce_false_sends_its_own_request() -> None:
+    """Such a call neither joins another call nor accepts callers."""
     stack = Stack()
     await stack.spend()
-    await asyncio.gather(stack.ask(coalesce=False), stack.ask(), stack.ask(coalesce=False))
+    await asyncio.gather(stack.call(coalesce=False), stack.call(), stack.call(coalesce=False))
     assert len(stack.world.arrivals) == 5
 
 
-def test_a_flight_runs_in_the_context_of_who_started_it() -> None:
-    """Traces and request ids of the starter are those of the request."""
-    name: ContextVar[str] = ContextVar("name", default="nobody")
+def test_coalescing_runs_the_request_in_the_context_of_the_first_caller() -> None:
+    """The context variables of the first caller apply, e.g. its trace and request ids."""
+    name: ContextVar[str] = ContextVar("name", default="unset")
     seen: list[str] = []
 
     async def main() -> None:
@@ -219,127 +221,127 @@ def test_a_flight_runs_in_the_context_of_who_started_it() -> None:
             return Response(200, {}, b"")
 
         sharing = Sharing(send, clock)
-        name.set("starter")
+        name.set("first caller")
         await sharing(Request(endpoint(), "/x"))
 
     run(main())
-    assert seen == ["starter"]
+    assert seen == ["first caller"]
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_max_wait_zero_is_now_or_an_error_at_once() -> None:
-    """It takes a free token, never waits, and never joins a flight that does."""
+async def test_queue_timeout_zero_fails_fast() -> None:
+    """A call takes an available token, or fails without queueing or joining a queued call."""
     stack = Stack()
-    await stack.ask(queue_timeout=0)
-    await stack.ask(queue_timeout=0)
-    waiting = asyncio.create_task(stack.ask())
+    await stack.call(queue_timeout=0)
+    await stack.call(queue_timeout=0)
+    queued = asyncio.create_task(stack.call())
     await asyncio.sleep(0.25)
-    at = stack.clock.monotonic()
+    start = stack.clock.monotonic()
     with pytest.raises(RateLimitQueueError) as caught:
-        await stack.ask(queue_timeout=0)
-    assert stack.clock.monotonic() == at
-    assert caught.value.retry_after == pytest.approx(1.0 + 2 * TICK - at, abs=2 * TICK)
+        await stack.call(queue_timeout=0)
+    assert stack.clock.monotonic() == start
+    assert caught.value.retry_after == pytest.approx(1.0 + 2 * TICK - start, abs=2 * TICK)
     assert caught.value.endpoint == "GET /v1/test"
     assert caught.value.delivery == "not_sent"
-    await waiting
+    await queued
     assert len(stack.world.arrivals) == 3
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_max_wait_fails_at_once_what_would_take_too_long() -> None:
-    """Nobody waits for what is known to come too late."""
+async def test_queue_timeout_fails_fast_when_the_estimated_wait_is_longer() -> None:
+    """A call does not queue when its token is known to arrive too late."""
     stack = Stack()
     await stack.spend()
-    at = stack.clock.monotonic()
+    start = stack.clock.monotonic()
     with pytest.raises(RateLimitQueueError) as caught:
-        await stack.ask(queue_timeout=0.5)
-    assert stack.clock.monotonic() == at
+        await stack.call(queue_timeout=0.5)
+    assert stack.clock.monotonic() == start
     assert caught.value.retry_after == 1.0
-    assert (await stack.ask(queue_timeout=2.0)).value == 3
+    assert (await stack.call(queue_timeout=2.0)).value == 3
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_max_wait_counts_for_each_who_joins() -> None:
-    """One who is in a hurry does not join a flight that will wait longer, nor end it."""
+async def test_queue_timeout_applies_to_each_coalesced_caller() -> None:
+    """A caller does not join a call that queues longer than its queue_timeout."""
     stack = Stack()
     await stack.spend()
-    patient = asyncio.create_task(stack.ask())
+    long = asyncio.create_task(stack.call())
     await asyncio.sleep(0.25)
     with pytest.raises(RateLimitQueueError) as caught:
-        await stack.ask(queue_timeout=0.5)
+        await stack.call(queue_timeout=0.5)
     assert caught.value.retry_after == pytest.approx(0.75)
-    assert (await stack.ask(queue_timeout=0.76)).value == 3
-    assert (await patient).value == 3
+    assert (await stack.call(queue_timeout=0.76)).value == 3
+    assert (await long).value == 3
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_max_wait_holds_when_the_estimate_was_too_good() -> None:
-    """Tokens that are out come back later than hoped: patience still ends in time."""
+async def test_queue_timeout_expires_when_the_estimate_was_too_short() -> None:
+    """The timeout also holds when tokens in use are released later than estimated."""
     stack = Stack([Trip(down=50.0)])
-    busy = [asyncio.create_task(stack.ask(f"/{number}", timeout=90.0)) for number in range(2)]
+    running = [asyncio.create_task(stack.call(f"/{number}", timeout=90.0)) for number in range(2)]
     await asyncio.sleep(0.25)
-    at = stack.clock.monotonic()
+    start = stack.clock.monotonic()
     with pytest.raises(RateLimitQueueError) as caught:
-        await stack.ask(queue_timeout=3.0)
-    assert stack.clock.monotonic() == at + 3.0
+        await stack.call(queue_timeout=3.0)
+    assert stack.clock.monotonic() == start + 3.0
     assert (caught.value.retry_after or 0.0) >= 3.0
-    await asyncio.gather(*busy)
+    await asyncio.gather(*running)
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_max_waiting_bounds_the_queue() -> None:
-    """Reads that are ahead are counted; who joins one of them is not."""
+async def test_max_queue_bounds_the_queue() -> None:
+    """Only calls ahead in the queue count; a call that joins one of them does not."""
     stack = Stack()
     await stack.spend()
-    waiting = [asyncio.create_task(stack.ask(f"/w{number}")) for number in range(3)]
+    queued = [asyncio.create_task(stack.call(f"/w{number}")) for number in range(3)]
     await asyncio.sleep(0)
     with pytest.raises(RateLimitQueueError, match="3 wait already, and max_queue is 3") as caught:
-        await stack.ask("/new", max_queue=3)
+        await stack.call("/new", max_queue=3)
     assert caught.value.retry_after == pytest.approx(2.0, abs=2 * TICK)
-    joined = asyncio.create_task(stack.ask("/w0", max_queue=0))
-    allowed = asyncio.create_task(stack.ask("/new", max_queue=4))
-    await asyncio.gather(joined, allowed, *waiting)
+    joined = asyncio.create_task(stack.call("/w0", max_queue=0))
+    allowed = asyncio.create_task(stack.call("/new", max_queue=4))
+    await asyncio.gather(joined, allowed, *queued)
     assert len(stack.world.arrivals) == 2 + 4
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_who_is_refused_by_the_budget_leaves_nothing_behind() -> None:
-    """No waiter, no task, no timer."""
+async def test_rate_limit_queue_error_leaves_nothing_behind() -> None:
+    """No waiter, task or timer remains."""
     stack = Stack()
     await stack.spend()
     for options in ({"queue_timeout": 0}, {"queue_timeout": 0.1}, {"max_queue": 0}):
         outcomes = await asyncio.gather(
-            *(stack.ask(**options) for _ in range(100)), return_exceptions=True
+            *(stack.call(**options) for _ in range(100)), return_exceptions=True
         )
         assert all(isinstance(outcome, RateLimitQueueError) for outcome in outcomes)
     await asyncio.sleep(0)
-    assert stack.budget.queue_for(stack.asked, stack.clock).status().queued == 0
+    assert stack.budget.queue(stack.endpoint, stack.clock).status().queued == 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
     await asyncio.sleep(5.0)
     assert len(stack.world.arrivals) == 2
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_fault_of_ours_reaches_all_who_wait() -> None:
-    """An exception that is none of HTX's is raised, not swallowed or turned into a cancellation."""
+async def test_coalescing_raises_unexpected_errors_to_all_callers() -> None:
+    """An exception other than `HTXError` is raised, neither swallowed nor made a cancellation."""
 
     def broken(data: bytes | memoryview) -> int:
         raise ZeroDivisionError(data)
 
     stack = Stack()
-    stack.asked = msgspec.structs.replace(stack.asked, read=broken)
-    outcomes = await asyncio.gather(stack.ask(), stack.ask(), return_exceptions=True)
+    stack.endpoint = msgspec.structs.replace(stack.endpoint, read=broken)
+    outcomes = await asyncio.gather(stack.call(), stack.call(), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 2
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_flight_that_somebody_cancels_cancels_who_waits() -> None:
-    """A program that ends all its tasks leaves nobody hanging."""
+async def test_coalescing_cancels_its_callers_when_its_task_is_cancelled() -> None:
+    """A program that cancels all its tasks leaves no caller waiting."""
     stack = Stack([Trip(down=60.0)])
-    caller = asyncio.create_task(stack.ask())
+    caller = asyncio.create_task(stack.call())
     await asyncio.sleep(0.1)
     for task in asyncio.all_tasks() - {asyncio.current_task(), caller}:
         task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    assert stack.bucket.in_use == 0
+    assert stack.bucket.out == 0
