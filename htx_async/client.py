@@ -135,7 +135,9 @@ class HTXClient:
         server_clock = self._server_clock = ServerClock(clock)
         events = EventEmitter(on_event, clock)
         store = CredentialStore(credentials, clock)
-        slots = TokenQueue(TokenBucket(RateLimit(max_connections, per=0.0)), clock)
+        slots = self._connection_slots = TokenQueue(
+            TokenBucket(RateLimit(max_connections, per=0.0)), clock
+        )
         self._transport = TransportAdapter(
             transport, origin, clock, max_connections=max_connections, max_body=max_body
         )

@@ -14,7 +14,7 @@ import pytest
 from htx_async import AiohttpTransport, client
 from htx_async.ratelimit import limiter
 from htx_async.sandbox import Sandbox
-from htx_async.transports.adapter import HTTP
+from htx_async.transports.adapter import TransportAdapter
 from tests.redis_process import RedisProcess, serving
 
 
@@ -74,12 +74,12 @@ def transport_name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     if name == "aiohttp":
         if request.node.get_closest_marker("httpx"):
             pytest.skip("about httpx")
-        monkeypatch.setattr(client, "HTTP", _aiohttp_adapter)
+        monkeypatch.setattr(client, "TransportAdapter", _aiohttp_adapter)
     return name
 
 
-def _aiohttp_adapter(transport: Any, *args: Any, **options: Any) -> HTTP:
-    return HTTP(transport or AiohttpTransport(), *args, **options)
+def _aiohttp_adapter(transport: Any, *args: Any, **options: Any) -> TransportAdapter:
+    return TransportAdapter(transport or AiohttpTransport(), *args, **options)
 
 
 @pytest.fixture(autouse=True)

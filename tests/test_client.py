@@ -178,7 +178,7 @@ def test_bad_options_are_told_at_once(option: str, value: object) -> None:
 
 def test_credentials_must_be_credentials() -> None:
     """A plain text where credentials go is told, and not shown."""
-    with pytest.raises(InvalidInputError, match="not str") as caught:
+    with pytest.raises(InvalidInputError, match="got str") as caught:
         HTXClient("secret-key")  # type: ignore[arg-type]
     assert "secret-key" not in str(caught.value)
 

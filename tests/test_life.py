@@ -226,7 +226,7 @@ async def test_an_abandoned_read_of_a_server_that_trickles_ends() -> None:
         await until(lambda: bool(connections))
         read.cancel()
         await until(connections[0].is_closing)
-        assert not htx._sharing._flights
+        assert not htx._coalescing._calls
 
 
 @pytest.mark.slow
@@ -303,7 +303,7 @@ async def test_after_many_cancellations_all_connections_are_there() -> None:
             for read in reads:
                 asyncio.get_running_loop().call_later(rng.random() ** 2 * 0.03, read.cancel)
             await asyncio.wait(reads)
-        await until(lambda: not htx._sharing._flights)
+        await until(lambda: not htx._coalescing._calls)
         turnstile.wide = True
         await asyncio.gather(*(htx.accounts.list() for _ in range(100)))
-        assert not htx._sharing._flights
+        assert not htx._coalescing._calls

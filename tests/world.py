@@ -10,10 +10,15 @@ from typing import Literal
 
 import attrs
 
-from htx_async.clock import Clock
+from htx_async.clock import Clock, ServerClock
 from htx_async.errors import ConnectError, NoResponseError
-from htx_async.ratelimit.token_bucket import RateLimit
-from htx_async.request import Endpoint, Request, Response
+from htx_async.events import EventEmitter, Listener
+from htx_async.middleware.coalescing import RequestCoalescing
+from htx_async.middleware.rate_limiting import RateLimiting
+from htx_async.ratelimit.limiter import RateLimiter
+from htx_async.ratelimit.queue import TokenQueue
+from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
+from htx_async.request import Endpoint, Handler, Request, Response
 
 Fault = Literal["", "not sent", "cut"]
 
@@ -62,7 +67,7 @@ class World:
         began = self.clock.monotonic()
         await self.clock.sleep(trip.read)
         data = json.dumps(number).encode()
-        return Response(200, {}, data, began, data=data)
+        return Response(200, {}, data, began, value=number)
 
 
 def endpoint(limit: int = 3, per: float = 1.0, path: str = "/v1/test") -> Endpoint[int]:
@@ -75,3 +80,25 @@ def most_in_a_window(arrivals: Iterable[float], per: float) -> int:
     times = sorted(arrivals)
     ends = (bisect.bisect_left(times, start + per) for start in times)
     return max((end - index for index, end in enumerate(ends)), default=0)
+
+
+def connection_slots(clock: Clock, number: int = 20) -> TokenQueue:
+    """Return a queue with a token for each connection."""
+    return TokenQueue(TokenBucket(RateLimit(number, per=0.0)), clock)
+
+
+def rate_limited(
+    handler: Handler,
+    limiter: RateLimiter,
+    clock: Clock,
+    slots: TokenQueue | None = None,
+    listener: Listener | None = None,
+) -> RateLimiting:
+    """Return the rate limiting middleware before *handler*."""
+    slots, events = slots or connection_slots(clock), EventEmitter(listener, clock)
+    return RateLimiting(handler, limiter, slots, clock, ServerClock(clock), events)
+
+
+def coalesced(handler: Handler, clock: Clock) -> RequestCoalescing:
+    """Return the coalescing middleware before *handler*."""
+    return RequestCoalescing(handler, clock, EventEmitter(None, clock))

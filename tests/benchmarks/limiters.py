@@ -11,11 +11,11 @@ from typing import TypeAlias
 import attrs
 
 from htx_async.clock import Clock
-from htx_async.middleware.rate_limiting import Limiting
 from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import TokenQueue
 from htx_async.ratelimit.token_bucket import Permit, RateLimit, TokenBucket
 from htx_async.request import Endpoint, Request, Response
+from tests.world import rate_limited
 
 SendOne: TypeAlias = Callable[[], Awaitable[float]]
 """Sends a request, and returns when its answer began to arrive, in seconds of the loop."""
@@ -58,14 +58,14 @@ class Kind:
 
 
 class Ours(Limiter):
-    """The layer `Limiting`; its queue alone where only the limiter's own cost is of interest."""
+    """The layer `RateLimiting`; its queue alone where only the limiter's own cost is of interest."""
 
     def __init__(self, rule: RateLimit, clock: Clock) -> None:
         self._clock = clock
         self._endpoint = Endpoint("/v1/limits", rule, bytes)
-        self._budget = RateLimiter()
+        self._rate_limiter = RateLimiter()
         self._slots = TokenQueue(TokenBucket(_CONNECTIONS), clock)
-        self._queue = self._budget.queue_for(self._endpoint, clock)
+        self._queue = self._rate_limiter.queue_for(self._endpoint, clock)
         self._grant = Permit(0, 0)
 
     async def acquire(self) -> None:
@@ -84,7 +84,7 @@ class Ours(Limiter):
             return Response(200, {}, b"", first_byte_at=await send())
 
         clock = self._clock
-        limiting = Limiting(carry, self._budget, self._slots, clock, clock.now)
+        limiting = rate_limited(carry, self._rate_limiter, clock, self._slots)
         await limiting(Request(self._endpoint, self._endpoint.path))
 
 

@@ -275,7 +275,7 @@ def test_a_snapshot_that_lacks_something(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The others are shown; the exit code tells, and so does standard error or the table."""
-    real = HTXClient._ask
+    real = HTXClient._request
 
     async def failing(self: HTXClient, endpoint: Any, **how: Any) -> Any:
         if "1000003" in str(how.get("path")):

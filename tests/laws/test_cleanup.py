@@ -27,10 +27,9 @@ from htx_async import (
     RateLimiter,
     RetryPolicy,
 )
-from htx_async.call_state import Flight
+from htx_async.call_state import CallState
 from htx_async.events import Event
-from htx_async.middleware.coalescing import GRACE, LAST_MOMENT, Sharing
-from htx_async.middleware.rate_limiting import Limiting
+from htx_async.middleware.coalescing import CANCEL_TIMEOUT, DRAIN_TIMEOUT
 from htx_async.options import RequestOptions
 from htx_async.ratelimit.queue import TokenQueue
 from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
@@ -40,7 +39,7 @@ from tests.laws.test_coalescing import Stack
 from tests.middleware.test_retrying import OK, ScriptedTransport, respond_with
 from tests.test_client import Hanging
 from tests.virtual import VirtualClock
-from tests.world import Trip, endpoint
+from tests.world import Trip, coalesced, endpoint, rate_limited
 
 KEYS = Credentials("access-key", "secret-key")
 WRONG_TIME = (
@@ -149,7 +148,7 @@ async def test_coalescing_cancels_its_callers_when_its_task_never_started() -> N
     with pytest.raises(asyncio.CancelledError):
         await caller
     assert (await stack.call()).value == 1
-    assert not stack.send._flights
+    assert not stack.send._calls
 
 
 async def test_error_notes_are_separate_for_each_caller(virtual_time: VirtualClock) -> None:
@@ -204,9 +203,9 @@ async def test_deadline_returns_a_response_that_arrives_at_the_same_time() -> No
     stack = Stack([Trip(down=60.0)])
     caller = asyncio.create_task(stack.call(timeout=2.0))
     await asyncio.sleep(0)
-    (flight,) = stack.send._flights
+    (flight,) = stack.send._calls
     just_before = 2.0 - 1e-10  # below the clock resolution of the loop
-    asyncio.get_running_loop().call_at(just_before, flight.land, Response(200, {}, b"", value=7))
+    asyncio.get_running_loop().call_at(just_before, flight.resolve, Response(200, {}, b"", value=7))
     assert (await caller).value == 7
 
 
@@ -216,7 +215,7 @@ async def test_drain_ends_when_a_handler_suppresses_its_cancellation() -> None:
     clock, done = VirtualClock(), asyncio.Event()
 
     async def stubborn(request: Request) -> Response:
-        request.call.departs(is_internal=False)
+        request.call.attempt_started(is_internal=False)
         while not done.is_set():
             try:
                 await done.wait()
@@ -224,12 +223,12 @@ async def test_drain_ends_when_a_handler_suppresses_its_cancellation() -> None:
                 continue
         return Response(200, {}, b"")
 
-    sharing = Sharing(stubborn, clock)
+    sharing = coalesced(stubborn, clock)
     call = asyncio.create_task(sharing(Request(endpoint(), "/x", options=RequestOptions())))
     await asyncio.sleep(1.0)
-    sharing.refuse()
-    await sharing.see_off()
-    assert clock.monotonic() <= 1.0 + GRACE + 2 * LAST_MOMENT + 0.01
+    sharing.stop_accepting()
+    await sharing.drain()
+    assert clock.monotonic() <= 1.0 + DRAIN_TIMEOUT + 2 * CANCEL_TIMEOUT + 0.01
     with pytest.raises(ClientClosedError):
         await call
     done.set()
@@ -281,7 +280,7 @@ async def test_provider_failure_does_not_hide_the_api_error(virtual_time: Virtua
         with pytest.raises(AccessKeyError) as caught:
             await htx.accounts.list()
     assert caught.value.delivery == "answered"
-    assert "no other keys" in caught.value.__notes__[0]
+    assert "were not refreshed" in caught.value.__notes__[0]
 
 
 def without_date(sandbox: Sandbox, date: str | None = None) -> httpx.AsyncBaseTransport:
@@ -380,11 +379,11 @@ async def test_queue_timeout_ends_the_call_when_its_token_arrives_at_the_same_ti
 
 
 def test_call_state_is_over_when_abandoned_or_past_its_deadline() -> None:
-    flight = Flight()
-    flight.until = 5.0
+    flight = CallState()
+    flight.deadline = 5.0
     assert not flight.is_over(4.9)
     assert flight.is_over(5.0)
-    flight.abandoned = True
+    flight.has_no_waiters = True
     assert flight.is_over(0.0)
 
 
@@ -414,10 +413,10 @@ async def test_deadline_reports_unknown_delivery_when_the_request_was_just_sent(
 async def test_rate_limiting_sends_no_abandoned_call() -> None:
     """An abandoned call is not sent, even if it acquires a token."""
     stack = Stack()
-    flight = Flight()
-    flight.abandoned = True
+    flight = CallState()
+    flight.has_no_waiters = True
     slots = TokenQueue(TokenBucket(RateLimit(1, per=0.0)), stack.clock)
-    layer = Limiting(stack.world, stack.budget, slots, stack.clock, stack.clock.now)
+    layer = rate_limited(stack.world, stack.budget, stack.clock, slots)
     with pytest.raises(asyncio.CancelledError):
         await layer(Request(stack.endpoint, "/x", call=flight))
     assert not stack.world.arrivals

@@ -7,23 +7,18 @@ from contextvars import ContextVar
 from itertools import cycle
 
 import attrs
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from htx_async.errors import DeadlineExceededError, HTXError, NoResponseError, RateLimitQueueError
-from htx_async.middleware.coalescing import Sharing
-from htx_async.middleware.converting import Converting
-from htx_async.middleware.rate_limiting import Limiting
 from htx_async.options import RequestOptions
 from htx_async.ratelimit.limiter import RateLimiter
-from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import Bucket, RateLimit
+from htx_async.ratelimit.token_bucket import TokenBucket
 from htx_async.request import Request, Response
 from tests.laws.test_rate_limit import TICK, ticks, trips
 from tests.virtual import VirtualClock, run
-from tests.world import Trip, World, endpoint
+from tests.world import Trip, World, coalesced, endpoint, rate_limited
 
 
 class Stack:
@@ -34,17 +29,15 @@ class Stack:
         self.world = World(self.clock, cycle(network or [Trip(down=TICK)]))
         self.endpoint = endpoint(limit, per)
         self.budget = RateLimiter()
-        slots = TokenQueue(Bucket(RateLimit(20, per=0.0)), self.clock)
-        limiting = Limiting(self.world, self.budget, slots, self.clock, self.clock.now)
-        self.send = Sharing(Converting(limiting), self.clock)
+        self.send = coalesced(rate_limited(self.world, self.budget, self.clock), self.clock)
 
     async def call(self, path: str = "/x", **options: object) -> Response:
         request_options = RequestOptions(**options)  # type: ignore[arg-type]
         return await self.send(Request(self.endpoint, path, options=request_options))
 
     @property
-    def bucket(self) -> Bucket:
-        return self.budget.queue(self.endpoint, self.clock).bucket
+    def bucket(self) -> TokenBucket:
+        return self.budget.queue_for(self.endpoint, self.clock).bucket
 
     async def spend(self) -> None:
         """Spend all tokens, so that the next call queues."""
@@ -139,11 +132,10 @@ def test_coalescing_never_returns_a_response_requested_before_the_call(
         async def noting(request: Request) -> Response:
             sent_at = clock.monotonic()
             response = await world(request)
-            sent[response.data] = (sent_at, request.path)
+            sent[response.value] = (sent_at, request.path)
             return response
 
-        slots = TokenQueue(Bucket(RateLimit(20, per=0.0)), clock)
-        send = Sharing(Converting(Limiting(noting, stack.budget, slots, clock, clock.now)), clock)
+        send = coalesced(rate_limited(noting, stack.budget, clock), clock)
 
         async def call(caller: Caller) -> None:
             called_at = clock.monotonic()
@@ -154,7 +146,7 @@ def test_coalescing_never_returns_a_response_requested_before_the_call(
             except (HTXError, TimeoutError):
                 assert clock.monotonic() <= called_at + caller.timeout
                 return
-            sent_at, path = sent[response.data]
+            sent_at, path = sent[response.value]
             assert called_at <= sent_at
             assert path == caller.path
             assert clock.monotonic() <= called_at + caller.timeout
@@ -165,7 +157,7 @@ def test_coalescing_never_returns_a_response_requested_before_the_call(
                 group.create_task(call(caller))
         await clock.sleep(10.0)
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert stack.bucket.out == 0
+        assert stack.bucket.in_use == 0
 
     run(main())
 
@@ -220,7 +212,7 @@ def test_coalescing_runs_the_request_in_the_context_of_the_first_caller() -> Non
             seen.append(name.get())
             return Response(200, {}, b"")
 
-        sharing = Sharing(send, clock)
+        sharing = coalesced(send, clock)
         name.set("first caller")
         await sharing(Request(endpoint(), "/x"))
 
@@ -295,7 +287,9 @@ async def test_max_queue_bounds_the_queue() -> None:
     await stack.spend()
     queued = [asyncio.create_task(stack.call(f"/w{number}")) for number in range(3)]
     await asyncio.sleep(0)
-    with pytest.raises(RateLimitQueueError, match="3 wait already, and max_queue is 3") as caught:
+    with pytest.raises(
+        RateLimitQueueError, match="3 calls are queued, and max_queue is 3"
+    ) as caught:
         await stack.call("/new", max_queue=3)
     assert caught.value.retry_after == pytest.approx(2.0, abs=2 * TICK)
     joined = asyncio.create_task(stack.call("/w0", max_queue=0))
@@ -315,7 +309,7 @@ async def test_rate_limit_queue_error_leaves_nothing_behind() -> None:
         )
         assert all(isinstance(outcome, RateLimitQueueError) for outcome in outcomes)
     await asyncio.sleep(0)
-    assert stack.budget.queue(stack.endpoint, stack.clock).status().queued == 0
+    assert stack.budget.queue_for(stack.endpoint, stack.clock).status().queued == 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
     await asyncio.sleep(5.0)
     assert len(stack.world.arrivals) == 2
@@ -325,11 +319,11 @@ async def test_rate_limit_queue_error_leaves_nothing_behind() -> None:
 async def test_coalescing_raises_unexpected_errors_to_all_callers() -> None:
     """An exception other than `HTXError` is raised, neither swallowed nor made a cancellation."""
 
-    def broken(data: bytes | memoryview) -> int:
-        raise ZeroDivisionError(data)
+    async def broken(request: Request) -> Response:
+        raise ZeroDivisionError(request)
 
     stack = Stack()
-    stack.endpoint = msgspec.structs.replace(stack.endpoint, read=broken)
+    stack.send = coalesced(broken, stack.clock)
     outcomes = await asyncio.gather(stack.call(), stack.call(), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 2
 
@@ -344,4 +338,4 @@ async def test_coalescing_cancels_its_callers_when_its_task_is_cancelled() -> No
         task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    assert stack.bucket.out == 0
+    assert stack.bucket.in_use == 0

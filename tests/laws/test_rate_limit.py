@@ -13,8 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from htx_async.errors import HTXError
-from htx_async.middleware.coalescing import Sharing
-from htx_async.middleware.rate_limiting import Limiting
 from htx_async.options import RequestOptions
 from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import TokenQueue
@@ -23,7 +21,7 @@ from htx_async.request import Request
 from tests.lending import processes, queue_of, settle_down
 from tests.redis_process import RedisProcess
 from tests.virtual import VirtualClock, run
-from tests.world import Trip, World, endpoint, most_in_a_window
+from tests.world import Trip, World, coalesced, endpoint, most_in_a_window, rate_limited
 
 TICK = 1 / 64
 """All times are whole ticks: a binary fraction, so that sums are exact."""
@@ -117,8 +115,7 @@ async def come_and_go(
     world = World(clock, cycle(network))
     asked = endpoint(limit.requests, limit.per)
     sends = [
-        Sharing(Limiting(world, budget, slots(clock), clock, clock.now), clock)
-        for budget in budgets
+        coalesced(rate_limited(world, budget, clock, slots(clock)), clock) for budget in budgets
     ]
 
     async def call(number: int, who: Call) -> None:
@@ -235,7 +232,7 @@ def test_there_are_never_more_attempts_than_connections(slots: int, network: lis
         clock = VirtualClock()
         world = World(clock, cycle(network))
         queue = TokenQueue(TokenBucket(RateLimit(slots, per=0.0)), clock)
-        limiting = Limiting(world, RateLimiter(), queue, clock, clock.now)
+        limiting = rate_limited(world, RateLimiter(), clock, queue)
         asked = endpoint(100, 1.0)
         await asyncio.gather(
             *(limiting(Request(asked, "/x")) for _ in range(30)), return_exceptions=True

@@ -138,7 +138,7 @@ async def _failure(call: Callable[[], Awaitable[object]]) -> HTXError:
 async def _has_left(htx: HTXClient) -> None:
     """Let the loop run until a request is with the network."""
     async with asyncio.timeout(5):
-        while not any(flight.out for flight in htx._sharing._flights):  # noqa: ASYNC110
+        while not any(shared.request.call.in_flight for shared in htx._coalescing._calls):  # noqa: ASYNC110
             await asyncio.sleep(0)  # a flight has no event for it
 
 

@@ -58,9 +58,9 @@ from htx_async.errors import (
     SignatureError,
 )
 from htx_async.events import Event
-from htx_async.middleware.coalescing import GRACE
-from htx_async.middleware.rate_limiting import Limiting
-from htx_async.middleware.retrying import TIMESTAMP
+from htx_async.middleware.coalescing import DRAIN_TIMEOUT
+from htx_async.middleware.rate_limiting import RateLimiting
+from htx_async.middleware.retrying import SERVER_TIME
 from htx_async.options import NO_RETRY, RequestOptions, RetryPolicy
 from htx_async.ratelimit.headers import EXPIRE_HEADER, REMAINING_HEADER
 from htx_async.ratelimit.limiter import RateLimiter
@@ -208,7 +208,7 @@ class Exchange(httpx.AsyncBaseTransport):
         self.time = ServerClock(clock)
         self.sliding = sliding
         self.tells = tells
-        self.endpoints: dict[str, Endpoint[Any]] = {TIMESTAMP.path: TIMESTAMP}
+        self.endpoints: dict[str, Endpoint[Any]] = {SERVER_TIME.path: SERVER_TIME}
         self.attempts: list[Attempt] = []
         self.arrivals: dict[str, list[float]] = {}
         self.counted: dict[str, list[float]] = {}
@@ -230,7 +230,7 @@ class Exchange(httpx.AsyncBaseTransport):
         return [
             attempt
             for attempt in self.attempts
-            if attempt.starter.flight == flight and attempt.endpoint is not TIMESTAMP
+            if attempt.starter.flight == flight and attempt.endpoint is not SERVER_TIME
         ]
 
     def listen(self, event: Event) -> None:
@@ -241,7 +241,7 @@ class Exchange(httpx.AsyncBaseTransport):
 
     def enter(self, request: Request) -> None:
         """Note in which order attempts ask to be let go."""
-        asking = (request.endpoint.name, request.call.number)
+        asking = (request.endpoint.name, request.call.request_id)
         self.asking[asking] = Entry(next(self._numbers))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -283,7 +283,7 @@ class Exchange(httpx.AsyncBaseTransport):
         assert attempt.wanted_by
         assert now <= max(caller.deadline for caller in attempt.wanted_by) + EPSILON
         self._check_order(attempt)
-        if attempt.endpoint is not TIMESTAMP:
+        if attempt.endpoint is not SERVER_TIME:
             self._check_repeat(attempt)
 
     def _check_order(self, attempt: Attempt) -> None:
@@ -367,7 +367,7 @@ class Exchange(httpx.AsyncBaseTransport):
             return
         attempt.began = self.clock.monotonic()
         saying = attempt.verdict or SAYINGS[kind]
-        if attempt.endpoint is TIMESTAMP and saying.error is None:
+        if attempt.endpoint is SERVER_TIME and saying.error is None:
             milliseconds = int(true_of(attempt.began) * 1000)
             saying = attrs.evolve(saying, body=f'{{"status":"ok","data":{milliseconds}}}')
         attempt.headers |= saying.headers
@@ -477,18 +477,18 @@ class Machine(RuleBasedStateMachine):
             on_event=self.exchange.listen,
             clock=self.clock,
         )
-        self.exchange.time = self.htx._time
-        layer: Any = self.htx._sharing._send
-        while not isinstance(layer.send, Limiting):
-            layer = layer.send
-        limiting = layer.send
+        self.exchange.time = self.htx._server_clock
+        layer: Any = self.htx._coalescing._call_next
+        while not isinstance(layer.call_next, RateLimiting):
+            layer = layer.call_next
+        limiting = layer.call_next
         self.slots = limiting.slots
 
         async def entering(request: Request) -> Response:
             self.exchange.enter(request)
             return await limiting(request)
 
-        msgspec.structs.force_setattr(layer, "send", entering)  # frozen, and right so
+        msgspec.structs.force_setattr(layer, "call_next", entering)  # frozen, and right so
 
     # What happens.
 
@@ -655,7 +655,7 @@ class Machine(RuleBasedStateMachine):
         began = self.clock.monotonic()
         try:
             await self.htx.aclose()
-            assert self.clock.monotonic() <= began + GRACE + EPSILON
+            assert self.clock.monotonic() <= began + DRAIN_TIMEOUT + EPSILON
         except BaseException as error:
             self.exchange.broken.append(error)
             raise
@@ -670,7 +670,7 @@ class Machine(RuleBasedStateMachine):
         path = f"{caller.endpoint.path}/at{caller.path}"
         outcome: PointBalance | BaseException
         try:
-            outcome = await self.htx.with_options(**chosen)._ask(caller.endpoint, path=path)
+            outcome = await self.htx.with_options(**chosen)._request(caller.endpoint, path=path)
         except BaseException as error:  # noqa: BLE001 - all of it is looked at
             outcome = error
         caller.ended = self.clock.monotonic()

@@ -27,7 +27,7 @@ from htx_async import (
     ServiceUnavailableError,
     SignatureError,
 )
-from htx_async.middleware.parsing import Opening, open_envelope
+from htx_async.middleware.parsing import EnvelopeParsing, open_envelope
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Request, Response
 from tests import strategies
@@ -502,7 +502,7 @@ async def test_the_layer_tells_the_time_that_it_hears() -> None:
     async def send(_: Request) -> Response:
         return next(answers)
 
-    layer = Opening(send, lambda at, began: heard.append((at, began)))
+    layer = EnvelopeParsing(send, lambda at, began: heard.append((at, began)))
     for _ in range(4):
         await layer(Request(Endpoint("/x", RateLimit(1, per=1.0), bytes), "/x"))
     assert heard == [(HALF_PAST, 3.0), (HALF_PAST, 4.0)]
@@ -523,7 +523,7 @@ async def test_the_layer_opens_what_came_and_leaves_errors_alone() -> None:
         assert request.path == "/x"
         return next(answers)
 
-    layer = Opening(send)
+    layer = EnvelopeParsing(send)
     request = Request(Endpoint("/{x}", RateLimit(1, per=1.0), bytes), "/x")
     assert (await layer(request)).data == b"7"
     error = (await layer(request)).error

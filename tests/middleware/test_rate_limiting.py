@@ -10,14 +10,13 @@ import pytest
 
 from htx_async.errors import ConnectError, RateLimitedError
 from htx_async.events import Event, SafeListener
-from htx_async.middleware.rate_limiting import Limiting
 from htx_async.ratelimit.headers import EXPIRE_HEADER, REMAINING_HEADER
 from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import TokenQueue
 from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
 from htx_async.request import Handler, Request, Response
 from tests.virtual import DAY, VirtualClock, VirtualLoop
-from tests.world import endpoint
+from tests.world import endpoint, rate_limited
 
 
 class Setting:
@@ -29,9 +28,7 @@ class Setting:
         self.asked = endpoint(limit, per)
         self.budget = RateLimiter()
         queue = TokenQueue(TokenBucket(RateLimit(slots, per=0.0)), self.clock)
-        self.send = Limiting(
-            send, self.budget, queue, self.clock, self.clock.now, self.events.append
-        )
+        self.send = rate_limited(send, self.budget, self.clock, queue, self.events.append)
 
     async def ask(self) -> Response:
         return await self.send(Request(self.asked, "/x"))

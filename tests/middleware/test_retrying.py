@@ -111,9 +111,11 @@ async def test_retry_raises_the_last_error_with_notes_on_earlier_attempts(
     error = caught.value
     assert error.delivery == "answered"
     first, second, third = error.__notes__
-    assert first.startswith("attempt 1: ConnectError: GET /v1/account/accounts: no connection")
+    assert first.startswith("attempt 1: ConnectError: GET /v1/account/accounts: could not connect")
     assert first.endswith("https://api.huobi.pro (httpx.ConnectError)")
-    assert second.startswith("attempt 2: NoResponseError: GET /v1/account/accounts: the connect")
+    assert second.startswith(
+        "attempt 2: NoResponseError: GET /v1/account/accounts: lost the connect"
+    )
     assert third == "attempt 3: this error"
     assert error.__cause__ is None
     assert error.__context__ is None

@@ -40,8 +40,8 @@ def test_clients_of_one_key_share_without_being_told() -> None:
     second = HTXClient(KEYS, base_url="https://api-aws.huobi.pro")
     other = HTXClient(Credentials("other-key", "secret-key"))
     timed = HTXClient(KEYS, clock=VirtualClock())
-    assert first._budget is second._budget
-    assert len({id(client._budget) for client in (first, other, timed)}) == 3
+    assert first._rate_limiter is second._rate_limiter
+    assert len({id(client._rate_limiter) for client in (first, other, timed)}) == 3
 
 
 @pytest.mark.usefixtures("virtual_time")

@@ -19,7 +19,7 @@ class Canned:
     answers: list[str | HTXError]
     asked: list[tuple[str, tuple[tuple[str, str], ...]]] = attrs.field(factory=list)
 
-    async def __call__(
+    async def _request(
         self,
         endpoint: Endpoint[T],
         *,

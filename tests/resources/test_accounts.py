@@ -124,23 +124,22 @@ async def test_what_is_listed_anew_is_remembered() -> None:
     assert len(ask.asked) == 3
 
 
-async def test_another_way_of_asking_remembers_the_same() -> None:
-    """A copy with other options knows the accounts that its original has read."""
-    ask, other = Canned([LIST]), Canned([BALANCE])
-    htx = Accounts(ask)
-    await htx.list()
-    copied = htx.asking(other)
-    assert (await copied.find("spot")).id == 1
-    await copied.balance(1)
-    assert (len(ask.asked), len(other.asked)) == (1, 1)
-
-
 @pytest.mark.parametrize(
     ("rows", "kind", "subtype", "text"),
     [
-        (LIST, "otc", "", f"type otc; there is 3 (point), 1 (spot), {MARGINS}, 6 (borrow x)"),
-        (LIST.replace("spot", "x"), "spot", "y", "type spot y; there is 3 (point), 1 (x)"),
-        ("[]", "spot", "", "type spot; there is none at all"),
+        (
+            LIST,
+            "otc",
+            "",
+            f"type otc. Accounts of this user: 3 (point), 1 (spot), {MARGINS}, 6 (borrow x)",
+        ),
+        (
+            LIST.replace("spot", "x"),
+            "spot",
+            "y",
+            "type spot y. Accounts of this user: 3 (point), 1 (x)",
+        ),
+        ("[]", "spot", "", "type spot. Accounts of this user: none"),
     ],
 )
 async def test_no_account_of_a_kind(rows: str, kind: str, subtype: str, text: str) -> None:
@@ -148,13 +147,13 @@ async def test_no_account_of_a_kind(rows: str, kind: str, subtype: str, text: st
     ask = Canned([rows])
     with pytest.raises(AccountNotFoundError) as caught:
         await Accounts(ask).find(kind, subtype)
-    assert str(caught.value).startswith(f"{LIST_PATH}: no account is of {text}")
+    assert str(caught.value).startswith(f"{LIST_PATH}: no account has the {text}")
     assert len(ask.asked) == 1
 
 
 async def test_a_type_found_by_another_subtype_only() -> None:
     """A subtype that is asked for must fit."""
-    with pytest.raises(AccountNotFoundError, match="no account is of type margin dogeusdt"):
+    with pytest.raises(AccountNotFoundError, match="no account has the type margin dogeusdt"):
         await Accounts(Canned([LIST])).find("margin", "dogeusdt")
 
 
@@ -162,7 +161,7 @@ async def test_several_accounts_of_a_kind() -> None:
     """The error lists just those."""
     with pytest.raises(InvalidInputError) as caught:
         await Accounts(Canned([LIST])).find("margin")
-    assert str(caught.value) == (f"2 accounts are of type margin, say which by subtype: {MARGINS}")
+    assert str(caught.value) == (f"2 accounts have the type margin. Pass a subtype: {MARGINS}")
 
 
 async def test_a_snapshot_has_every_account() -> None:

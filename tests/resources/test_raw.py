@@ -29,8 +29,7 @@ from htx_async import (
     RawResponse,
     RetryPolicy,
 )
-from htx_async.client import ENDPOINTS
-from htx_async.resources import raw
+from htx_async.resources import ENDPOINTS, raw
 from htx_async.resources.raw import DEFAULT_LIMIT
 from htx_async.sandbox import Sandbox
 from tests import strategies
@@ -293,7 +292,7 @@ async def test_the_limit_of_a_path_is_told_once() -> None:
         await htx.with_options(timeout=1.0).get("/v1/a")
         await htx.get("/v1/a", limit=RateLimit(5, per=2.0))
         assert htx.limits()["GET /v1/a"].available == 2
-        with pytest.raises(InvalidInputError, match="GET /v1/a is 5 in 2 s"):
+        with pytest.raises(InvalidInputError, match="GET /v1/a was set to 5 in 2 s"):
             await htx.get("/v1/a", limit=RateLimit(50, per=2.0))
         await htx.get("/v1/b")
         assert htx.limits()["GET /v1/b"].limit == DEFAULT_LIMIT == RateLimit(10, per=1.0)

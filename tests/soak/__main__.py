@@ -170,7 +170,7 @@ class Soak:
     async def close(self, htx: HTXClient) -> None:
         """Close a client, and count what it leaves behind."""
         await htx.aclose()
-        slots = htx._slots
+        slots = htx._connection_slots
         self.left["slots"] += slots.bucket.in_use
         self.left["waiters"] += slots.status().queued
 

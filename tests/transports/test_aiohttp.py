@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,8 +21,8 @@ from htx_async import (
 )
 from htx_async.clock import Clock
 from htx_async.sandbox import Sandbox
-from htx_async.transports import aiohttp
-from htx_async.transports.aiohttp import AiohttpWire
+from htx_async.transports import adapter, aiohttp
+from htx_async.transports.aiohttp import AiohttpClient
 from htx_async.validation import parse_base_url
 from tests.virtual import VirtualClock, run
 
@@ -67,7 +66,7 @@ def client(base_url: str, **options: object) -> HTXClient:
 
 def test_without_its_package_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """When it is made, before any client is."""
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(adapter, "find_spec", lambda _: None)
     with pytest.raises(InvalidInputError, match=r'pip install "htx-async\[aiohttp\]"'):
         AiohttpTransport()
 
@@ -156,8 +155,8 @@ def test_how_long_a_connection_may_take(seconds: float | None, connect: float) -
 
 async def stopped_after_a_second(times: int) -> None:
     clock = VirtualClock()
-    wire = AiohttpWire(parse_base_url("http://127.0.0.1:1"), clock, max_connections=1, max_body=1)
-    async with wire.stoppable() as stop:
+    wire = AiohttpClient(parse_base_url("http://127.0.0.1:1"), clock, max_connections=1, max_body=1)
+    async with wire.cancel_scope() as stop:
         for _ in range(times):
             clock.call_later(1.0, stop)
         await clock.sleep(60)
@@ -179,10 +178,10 @@ def test_stopping_what_ends_already_changes_nothing() -> None:
     """As whoever leaves may do, while the attempt is cleaning up."""
 
     async def attempt(clock: VirtualClock) -> None:
-        wire = AiohttpWire(
+        wire = AiohttpClient(
             parse_base_url("http://127.0.0.1:1"), clock, max_connections=1, max_body=1
         )
-        async with wire.stoppable() as stop:
+        async with wire.cancel_scope() as stop:
             clock.call_later(5.0, stop)
             try:
                 await clock.sleep(60)
@@ -200,7 +199,9 @@ def test_stopping_what_ends_already_changes_nothing() -> None:
 
 async def test_two_that_come_first_open_one_session() -> None:
     """The other one would stay open."""
-    wire = AiohttpWire(parse_base_url("http://127.0.0.1:1"), Clock(), max_connections=1, max_body=1)
+    wire = AiohttpClient(
+        parse_base_url("http://127.0.0.1:1"), Clock(), max_connections=1, max_body=1
+    )
     first, second = await asyncio.gather(wire._open(), wire._open())
     assert first is second
     await wire.aclose()
@@ -213,14 +214,14 @@ async def test_the_way_to_htx(proxy: str | None, monkeypatch: pytest.MonkeyPatch
         monkeypatch.delenv(name, raising=False)
     if proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy)
-    context, url = aiohttp._environment(parse_base_url("https://api.huobi.pro"))
+    context, url = aiohttp._tls_and_proxy(parse_base_url("https://api.huobi.pro"))
     assert isinstance(context, ssl.SSLContext)
     assert (url and str(url)) == proxy
 
 
 async def test_a_stop_that_comes_late_stops_nothing() -> None:
     """Else it would cancel whatever the task does next."""
-    async with aiohttp._Stoppable() as stop:
+    async with aiohttp._CancelScope() as stop:
         pass
     stop()
     await asyncio.sleep(0)

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from htx_async.errors import DeadlineExceededError, RateLimitQueueError
-from htx_async.middleware.coalescing import Sharing
-from htx_async.middleware.rate_limiting import Limiting
+from htx_async.middleware.coalescing import RequestCoalescing
 from htx_async.options import RequestOptions
 from htx_async.ratelimit.headers import RateLimitHeaders
 from htx_async.ratelimit.queue import TokenQueue
@@ -29,7 +28,7 @@ from htx_async.request import Request, Response
 from tests.lending import EPOCH, Lent, processes, queue_of, settle_down
 from tests.redis_process import RedisProcess
 from tests.virtual import VirtualClock, VirtualLoop, run
-from tests.world import World, endpoint, most_in_a_window
+from tests.world import World, coalesced, endpoint, most_in_a_window, rate_limited
 
 pytestmark = pytest.mark.slow
 TWO = RateLimit(2, per=1.0)
@@ -363,13 +362,13 @@ async def test_a_paused_process_asks_anew_before_it_sends(client: Any, pause: fl
     budgets = processes(client, 2)
     world = World(CLOCK)
     slots = TokenQueue(TokenBucket(RateLimit(1, per=0.0)), CLOCK)
-    limiting = Limiting(world, budgets[0], slots, CLOCK, CLOCK.now)
+    limiting = rate_limited(world, budgets[0], CLOCK, slots)
     asked = endpoint(TEN.requests, TEN.per)
     slot = await slots.acquire()
     tasks = []
     for number in range(3):
         request = Request(asked, f"/{number}", options=RequestOptions(timeout=5.0))
-        request.call.until = 5.0
+        request.call.deadline = 5.0
         tasks.append(asyncio.create_task(limiting(request)))
     await asyncio.sleep(0.25)
     loop = asyncio.get_running_loop()
@@ -509,7 +508,7 @@ def test_a_loop_that_is_collected_late_does_no_harm(client: Any) -> None:
 # What callers are told
 
 
-async def ask_all(send: Sharing, count: int, **options: Any) -> list[Any]:
+async def ask_all(send: RequestCoalescing, count: int, **options: Any) -> list[Any]:
     """LeaseRequest *count* times at once."""
     asked = endpoint(TWO.requests, TWO.per)
     given = RequestOptions(timeout=50.0, coalesce=False, **options)
@@ -517,10 +516,10 @@ async def ask_all(send: Sharing, count: int, **options: Any) -> list[Any]:
     return await asyncio.gather(*calls, return_exceptions=True)
 
 
-def sharing(budget: Lent) -> Sharing:
+def sharing(budget: Lent) -> RequestCoalescing:
     """Return the upper layers of a client."""
     slots = TokenQueue(TokenBucket(RateLimit(9, per=0.0)), CLOCK)
-    return Sharing(Limiting(World(CLOCK), budget, slots, CLOCK, CLOCK.now), CLOCK)
+    return coalesced(rate_limited(World(CLOCK), budget, CLOCK, slots), CLOCK)
 
 
 @pytest.mark.usefixtures("virtual_time")

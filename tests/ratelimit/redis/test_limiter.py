@@ -150,14 +150,14 @@ async def test_keys_stand_for_their_user(redis_process: RedisProcess) -> None:
         HTXClient(Credentials(key, "secret-key"), rate_limiter=budget)
         for key in ("one", "one", "two")
     )
-    assert htx._budget is same._budget is not other._budget
+    assert htx._rate_limiter is same._rate_limiter is not other._rate_limiter
     named = RedisRateLimiter(redis_process.url, user="me")
-    assert HTXClient(KEYS, rate_limiter=named)._budget is named
+    assert HTXClient(KEYS, rate_limiter=named)._rate_limiter is named
 
     async def provider() -> Credentials:
         return KEYS
 
-    assert HTXClient(provider, rate_limiter=named)._budget is named
+    assert HTXClient(provider, rate_limiter=named)._rate_limiter is named
     with pytest.raises(
         InvalidInputError, match="the access key of a credentials provider is not known"
     ):
