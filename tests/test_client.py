@@ -1,4 +1,4 @@
-"""The client as its users see it: the contract, its life, and its bad input."""
+"""`HTXClient`: the documented examples, options, lifetime, deadlines and input validation."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ from tests.virtual import VirtualClock, run
 KEYS = Credentials("access-key", "secret-key")
 
 
-class Hanging(httpx.AsyncBaseTransport):
-    """Answers nothing until it is told to; counts what comes in and out."""
+class HangingTransport(httpx.AsyncBaseTransport):
+    """An httpx transport that blocks until `release` is set, and counts its requests."""
 
     def __init__(self) -> None:
-        self.answer = asyncio.Event()
-        self.began = 0
-        self.ended = 0
+        self.release = asyncio.Event()
+        self.started = 0
+        self.finished = 0
         self.closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         del request
-        self.began += 1
+        self.started += 1
         try:
-            await self.answer.wait()
+            await self.release.wait()
         finally:
-            self.ended += 1
+            self.finished += 1
         return httpx.Response(200, json={"status": "ok", "data": []})
 
     async def aclose(self) -> None:
@@ -57,18 +57,18 @@ class Hanging(httpx.AsyncBaseTransport):
 
 @pytest.fixture
 def sandbox() -> Sandbox:
-    """An HTX with the default world."""
+    """A sandbox with the default accounts."""
     return Sandbox()
 
 
 @pytest.fixture
 def transport(sandbox: Sandbox) -> httpx.ASGITransport:
-    """The way into that HTX without a socket."""
+    """A transport to that sandbox, without a socket."""
     return httpx.ASGITransport(app=sandbox)
 
 
-async def test_the_example_of_the_contract(transport: httpx.ASGITransport) -> None:
-    """Accounts, a balance and points come as the contract says."""
+async def test_client_reads_accounts_balance_and_points(transport: httpx.ASGITransport) -> None:
+    """The documented example works."""
     async with HTXClient(Credentials("access-key", "secret-key"), transport=transport) as htx:
         accounts = await htx.accounts.list()
         balance = await htx.accounts.balance(1000001)
@@ -83,46 +83,48 @@ async def test_the_example_of_the_contract(transport: httpx.ASGITransport) -> No
 
 
 @pytest.mark.slow
-async def test_the_example_over_a_socket() -> None:
-    """The same with nothing but a `base_url` added."""
+async def test_client_reads_a_balance_over_a_socket() -> None:
+    """The client connects to a `base_url`."""
     keys = Credentials("access-key", "secret-key")
     async with Sandbox().serve() as base_url, HTXClient(keys, base_url=base_url) as htx:
         balance = await htx.accounts.balance(1000001)
     assert balance["usdt"].trade == Decimal("91.850043797676510303")
 
 
-async def test_a_balance_takes_a_number_its_digits_or_an_account(
+async def test_balance_accepts_an_int_digits_or_an_account(
     transport: httpx.ASGITransport,
 ) -> None:
-    """All three ask for the same."""
+    """All three forms of the id return the same balance."""
     async with HTXClient(KEYS, transport=transport) as htx:
         spot = await htx.accounts.find("spot")
-        balances = [await htx.accounts.balance(given) for given in (1000001, "1000001", spot)]
+        balances = [await htx.accounts.balance(account) for account in (1000001, "1000001", spot)]
     assert balances[0] == balances[1] == balances[2]
 
 
-async def test_a_valuation_comes_through_all_layers(transport: httpx.ASGITransport) -> None:
-    """By type and currency, one's own and that of a sub user."""
+async def test_asset_valuation_returns_typed_values(transport: httpx.ASGITransport) -> None:
+    """The valuation works by type and currency, and for a sub user."""
     async with HTXClient(KEYS, transport=transport) as htx:
-        in_dollars = await htx.accounts.asset_valuation("spot", valuation_currency="USD")
-        of_another = await htx.accounts.asset_valuation("spot", sub_uid=1001)
-    assert str(in_dollars.balance) == "2259791.50"
-    assert str(of_another.balance) == "0.00019230"
-    assert of_another.timestamp is not None
-    assert of_another.timestamp.tzinfo is UTC
+        in_usd = await htx.accounts.asset_valuation("spot", valuation_currency="USD")
+        of_sub_user = await htx.accounts.asset_valuation("spot", sub_uid=1001)
+    assert str(in_usd.balance) == "2259791.50"
+    assert str(of_sub_user.balance) == "0.00019230"
+    assert of_sub_user.timestamp is not None
+    assert of_sub_user.timestamp.tzinfo is UTC
 
 
-async def test_a_sub_user_has_points_of_its_own(
+async def test_points_balance_accepts_a_sub_uid(
     sandbox: Sandbox, transport: httpx.ASGITransport
 ) -> None:
-    """The parent asks for them by UID."""
+    """The parent user reads the points of a sub user by its UID."""
     sub_uid = sandbox.users[1].uid
     async with HTXClient(KEYS, transport=transport) as htx:
         assert await htx.points.balance(sub_uid=sub_uid) != await htx.points.balance()
 
 
-async def test_find_remembers_the_list(sandbox: Sandbox, transport: httpx.ASGITransport) -> None:
-    """Two finds cost one read; a miss reads once more, and then says what there is."""
+async def test_find_caches_the_account_list(
+    sandbox: Sandbox, transport: httpx.ASGITransport
+) -> None:
+    """Two hits cost one request; a miss reads the list again and the error lists the accounts."""
     async with HTXClient(KEYS, transport=transport) as htx:
         await htx.accounts.find("spot")
         await htx.accounts.find("margin")
@@ -133,19 +135,18 @@ async def test_find_remembers_the_list(sandbox: Sandbox, transport: httpx.ASGITr
 
 
 @pytest.mark.parametrize(
-    "given",
+    "value",
     [True, -1, 1.0, None, "", " 1", "1 ", "1/2", "1?x", "+1", "-1", "\u0661", "1e3", b"1", []],
 )
-async def test_bad_ids_are_told_before_anything_is_sent(
-    given: object, sandbox: Sandbox, transport: httpx.ASGITransport
+async def test_balance_rejects_invalid_ids_before_any_request(
+    value: object, sandbox: Sandbox, transport: httpx.ASGITransport
 ) -> None:
-    """One sentence, and no request."""
     async with HTXClient(KEYS, transport=transport) as htx:
         with pytest.raises(InvalidInputError, match="account must be"):
-            await htx.accounts.balance(given)  # type: ignore[arg-type]
-        if given is not None:
+            await htx.accounts.balance(value)  # type: ignore[arg-type]
+        if value is not None:
             with pytest.raises(InvalidInputError, match="sub_uid must be"):
-                await htx.points.balance(sub_uid=given)  # type: ignore[arg-type]
+                await htx.points.balance(sub_uid=value)  # type: ignore[arg-type]
     assert not sandbox.arrivals
 
 
@@ -170,21 +171,21 @@ async def test_bad_ids_are_told_before_anything_is_sent(
         ("base_url", "https://api.huobi.pro?x=1"),
     ],
 )
-def test_bad_options_are_told_at_once(option: str, value: object) -> None:
-    """A client is not made with what cannot be right."""
+def test_client_rejects_invalid_options(option: str, value: object) -> None:
+    """The constructor raises, and the error names the option."""
     with pytest.raises(InvalidInputError, match=option):
         HTXClient(KEYS, **{option: value})  # type: ignore[arg-type]
 
 
-def test_credentials_must_be_credentials() -> None:
-    """A plain text where credentials go is told, and not shown."""
+def test_client_rejects_credentials_of_a_wrong_type() -> None:
+    """The error about a string names its type but not its value."""
     with pytest.raises(InvalidInputError, match="got str") as caught:
         HTXClient("secret-key")  # type: ignore[arg-type]
     assert "secret-key" not in str(caught.value)
 
 
-async def test_a_closed_client_says_so(transport: httpx.ASGITransport) -> None:
-    """Use after closing is an error; closing twice is none."""
+async def test_closed_client_raises_client_closed_error(transport: httpx.ASGITransport) -> None:
+    """A call after `aclose` is an error; closing twice is not."""
     htx = HTXClient(KEYS, transport=transport)
     await htx.aclose()
     await htx.aclose()
@@ -192,7 +193,7 @@ async def test_a_closed_client_says_so(transport: httpx.ASGITransport) -> None:
         await htx.accounts.list()
 
 
-def test_a_second_loop_is_told(transport: httpx.ASGITransport) -> None:
+def test_client_rejects_a_second_event_loop(transport: httpx.ASGITransport) -> None:
     """One client serves one event loop."""
     htx = HTXClient(KEYS, transport=transport)
 
@@ -206,107 +207,109 @@ def test_a_second_loop_is_told(transport: httpx.ASGITransport) -> None:
         asyncio.run(htx.aclose())
 
 
-async def test_a_transport_that_was_passed_in_stays_open() -> None:
-    """Closing the client does not close what it did not make."""
-    transport = Hanging()
-    transport.answer.set()
+async def test_aclose_leaves_a_passed_transport_open() -> None:
+    """The client closes only a transport that it created."""
+    transport = HangingTransport()
+    transport.release.set()
     async with HTXClient(KEYS, transport=transport) as htx:
         await htx.accounts.list()
     assert not transport.closed
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_closing_ends_who_waits_and_waits_for_who_has_left() -> None:
-    """A read without a token gets `ClientClosedError`; one that is out gets its answer."""
-    transport = Hanging()
+async def test_aclose_drains_requests_in_flight_and_ends_queued_calls() -> None:
+    """A queued call raises `ClientClosedError`; a call in flight returns its response."""
+    transport = HangingTransport()
     htx = HTXClient(KEYS, transport=transport, clock=VirtualClock())
-    reads = [asyncio.create_task(htx.points.balance(sub_uid=uid)) for uid in (1, 2, 3)]
+    calls = [asyncio.create_task(htx.points.balance(sub_uid=uid)) for uid in (1, 2, 3)]
     await asyncio.sleep(0.1)
-    assert transport.began == 2
-    asyncio.get_running_loop().call_later(3.0, transport.answer.set)
+    assert transport.started == 2
+    asyncio.get_running_loop().call_later(3.0, transport.release.set)
     await htx.aclose()
-    assert reads[0].done()
-    outcomes = await asyncio.gather(*reads, return_exceptions=True)
+    assert calls[0].done()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(outcome).__name__ for outcome in outcomes] == [
-        "DecodeError",  # it was answered: with a list where points should be
+        "DecodeError",  # the response has a list instead of points
         "DecodeError",
         "ClientClosedError",
     ]
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-def test_closing_waits_five_seconds_at_most() -> None:
-    """What does not come back in time is cut off, and its caller told."""
+def test_aclose_drains_for_five_seconds_at_most() -> None:
+    """A request that takes longer is aborted, and its caller gets `ClientClosedError`."""
 
     async def main() -> float:
-        transport = Hanging()
+        transport = HangingTransport()
         htx = HTXClient(KEYS, transport=transport, clock=VirtualClock())
-        read = asyncio.create_task(htx.accounts.list())
+        call = asyncio.create_task(htx.accounts.list())
         await asyncio.sleep(1.0)
         await htx.aclose()
         with pytest.raises(ClientClosedError) as caught:
-            await read
+            await call
         assert caught.value.delivery == "unknown"
-        assert transport.ended == 1
+        assert transport.finished == 1
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return asyncio.get_running_loop().time()
 
     assert run(main()) == pytest.approx(6.0)
 
 
-async def test_timeout_bounds_the_whole_call(virtual_time: VirtualClock) -> None:
-    """The caller is free at its deadline, and learns what became of the request."""
-    transport = Hanging()
+async def test_timeout_bounds_the_whole_call_and_reports_delivery(
+    virtual_time: VirtualClock,
+) -> None:
+    """The caller resumes at its deadline, and the error reports the delivery."""
+    transport = HangingTransport()
     async with HTXClient(KEYS, transport=transport, timeout=2.0, clock=virtual_time) as htx:
-        reads = [asyncio.create_task(htx.points.balance(sub_uid=uid)) for uid in (1, 2, 3)]
-        outcomes = await asyncio.gather(*reads, return_exceptions=True)
+        calls = [asyncio.create_task(htx.points.balance(sub_uid=uid)) for uid in (1, 2, 3)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert virtual_time.monotonic() == pytest.approx(2.0)
         assert all(isinstance(outcome, DeadlineExceededError) for outcome in outcomes)
-        fates = [getattr(outcome, "delivery", "") for outcome in outcomes]
-        assert fates == ["unknown", "unknown", "not_sent"]
+        deliveries = [getattr(outcome, "delivery", "") for outcome in outcomes]
+        assert deliveries == ["unknown", "unknown", "not_sent"]
         assert all(isinstance(outcome, TimeoutError) for outcome in outcomes)
         await asyncio.sleep(0)
-        assert transport.ended == 2
+        assert transport.finished == 2
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_cancelled_call_leaves_what_is_out_to_end_by_itself() -> None:
-    """Cancellation frees the caller at once, and does not reach the transport."""
-    transport = Hanging()
+async def test_cancellation_does_not_interrupt_a_request_in_flight() -> None:
+    """The caller resumes immediately, and the transport is not cancelled."""
+    transport = HangingTransport()
     async with HTXClient(KEYS, transport=transport, clock=VirtualClock()) as htx:
-        read = asyncio.create_task(htx.accounts.list())
+        call = asyncio.create_task(htx.accounts.list())
         await asyncio.sleep(1.0)
-        read.cancel()
+        call.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await read
-        assert (transport.began, transport.ended) == (1, 0)
-        transport.answer.set()
+            await call
+        assert (transport.started, transport.finished) == (1, 0)
+        transport.release.set()
         await asyncio.sleep(0.1)
-        assert transport.ended == 1
+        assert transport.finished == 1
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-def test_an_abandoned_read_ends_with_its_timeout() -> None:
-    """Nobody waits, nothing answers: it is over `timeout` seconds after the call began."""
+def test_cancelled_call_ends_at_its_timeout() -> None:
+    """A request without callers and without a response ends `timeout` seconds after the call."""
 
     async def main() -> float:
-        transport = Hanging()
+        transport = HangingTransport()
         clock = VirtualClock()
         async with HTXClient(KEYS, transport=transport, timeout=7.0, clock=clock) as htx:
-            read = asyncio.create_task(htx.accounts.list())
+            call = asyncio.create_task(htx.accounts.list())
             await asyncio.sleep(1.0)
-            read.cancel()
+            call.cancel()
             await asyncio.sleep(5.9)
-            assert transport.ended == 0
+            assert transport.finished == 0
             await asyncio.sleep(0.2)
-            assert transport.ended == 1
+            assert transport.finished == 1
         return clock.monotonic()
 
     assert run(main()) == pytest.approx(7.1)
 
 
-def test_five_hundred_balances_at_once() -> None:
-    """All return within 11.1 s, none is refused: four windows of 2 s, and little more."""
+def test_rate_limiting_serves_five_hundred_balances_without_429() -> None:
+    """All return within 11.1 s (just over four windows of 2 s), and none is rate limited."""
 
     async def main() -> float:
         clock = VirtualClock()
@@ -317,9 +320,9 @@ def test_five_hundred_balances_at_once() -> None:
         class Network(httpx.AsyncBaseTransport):
             async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
                 await asyncio.sleep(next(delays))
-                answer = await inner.handle_async_request(request)
+                response = await inner.handle_async_request(request)
                 await asyncio.sleep(next(delays))
-                return answer
+                return response
 
         async with HTXClient(KEYS, transport=Network(), clock=clock) as htx:
             balances = await asyncio.gather(*map(htx.accounts.balance, sandbox.account_ids))
@@ -330,8 +333,8 @@ def test_five_hundred_balances_at_once() -> None:
     assert run(main()) < 11.1
 
 
-async def test_unlimited_does_not_wait() -> None:
-    """Against a server that does not count, calls go at once."""
+async def test_unlimited_sends_calls_without_queueing() -> None:
+    """Without limits on the server, 50 concurrent calls need no waiting."""
     transport = httpx.ASGITransport(app=Sandbox(limits=False))
     async with (
         HTXClient(KEYS, transport=transport, rate_limiter=UNLIMITED) as htx,
@@ -342,8 +345,8 @@ async def test_unlimited_does_not_wait() -> None:
         )
 
 
-async def test_a_wrong_secret_is_a_signature_error(transport: httpx.ASGITransport) -> None:
-    """The error says what to look at."""
+async def test_wrong_secret_raises_signature_error(transport: httpx.ASGITransport) -> None:
+    """The error says what to check."""
     async with HTXClient(Credentials("access-key", "wrong"), transport=transport) as htx:
         with pytest.raises(SignatureError, match="secret key belongs to this access key") as caught:
             await htx.accounts.list()
@@ -351,10 +354,10 @@ async def test_a_wrong_secret_is_a_signature_error(transport: httpx.ASGITranspor
     assert caught.value.delivery == "answered"
 
 
-async def test_from_env(
+async def test_from_env_reads_keys_and_base_url(
     monkeypatch: pytest.MonkeyPatch, transport: httpx.ASGITransport, sandbox: Sandbox
 ) -> None:
-    """Keys and address come from the environment; options go before it."""
+    """Options take precedence over the environment."""
     monkeypatch.setenv("HTX_ACCESS_KEY", "access-key")
     monkeypatch.setenv("HTX_SECRET_KEY", "secret-key")
     monkeypatch.setenv("HTX_BASE_URL", "https://api-aws.huobi.pro")
@@ -365,16 +368,14 @@ async def test_from_env(
     assert "api.huobi.pro'" in repr(HTXClient.from_env(base_url="https://api.huobi.pro"))
 
 
-def test_from_env_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variable is named."""
+def test_from_env_names_the_missing_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTX_ACCESS_KEY", "access-key")
     monkeypatch.delenv("HTX_SECRET_KEY", raising=False)
     with pytest.raises(InvalidInputError, match="set HTX_SECRET_KEY"):
         HTXClient.from_env()
 
 
-def test_the_options_of_the_contract() -> None:
-    """Names and defaults are fixed."""
+def test_client_options_have_the_documented_defaults() -> None:
     options = {
         name: parameter.default
         for name, parameter in inspect.signature(HTXClient.__init__).parameters.items()
@@ -396,8 +397,10 @@ def test_the_options_of_the_contract() -> None:
     }
 
 
-async def test_ten_thousand_ask_for_the_same_points(virtual_time: VirtualClock) -> None:
-    """Two free tokens and one shared flight at most; some leave, nobody is refused."""
+async def test_coalescing_of_ten_thousand_calls_through_the_client(
+    virtual_time: VirtualClock,
+) -> None:
+    """They cost one more request, although some callers cancel, and none is rate limited."""
     sandbox = Sandbox(clock=virtual_time)
     transport = httpx.ASGITransport(app=sandbox)
     async with HTXClient(KEYS, transport=transport, clock=virtual_time) as htx:
@@ -413,22 +416,22 @@ async def test_ten_thousand_ask_for_the_same_points(virtual_time: VirtualClock) 
     assert sandbox.rate_limited == 0
 
 
-async def test_with_options_is_a_copy_that_ends_with_its_original(
+async def test_with_options_returns_a_copy_that_closes_with_the_original(
     transport: httpx.ASGITransport, sandbox: Sandbox
 ) -> None:
-    """It shares tokens, connections and the list of accounts; closing it does nothing."""
+    """The copy shares tokens, connections and the cached accounts; closing it has no effect."""
     async with HTXClient(KEYS, transport=transport) as htx:
         await htx.accounts.find("spot")
-        async with htx.with_options(timeout=5.0, queue_timeout=0) as hurried:
-            await hurried.accounts.find("spot")
+        async with htx.with_options(timeout=5.0, queue_timeout=0) as fail_fast:
+            await fail_fast.accounts.find("spot")
             assert len(sandbox.arrivals) == 1
-            await hurried.points.balance()
-            await hurried.points.balance()
+            await fail_fast.points.balance()
+            await fail_fast.points.balance()
             with pytest.raises(RateLimitQueueError):
-                await hurried.points.balance()
+                await fail_fast.points.balance()
         await htx.accounts.list()
     with pytest.raises(ClientClosedError):
-        await hurried.accounts.list()
+        await fail_fast.accounts.list()
 
 
 @pytest.mark.parametrize(
@@ -441,26 +444,26 @@ async def test_with_options_is_a_copy_that_ends_with_its_original(
         ("retries", 3),
     ],
 )
-def test_bad_options_of_a_copy_are_told(option: str, value: object) -> None:
-    """With the name of the option."""
+def test_with_options_rejects_invalid_options(option: str, value: object) -> None:
+    """The error names the option."""
     with pytest.raises(InvalidInputError, match=option):
         HTXClient(KEYS).with_options(**{option: value})  # type: ignore[arg-type]
 
 
-async def test_a_snapshot_keeps_failures_beside_their_account(
+async def test_snapshot_keeps_errors_per_account(
     transport: httpx.ASGITransport,
 ) -> None:
-    """HTX does not tell what is in an OTC account: the others are read all the same."""
+    """HTX returns no balance for an OTC account; the other accounts are read."""
     async with HTXClient(KEYS, transport=transport) as htx:
         snapshot = await htx.accounts.snapshot()
-    assert [each.account.type for each in snapshot.accounts][:2] == ["point", "spot"]
+    assert [item.account.type for item in snapshot.accounts][:2] == ["point", "spot"]
     assert snapshot.balances[1000001]["poly"].trade == Decimal("147.928994082840236")
     assert [type(error).__name__ for error in snapshot.errors.values()] == ["APIError"]
     assert len(snapshot.accounts) == len(snapshot.balances) + 1
 
 
-async def test_limits_tell_how_things_stand(transport: httpx.ASGITransport) -> None:
-    """Also before the first call, and what HTX's headers last said."""
+async def test_limits_return_the_state_of_each_endpoint(transport: httpx.ASGITransport) -> None:
+    """The state is available before the first call and includes HTX's last headers."""
     async with HTXClient(KEYS, transport=transport) as htx:
         before = htx.limits()["GET /v2/point/account"]
         assert (before.available, before.wait, before.remaining) == (2, 0.0, None)
@@ -470,8 +473,8 @@ async def test_limits_tell_how_things_stand(transport: httpx.ASGITransport) -> N
     assert status.resets_at is not None
 
 
-def test_limits_can_be_read_without_a_loop() -> None:
-    """A client that has not been used yet has all its tokens."""
+def test_limits_are_readable_without_an_event_loop() -> None:
+    """An unused client has all its tokens."""
     status = HTXClient(KEYS).limits()
     assert {name: state.available for name, state in status.items()} == {
         "GET /v1/account/accounts": 100,
@@ -481,10 +484,9 @@ def test_limits_can_be_read_without_a_loop() -> None:
     }
 
 
-async def test_events_link_those_who_join_to_their_flight(
+async def test_events_of_coalesced_calls_have_the_same_request_id(
     transport: httpx.ASGITransport,
 ) -> None:
-    """The number of the flight is on every event of it."""
     events: list[Event] = []
     async with HTXClient(KEYS, transport=transport, on_event=events.append) as htx:
         await asyncio.gather(htx.accounts.list(), htx.accounts.list())

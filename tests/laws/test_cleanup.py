@@ -37,7 +37,7 @@ from htx_async.request import Request, Response
 from htx_async.sandbox import Sandbox, faults
 from tests.laws.test_coalescing import Stack
 from tests.middleware.test_retrying import OK, ScriptedTransport, respond_with
-from tests.test_client import Hanging
+from tests.test_client import HangingTransport
 from tests.virtual import VirtualClock
 from tests.world import Trip, coalesced, endpoint, rate_limited
 
@@ -113,7 +113,7 @@ def test_rate_limiter_returns_no_token_twice_when_a_loop_is_collected_late() -> 
         loop = asyncio.new_event_loop()
 
         async def main() -> object:
-            htx = HTXClient(KEYS, transport=Hanging(), rate_limiter=shared)
+            htx = HTXClient(KEYS, transport=HangingTransport(), rate_limiter=shared)
             call = asyncio.create_task(htx.points.balance())
             await asyncio.sleep(0.01)
             return htx, call

@@ -1,4 +1,4 @@
-"""The bottom of the stack: what goes on the wire, what comes back, and what is told of faults."""
+"""The transport adapter and the httpx transport: bytes sent, responses, translated errors."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ Handler = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
 
 class Chunks(httpx.AsyncByteStream):
-    """A body in pieces, then perhaps a fault."""
+    """A response body in chunks, optionally followed by an exception."""
 
     def __init__(self, *chunks: bytes, fault: BaseException | None = None) -> None:
         self.chunks, self.fault = chunks, fault
-        self.given, self.closed = 0, False
+        self.yielded, self.closed = 0, False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for chunk in self.chunks:
-            self.given += 1
+            self.yielded += 1
             yield chunk
         if self.fault is not None:
             raise self.fault
@@ -64,7 +64,7 @@ class Chunks(httpx.AsyncByteStream):
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """A transport that a caller passes in: it answers, or fails, as it is told to."""
+    """A transport passed in by the user that returns or raises *outcome* for each request."""
 
     def __init__(self, outcome: httpx.Response | BaseException) -> None:
         self.outcome = outcome
@@ -81,7 +81,7 @@ class Transport(httpx.AsyncBaseTransport):
         self.closed += 1
 
 
-def http_by(
+def adapter_for(
     transport: httpx.AsyncBaseTransport | None,
     base_url: str = "https://api.huobi.pro",
     *,
@@ -93,7 +93,7 @@ def http_by(
     )
 
 
-def answer(*chunks: bytes, status: int = 200, **headers: str) -> httpx.Response:
+def make_response(*chunks: bytes, status: int = 200, **headers: str) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.Response(status, headers=named, stream=Chunks(*chunks))
 
@@ -101,24 +101,26 @@ def answer(*chunks: bytes, status: int = 200, **headers: str) -> httpx.Response:
 async def outcome_of(
     outcome: httpx.Response | BaseException, *, max_body: int = 1000
 ) -> Response | HTXError:
-    """Return what the layer returns or raises where the transport does that."""
+    """Return the response or error of the adapter when the transport has that *outcome*."""
     try:
-        return await http_by(Transport(outcome), max_body=max_body)(SIGNED)
+        return await adapter_for(Transport(outcome), max_body=max_body)(SIGNED)
     except HTXError as error:
         return error
 
 
-async def test_the_body_and_the_headers_come_back() -> None:
-    """Whole, with names of headers in lower case, and the query that was asked."""
-    response = await http_by(Transport(answer(b'{"a"', b"", b":1}", status=418, X_HB="7")))(SIGNED)
+async def test_adapter_returns_body_headers_and_sent_query() -> None:
+    """Header names are in lower case."""
+    response = await adapter_for(
+        Transport(make_response(b'{"a"', b"", b":1}", status=418, X_HB="7"))
+    )(SIGNED)
     assert (response.status, response.body) == (418, b'{"a":1}')
     assert response.headers == {"x-hb": "7"}
     assert response.sent_query == SIGNED.query
     assert response.error is None
 
 
-def test_the_answer_is_dated_by_its_first_byte() -> None:
-    """`began` is when the headers came, not when the body was whole; the body may take long."""
+def test_adapter_records_the_time_of_the_first_byte() -> None:
+    """`first_byte_at` is the time of the headers, not of the end of the body."""
 
     class Slow(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -131,13 +133,13 @@ def test_the_answer_is_dated_by_its_first_byte() -> None:
             await asyncio.sleep(4)
             yield b"x"
 
-    response = run(http_by(Slow(), clock=VirtualClock())(SIGNED))
+    response = run(adapter_for(Slow(), clock=VirtualClock())(SIGNED))
     assert (response.first_byte_at, response.body) == (3.0, b"x")
 
 
 @pytest.mark.parametrize("slow", ["headers", "body"])
-def test_a_slow_answer_can_be_stopped(slow: str) -> None:
-    """When nobody waits for it any more, reading ends, and the connection is closed."""
+def test_adapter_aborts_a_slow_response(slow: str) -> None:
+    """When the call is aborted, reading stops and the connection is closed."""
     stream = Chunks(b"x")
 
     class Endless(httpx.AsyncBaseTransport):
@@ -158,10 +160,10 @@ def test_a_slow_answer_can_be_stopped(slow: str) -> None:
     async def main() -> float:
         clock = VirtualClock()
         request = Request(ENDPOINT, ENDPOINT.path)
-        for _ in range(2):  # however often that is said
+        for _ in range(2):  # aborting twice has no further effect
             clock.call_later(5.0, request.call.abort)
         with pytest.raises(NoResponseError, match="no complete response in time") as caught:
-            await http_by(Endless(), clock=clock)(request)
+            await adapter_for(Endless(), clock=clock)(request)
         assert caught.value.delivery == "unknown"
         assert caught.value.retryable
         assert caught.value.endpoint == "GET /v2/point/account"
@@ -171,27 +173,27 @@ def test_a_slow_answer_can_be_stopped(slow: str) -> None:
     assert stream.closed == (slow == "body")
 
 
-def test_timeouts_never_outlast_the_deadline() -> None:
-    """The transport is told how long there is: at most 10 s to connect, all else what is left."""
+def test_transport_timeouts_end_at_the_deadline() -> None:
+    """Connecting may take at most 10 s, everything else the time left until the deadline."""
 
-    async def told(until: float) -> dict[str, Any]:
-        transport = Transport(answer(b""))
+    async def timeouts_for(until: float) -> dict[str, Any]:
+        transport = Transport(make_response(b""))
         request = Request(ENDPOINT, ENDPOINT.path)
         request.call.deadline = until
-        await http_by(transport, clock=VirtualClock())(request)
+        await adapter_for(transport, clock=VirtualClock())(request)
         timeouts: dict[str, Any] = transport.requests[0].extensions["timeout"]
         return timeouts
 
-    assert run(told(4.0)) == {"connect": 4.0, "read": 4.0, "write": 4.0, "pool": 4.0}
-    assert run(told(30.0)) == {"connect": 10.0, "read": 30.0, "write": 30.0, "pool": 30.0}
-    forever = run(told(float("inf")))
-    assert forever == {"connect": 10.0, "read": None, "write": None, "pool": None}
+    assert run(timeouts_for(4.0)) == {"connect": 4.0, "read": 4.0, "write": 4.0, "pool": 4.0}
+    assert run(timeouts_for(30.0)) == {"connect": 10.0, "read": 30.0, "write": 30.0, "pool": 30.0}
+    unbounded = run(timeouts_for(float("inf")))
+    assert unbounded == {"connect": 10.0, "read": None, "write": None, "pool": None}
 
 
-async def test_what_is_sent_by_a_transport_that_was_passed_in() -> None:
-    """Method, target and headers; no body, which HTX would refuse, and no cookies."""
-    transport = Transport(answer(b""))
-    await http_by(transport)(SIGNED)
+async def test_passed_transport_receives_exact_method_target_and_headers() -> None:
+    """Method, target and headers are exact; no body, which HTX would reject, and no cookies."""
+    transport = Transport(make_response(b""))
+    await adapter_for(transport)(SIGNED)
     (request,) = transport.requests
     assert request.method == "GET"
     assert request.url.raw_path.decode() == f"/v2/point/account?{SIGNED.query}"
@@ -204,12 +206,12 @@ async def test_what_is_sent_by_a_transport_that_was_passed_in() -> None:
 
 
 @respx.mock
-async def test_what_is_sent_by_our_own_transport() -> None:
-    """The real httpx layer hands the signed target on, byte for byte."""
+async def test_default_transport_sends_the_signed_target() -> None:
+    """The signed target is sent byte for byte."""
     route = respx.get(host=HOST, path="/v2/point/account").respond(200, content=b"{}")
-    http = http_by(None)
-    await http(SIGNED)
-    await http.aclose()
+    adapter = adapter_for(None)
+    await adapter(SIGNED)
+    await adapter.aclose()
     (call,) = route.calls
     assert call.request.url.raw_path.decode() == f"/v2/point/account?{SIGNED.query}"
     assert call.request.headers["host"] == HOST
@@ -218,30 +220,30 @@ async def test_what_is_sent_by_our_own_transport() -> None:
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 
 
-@pytest.mark.parametrize("ours", [False, True], ids=["passed in", "our own"])
+@pytest.mark.parametrize("default", [False, True], ids=["passed", "default"])
 @given(st.lists(st.tuples(texts, texts), max_size=4))
-def test_what_is_signed_is_what_is_sent(ours: bool, params: list[tuple[str, str]]) -> None:
-    """Byte for byte, and once more canonical_query when parsed, whatever the parameters."""
+def test_sent_bytes_equal_signed_bytes(default: bool, params: list[tuple[str, str]]) -> None:
+    """The query is sent byte for byte for any parameters, and parses back to the same form."""
 
-    async def sent(request: Request) -> bytes:
+    async def sent_target(request: Request) -> bytes:
         targets: list[bytes] = []
 
-        def note(asked: httpx.Request) -> httpx.Response:
-            targets.append(asked.url.raw_path)
+        def record(http_request: httpx.Request) -> httpx.Response:
+            targets.append(http_request.url.raw_path)
             return httpx.Response(200)
 
-        if ours:
+        if default:
             with respx.mock() as router:
-                router.route().mock(side_effect=note)
-                http = http_by(None)
-                await http(request)
-                await http.aclose()
+                router.route().mock(side_effect=record)
+                adapter = adapter_for(None)
+                await adapter(request)
+                await adapter.aclose()
         else:
-            await http_by(httpx.MockTransport(note))(request)
+            await adapter_for(httpx.MockTransport(record))(request)
         return targets[0]
 
     signed = sign_request(Request(ENDPOINT, ENDPOINT.path, tuple(params)), CREDENTIALS, HOST, AT)
-    target = asyncio.run(sent(signed))
+    target = asyncio.run(sent_target(signed))
     path, _, query = target.decode("ascii").partition("?")
     assert (path, query) == ("/v2/point/account", signed.query)
     unsigned, _, signature = query.partition("&Signature=")
@@ -260,7 +262,7 @@ NOT_SENT = [
     httpx.ProxyError("407"),
     httpx.UnsupportedProtocol("no"),
 ]
-NO_ANSWER = [
+NO_RESPONSE = [
     httpx.ReadTimeout("slow"),
     httpx.WriteTimeout("slow"),
     httpx.ReadError("reset"),
@@ -283,29 +285,29 @@ NO_ANSWER = [
 @pytest.mark.parametrize(
     ("error", "kind", "delivery"),
     [(error, ConnectError, "not_sent") for error in NOT_SENT]
-    + [(error, NoResponseError, "unknown") for error in NO_ANSWER],
+    + [(error, NoResponseError, "unknown") for error in NO_RESPONSE],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-async def test_a_fault_of_the_transport_is_told_as_ours(
+async def test_transport_error_is_translated(
     error: Exception, kind: type[HTXError], delivery: str
 ) -> None:
-    """Whether it may have reached HTX; the fault itself is not chained, only noted."""
-    for told in (await outcome_of(error), await outcome_of_cut(error)):
-        assert isinstance(told, HTXError)
-        assert type(told) is kind
-        assert told.retryable
-        assert told.delivery == delivery
-        assert told.endpoint == "GET /v2/point/account"
-        assert told.__cause__ is None
-        assert told.__context__ is None
+    """The error reports delivery; the original exception is named in a note, not chained."""
+    for outcome in (await outcome_of(error), await outcome_of_interrupted_body(error)):
+        assert isinstance(outcome, HTXError)
+        assert type(outcome) is kind
+        assert outcome.retryable
+        assert outcome.delivery == delivery
+        assert outcome.endpoint == "GET /v2/point/account"
+        assert outcome.__cause__ is None
+        assert outcome.__context__ is None
         if not isinstance(error, TimeoutError):
-            assert type(error).__name__ in str(told)
-            (note,) = told.__notes__
+            assert type(error).__name__ in str(outcome)
+            (note,) = outcome.__notes__
             assert type(error).__name__ in note
 
 
-async def outcome_of_cut(fault: Exception) -> Response | HTXError:
-    """Return what is told where the fault comes in the middle of the body."""
+async def outcome_of_interrupted_body(fault: Exception) -> Response | HTXError:
+    """Return the outcome when *fault* occurs in the middle of the body."""
     return await outcome_of(httpx.Response(200, stream=Chunks(b'{"code":', fault=fault)))
 
 
@@ -319,44 +321,44 @@ async def outcome_of_cut(fault: Exception) -> Response | HTXError:
     ],
 )
 @pytest.mark.parametrize("kind", [httpx.ConnectError, httpx.ReadError, ValueError])
-async def test_what_a_lower_layer_says_is_cleaned(text: str, kind: type[Exception]) -> None:
-    """No key, signature or URL gets into the error, its notes, or its traceback."""
-    told = await outcome_of(kind(text))
-    assert isinstance(told, HTXError)
-    said = shown_by(told)
+async def test_transport_error_text_is_redacted(text: str, kind: type[Exception]) -> None:
+    """The error, its notes and its traceback contain no key, signature or URL."""
+    outcome = await outcome_of(kind(text))
+    assert isinstance(outcome, HTXError)
+    exposed = shown_by(outcome)
     for secret in (ACCESS_KEY, SIGNATURE, SECRET_KEY, SIGNED.query.partition("&Signature=")[2]):
-        assert secret not in said
-        assert secret[:12] not in said
-    assert told.__notes__[0].isprintable()
-    assert len(told.__notes__[0]) < 300
+        assert secret not in exposed
+        assert secret[:12] not in exposed
+    assert outcome.__notes__[0].isprintable()
+    assert len(outcome.__notes__[0]) < 300
 
 
-async def test_cancelling_is_no_fault() -> None:
-    """Who cancels gets the cancellation; a transport that does so by itself is told as broken."""
+async def test_cancellation_is_not_translated() -> None:
+    """A cancelled task gets `CancelledError`; one raised by the transport is a failed request."""
 
     class Hanging(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             await asyncio.Event().wait()
             raise AssertionError(request)
 
-    read = asyncio.ensure_future(http_by(Hanging())(SIGNED))
+    call = asyncio.ensure_future(adapter_for(Hanging())(SIGNED))
     await asyncio.sleep(0)
-    read.cancel()
+    call.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await read
+        await call
     assert isinstance(await outcome_of(asyncio.CancelledError()), NoResponseError)
 
 
-async def test_a_status_of_failure_tells_more_than_a_body_that_cannot_be_read() -> None:
-    """A proxy that compresses its error page in its own way is unavailable, not broken."""
-    answer = httpx.Response(503, headers={"content-encoding": "br"}, stream=Chunks(b"x"))
-    response = await outcome_of(answer)
+async def test_error_status_takes_precedence_over_an_undecodable_body() -> None:
+    """A proxy's error page with an unsupported encoding does not hide its status."""
+    error_page = httpx.Response(503, headers={"content-encoding": "br"}, stream=Chunks(b"x"))
+    response = await outcome_of(error_page)
     assert isinstance(response, Response)
     assert (response.status, response.body, response.error) == (503, b"", None)
 
 
-async def test_what_follows_a_gzip_stream_is_not_read() -> None:
-    """It would be held, beyond any limit."""
+async def test_data_after_a_gzip_stream_is_rejected() -> None:
+    """Such data would be buffered without a limit."""
     stream = Chunks(gzip.compress(b"{}"), b"x" * 10, b"x" * 10)
     response = await outcome_of(
         httpx.Response(200, headers={"content-encoding": "gzip"}, stream=stream)
@@ -366,8 +368,8 @@ async def test_what_follows_a_gzip_stream_is_not_read() -> None:
     assert stream.closed
 
 
-async def test_the_answer_is_closed_whatever_happens() -> None:
-    """Read to its end, too large, or broken: the connection goes back or is closed."""
+async def test_response_stream_is_always_closed() -> None:
+    """The stream is closed after a complete, too large, failed or cancelled response."""
     for stream in (
         Chunks(b"x"),
         Chunks(b"x" * 2000, b"x"),
@@ -391,49 +393,49 @@ async def test_the_answer_is_closed_whatever_happens() -> None:
     ],
 )
 @pytest.mark.parametrize("zipped", [False, True])
-async def test_the_body_has_a_limit(
+async def test_max_body_limits_the_body(
     chunks: tuple[bytes, ...], max_body: int, fits: bool, zipped: bool
 ) -> None:
-    """`max_body` counts bytes, unzipped: so many fit, one more does not."""
+    """`max_body` counts decompressed bytes and is inclusive."""
     whole = b"".join(chunks)
     if zipped:
         packed = gzip.compress(whole)
         chunks = (packed[:12], packed[12:])
-    told = await outcome_of(
-        answer(*chunks, content_encoding="gzip" if zipped else "identity"), max_body=max_body
+    outcome = await outcome_of(
+        make_response(*chunks, content_encoding="gzip" if zipped else "identity"), max_body=max_body
     )
-    assert isinstance(told, Response)
+    assert isinstance(outcome, Response)
     if fits:
-        assert told.error is None
-        assert told.body == whole
+        assert outcome.error is None
+        assert outcome.body == whole
     else:
-        assert isinstance(told.error, DecodeError)
-        assert f"{max_body} bytes (max_body)" in str(told.error)
-        assert told.body == b""
+        assert isinstance(outcome.error, DecodeError)
+        assert f"{max_body} bytes (max_body)" in str(outcome.error)
+        assert outcome.body == b""
 
 
-async def test_a_body_that_is_too_large_is_not_read_on() -> None:
-    """What comes after the limit is not even asked for."""
+async def test_max_body_stops_reading() -> None:
+    """No chunk after the limit is read."""
     stream = Chunks(*[b"x" * 600] * 50)
-    told = await outcome_of(httpx.Response(200, stream=stream))
-    assert isinstance(told, Response)
-    assert isinstance(told.error, DecodeError)
-    assert stream.given == 2
+    outcome = await outcome_of(httpx.Response(200, stream=stream))
+    assert isinstance(outcome, Response)
+    assert isinstance(outcome.error, DecodeError)
+    assert stream.yielded == 2
 
 
-async def test_a_gzip_bomb_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred megabytes in a small body: never more than the limit is unzipped."""
+async def test_max_body_bounds_a_gzip_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 100 MB in a small body, at most one byte more than the limit is decompressed."""
     largest = 0
     packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
     bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(100)) + packer.flush()
     assert len(bomb) < 200_000
-    make = zlib.decompressobj
+    decompressobj = zlib.decompressobj
 
-    class Watched:
-        """`zlib`'s own object, watched: its types cannot be."""
+    class RecordingDecompressor:
+        """A wrapper that records the largest part; `zlib`'s own type cannot be subclassed."""
 
         def __init__(self, wbits: int) -> None:
-            self._real = make(wbits)
+            self._real = decompressobj(wbits)
 
         @property
         def eof(self) -> bool:
@@ -445,11 +447,11 @@ async def test_a_gzip_bomb_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             largest = max(largest, len(part))
             return part
 
-    monkeypatch.setattr(zlib, "decompressobj", Watched)
-    told = await outcome_of(answer(bomb, content_encoding="gzip"))
-    assert isinstance(told, Response)
-    assert isinstance(told.error, DecodeError)
-    assert "larger than 1,000 bytes" in str(told.error)
+    monkeypatch.setattr(zlib, "decompressobj", RecordingDecompressor)
+    outcome = await outcome_of(make_response(bomb, content_encoding="gzip"))
+    assert isinstance(outcome, Response)
+    assert isinstance(outcome.error, DecodeError)
+    assert "larger than 1,000 bytes" in str(outcome.error)
     assert largest == 1001
 
 
@@ -465,12 +467,12 @@ async def test_a_gzip_bomb_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         ("deflate" * 9, b"x", DecodeError, "encoding that was not requested: deflatedeflatedefla"),
     ],
 )
-async def test_a_body_that_cannot_be_unzipped(
+async def test_invalid_content_encoding_is_an_error(
     encoding: str, body: bytes, kind: type[HTXError], text: str
 ) -> None:
-    """Garbage is not trusted; what was cut may come whole another time."""
-    told = await outcome_of(answer(body, content_encoding=encoding))
-    error = told.error if isinstance(told, Response) else told
+    """Invalid data is a `DecodeError`; a truncated body is a retryable `NoResponseError`."""
+    outcome = await outcome_of(make_response(body, content_encoding=encoding))
+    error = outcome.error if isinstance(outcome, Response) else outcome
     assert isinstance(error, kind)
     assert text in str(error)
     assert error.__context__ is None
@@ -487,61 +489,61 @@ async def test_a_body_that_cannot_be_unzipped(
         ("", [b'{"a":1}']),
     ],
 )
-async def test_a_body_is_unzipped(encoding: str, chunks: list[bytes]) -> None:
-    """Gzip in pieces of any size, or no encoding at all."""
-    told = await outcome_of(answer(*chunks, content_encoding=encoding))
-    assert isinstance(told, Response)
-    assert told.body == b'{"a":1}'
+async def test_gzip_body_is_decompressed(encoding: str, chunks: list[bytes]) -> None:
+    """Chunks may have any size; a body without an encoding is returned unchanged."""
+    outcome = await outcome_of(make_response(*chunks, content_encoding=encoding))
+    assert isinstance(outcome, Response)
+    assert outcome.body == b'{"a":1}'
 
 
-async def test_no_body_at_all_is_empty() -> None:
-    """Also where it claims to be zipped: what that means is for the envelope to tell."""
-    told = await outcome_of(answer(status=204, content_encoding="gzip"))
-    assert isinstance(told, Response)
-    assert told.body == b""
+async def test_empty_body_is_accepted() -> None:
+    """An empty body is not an error here, even with gzip encoding; parsing decides."""
+    outcome = await outcome_of(make_response(status=204, content_encoding="gzip"))
+    assert isinstance(outcome, Response)
+    assert outcome.body == b""
 
 
-async def test_a_transport_that_was_passed_in_stays_open() -> None:
-    """Whoever made it closes it."""
-    transport = Transport(answer(b""))
-    http = http_by(transport)
-    await http(SIGNED)
-    await http.aclose()
+async def test_adapter_leaves_a_passed_transport_open() -> None:
+    transport = Transport(make_response(b""))
+    adapter = adapter_for(transport)
+    await adapter(SIGNED)
+    await adapter.aclose()
     assert transport.closed == 0
 
 
-async def test_closing_what_was_never_used_opens_nothing() -> None:
-    """Our own transport is made with the first request."""
-    await http_by(None).aclose()
+async def test_aclose_of_an_unused_transport_opens_nothing() -> None:
+    """The default transport is created with the first request."""
+    await adapter_for(None).aclose()
 
 
 @respx.mock
-async def test_the_first_requests_share_what_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many want it at once, certificates and proxies are read once."""
+async def test_tls_and_proxy_settings_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Concurrent first requests share the certificates and proxy settings."""
     respx.get(host=HOST).respond(200)
-    read: list[Origin] = []
-    monkeypatch.setattr(httpx_transport, "proxy_for", read.append)
-    http = http_by(None)
-    await asyncio.gather(*(http(SIGNED) for _ in range(3)))
-    await http.aclose()
-    assert len(read) == 1
+    origins: list[Origin] = []
+    monkeypatch.setattr(httpx_transport, "proxy_for", origins.append)
+    adapter = adapter_for(None)
+    await adapter(SIGNED)
+    await asyncio.gather(*(adapter(SIGNED) for _ in range(3)))
+    await adapter.aclose()
+    assert len(origins) == 1
 
 
-class Noted(httpx.AsyncHTTPTransport):
-    """A transport of ours, that is noted when it is made and when it is closed."""
+class RecordingTransport(httpx.AsyncHTTPTransport):
+    """An httpx transport that records its instances and whether each is open."""
 
-    made: ClassVar[list[Noted]] = []
-    answers: ClassVar[list[httpx.Response | Exception]] = []
+    instances: ClassVar[list[RecordingTransport]] = []
+    outcomes: ClassVar[list[httpx.Response | Exception]] = []
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.is_open = True
-        self.made.append(self)
+        self.instances.append(self)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         del request
         await asyncio.sleep(0)
-        outcome = self.answers.pop(0) if self.answers else answer(b"{}")
+        outcome = self.outcomes.pop(0) if self.outcomes else make_response(b"{}")
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -552,86 +554,89 @@ class Noted(httpx.AsyncHTTPTransport):
 
 
 @pytest.fixture
-def noted(monkeypatch: pytest.MonkeyPatch) -> list[Noted]:
-    """All transports that are made."""
-    monkeypatch.setattr(httpx, "AsyncHTTPTransport", Noted)
-    Noted.made.clear()
-    Noted.answers.clear()
-    return Noted.made
+def transports(monkeypatch: pytest.MonkeyPatch) -> list[RecordingTransport]:
+    """All transports created during the test."""
+    monkeypatch.setattr(httpx, "AsyncHTTPTransport", RecordingTransport)
+    RecordingTransport.instances.clear()
+    RecordingTransport.outcomes.clear()
+    return RecordingTransport.instances
 
 
-async def test_each_that_is_out_has_a_transport_of_its_own(noted: list[Noted]) -> None:
-    """Those that are back are used again, the latest first, and all are closed at the end."""
-    http = http_by(None)
-    await asyncio.gather(*(http(SIGNED) for _ in range(3)))
-    await asyncio.gather(*(http(SIGNED) for _ in range(3)))
-    await http(SIGNED)
-    assert len(noted) == 3
-    assert all(transport.is_open for transport in noted)
-    await http.aclose()
-    assert not any(transport.is_open for transport in noted)
+async def test_pool_uses_one_transport_per_concurrent_request(
+    transports: list[RecordingTransport],
+) -> None:
+    """Idle transports are reused, the most recent first, and `aclose` closes all of them."""
+    adapter = adapter_for(None)
+    await asyncio.gather(*(adapter(SIGNED) for _ in range(3)))
+    await asyncio.gather(*(adapter(SIGNED) for _ in range(3)))
+    await adapter(SIGNED)
+    assert len(transports) == 3
+    assert all(transport.is_open for transport in transports)
+    await adapter.aclose()
+    assert not any(transport.is_open for transport in transports)
 
 
-async def test_a_transport_on_which_an_attempt_failed_is_not_used_again(noted: list[Noted]) -> None:
-    """Whatever its connection went through: the next attempt has another one."""
-    Noted.answers[:] = [httpx.ReadError("cut")]
-    http = http_by(None)
+async def test_pool_discards_a_transport_after_a_failure(
+    transports: list[RecordingTransport],
+) -> None:
+    """The next attempt uses a new transport."""
+    RecordingTransport.outcomes[:] = [httpx.ReadError("cut")]
+    adapter = adapter_for(None)
     with pytest.raises(NoResponseError):
-        await http(SIGNED)
-    assert [transport.is_open for transport in noted] == [False]
-    await http(SIGNED)
-    assert [transport.is_open for transport in noted] == [False, True]
-    await http.aclose()
+        await adapter(SIGNED)
+    assert [transport.is_open for transport in transports] == [False]
+    await adapter(SIGNED)
+    assert [transport.is_open for transport in transports] == [False, True]
+    await adapter.aclose()
 
 
-def test_a_transport_that_has_nothing_to_do_is_closed(noted: list[Noted]) -> None:
-    """After a minute, when another one is back."""
+def test_pool_closes_idle_transports(transports: list[RecordingTransport]) -> None:
+    """Transports idle for a minute are closed when a request returns another one."""
 
-    async def story() -> None:
+    async def main() -> None:
         clock = VirtualClock()
-        http = http_by(None, clock=clock)
-        await http(SIGNED)
-        await asyncio.gather(*(http(SIGNED) for _ in range(3)))
+        adapter = adapter_for(None, clock=clock)
+        await asyncio.gather(*(adapter(SIGNED) for _ in range(3)))
         await clock.sleep(59)
-        await http(SIGNED)
-        assert sum(transport.is_open for transport in noted) == 3
+        await adapter(SIGNED)
+        assert sum(transport.is_open for transport in transports) == 3
         await clock.sleep(2)
-        await http(SIGNED)
-        assert sum(transport.is_open for transport in noted) == 1
-        await http.aclose()
+        await adapter(SIGNED)
+        assert sum(transport.is_open for transport in transports) == 1
+        await adapter.aclose()
 
-    run(story())
+    run(main())
 
 
 @respx.mock
-async def test_who_watches_httpx_sees_no_signed_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tracers wrap httpx's transport and note the URL of each request: it has no query."""
+async def test_httpx_instrumentation_sees_no_signed_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tracers wrap httpx's transport and record the URL of each request: it has no query."""
     respx.get(host=HOST).respond(200)
-    noted: list[str] = []
-    real = httpx.AsyncHTTPTransport.handle_async_request
+    recorded: list[str] = []
+    original = httpx.AsyncHTTPTransport.handle_async_request
 
-    async def traced(self: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+    async def traced(transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
         url = request.url
-        noted.extend([str(url), repr(url), repr(request), f"{url}", str(url.query), url.path])
-        return await real(self, request)
+        recorded.extend([str(url), repr(url), repr(request), f"{url}", str(url.query), url.path])
+        return await original(transport, request)
 
     monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", traced)
-    http = http_by(None)
-    await http(SIGNED)
-    await http.aclose()
-    assert noted[0] == URL
-    assert "AccessKeyId" not in repr(noted)
+    adapter = adapter_for(None)
+    await adapter(SIGNED)
+    await adapter.aclose()
+    assert recorded[0] == URL
+    assert "AccessKeyId" not in repr(recorded)
 
 
 @respx.mock
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_redirects_are_not_followed(status: int) -> None:
-    """The answer comes back as it is; nobody else is asked."""
+    """The redirect is returned as the response; no other host is contacted."""
     first = respx.get(host=HOST).respond(status, headers={"Location": "https://evil.example/"})
     other = respx.route(host="evil.example").respond(200)
-    http = http_by(None)
-    response = await http(SIGNED)
-    await http.aclose()
+    adapter = adapter_for(None)
+    response = await adapter(SIGNED)
+    await adapter.aclose()
     assert response.status == status
     assert (first.call_count, other.call_count) == (1, 0)
 
@@ -646,31 +651,29 @@ async def test_redirects_are_not_followed(status: int) -> None:
         (httpx.RemoteProtocolError, NoResponseError),
     ],
 )
-async def test_faults_of_our_own_transport(
+async def test_httpx_errors_of_the_default_transport_are_translated(
     error: type[httpx.TransportError], kind: type[HTXError]
 ) -> None:
-    """What httpx makes of httpcore's errors is told like that of any transport."""
+    """Errors that httpx maps from httpcore are translated like those of any transport."""
     respx.get(host=HOST).mock(side_effect=error)
-    http = http_by(None)
+    adapter = adapter_for(None)
     with pytest.raises(kind) as caught:
-        await http(SIGNED)
-    await http.aclose()
+        await adapter(SIGNED)
+    await adapter.aclose()
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
 
 
-# Real sockets from here on, all on loopback.
-
-Serve = Callable[[bytes], contextlib.AbstractAsyncContextManager[tuple[str, list[bytes]]]]
+# The tests below use real sockets on loopback.
 
 
 @contextlib.asynccontextmanager
 async def serving(reply: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Serve *reply* to each request, then hang up; yield the address and what was asked."""
-    asked: list[bytes] = []
+    """Send *reply* to each request, then close; yield the address and the received requests."""
+    received: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(await reader.read(65_536))
+        received.append(await reader.read(65_536))
         writer.write(reply)
         await writer.drain()
         writer.close()
@@ -679,21 +682,21 @@ async def serving(reply: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", received
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
 @pytest.mark.slow
-async def test_the_bytes_on_the_wire() -> None:
-    """The request line is what was signed; no body, no cookie, the port in `Host`."""
-    async with serving(OK) as (base_url, asked):
-        http = http_by(None, base_url)
-        response = await http(SIGNED)
-        await http.aclose()
+async def test_bytes_on_the_socket_equal_signed_bytes() -> None:
+    """The request line is the signed target; no body, no cookie, the port in `Host`."""
+    async with serving(OK) as (base_url, received):
+        adapter = adapter_for(None, base_url)
+        response = await adapter(SIGNED)
+        await adapter.aclose()
     assert response.body == b"{}"
-    (head,) = asked
+    (head,) = received
     line, *headers = head.decode("ascii").removesuffix("\r\n\r\n").split("\r\n")
     assert line == f"GET /v2/point/account?{SIGNED.query} HTTP/1.1"
     names = [header.partition(":")[0].lower() for header in headers]
@@ -713,33 +716,35 @@ async def test_the_bytes_on_the_wire() -> None:
         (b"SSH-2.0-OpenSSH_9.6\r\n", NoResponseError),
     ],
 )
-async def test_an_answer_that_is_cut_or_no_http(reply: bytes, kind: type[HTXError]) -> None:
-    """HTX may have had the request: nobody can tell."""
+async def test_truncated_or_invalid_response_is_no_response_error(
+    reply: bytes, kind: type[HTXError]
+) -> None:
+    """Delivery is unknown: HTX may have received the request."""
     async with serving(reply) as (base_url, _):
-        http = http_by(None, base_url)
+        adapter = adapter_for(None, base_url)
         with pytest.raises(kind) as caught:
-            await http(SIGNED)
-        await http.aclose()
+            await adapter(SIGNED)
+        await adapter.aclose()
     assert caught.value.__context__ is None
     assert base_url in str(caught.value)
 
 
 @pytest.mark.slow
-async def test_nobody_listens() -> None:
-    """A refused connection surely carried nothing."""
+async def test_refused_connection_is_connect_error() -> None:
+    """Delivery is `not_sent`."""
     async with serving(OK) as (base_url, _):
         pass
-    http = http_by(None, base_url)
+    adapter = adapter_for(None, base_url)
     with pytest.raises(ConnectError, match=r"ConnectError") as caught:
-        await http(SIGNED)
-    await http.aclose()
+        await adapter(SIGNED)
+    await adapter.aclose()
     assert caught.value.delivery == "not_sent"
     assert caught.value.__context__ is None
 
 
 @pytest.mark.slow
-async def test_no_log_at_any_level_has_a_secret(caplog: pytest.LogCaptureFixture) -> None:
-    """All loggers at DEBUG, asyncio's debug mode, and a server that sends the URL back."""
+async def test_log_records_at_any_level_contain_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    """All loggers are at DEBUG, asyncio is in debug mode, and the server echoes the URL."""
     location = f"Location: https://api.huobi.pro/x?{SIGNED.query}\r\n".encode()
     replies = [
         OK,
@@ -751,24 +756,24 @@ async def test_no_log_at_any_level_has_a_secret(caplog: pytest.LogCaptureFixture
     with caplog.at_level(logging.DEBUG):
         for reply in replies:
             async with serving(reply) as (base_url, _):
-                http = http_by(None, base_url)
+                adapter = adapter_for(None, base_url)
                 with contextlib.suppress(HTXError):
-                    await http(SIGNED)
-                await http.aclose()
-    said = "\n".join([caplog.text, *(repr(record.__dict__) for record in caplog.records)])
-    assert "Location" in said  # httpcore does log what came
+                    await adapter(SIGNED)
+                await adapter.aclose()
+    logged = "\n".join([caplog.text, *(repr(record.__dict__) for record in caplog.records)])
+    assert "Location" in logged  # httpcore logs the response headers
     for secret in (ACCESS_KEY, SECRET_KEY, SIGNATURE, SIGNED.query.partition("&Signature=")[2]):
-        assert secret not in said
-        assert secret[:12] not in said
+        assert secret not in logged
+        assert secret[:12] not in logged
 
 
 @pytest.mark.slow
-async def test_the_system_tells_whom_to_trust() -> None:
-    """For https the certificates are checked: plain text where TLS should be is not sent on."""
-    async with serving(OK) as (base_url, asked):
-        http = http_by(None, base_url.replace("http://", "https://"))
+async def test_https_requires_tls() -> None:
+    """A server that speaks plain HTTP on an https port receives no request."""
+    async with serving(OK) as (base_url, received):
+        adapter = adapter_for(None, base_url.replace("http://", "https://"))
         with pytest.raises(ConnectError):
-            await http(SIGNED)
-        await http.aclose()
-    assert asked
-    assert b"AccessKeyId" not in b"".join(asked)
+            await adapter(SIGNED)
+        await adapter.aclose()
+    assert received
+    assert b"AccessKeyId" not in b"".join(received)
