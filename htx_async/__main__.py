@@ -6,9 +6,9 @@ import sys
 
 
 def main() -> None:
-    """Run the command, or say what it lacks."""
+    """Run the command line; exit with an error if the extra `cli` is not installed."""
     try:
-        from htx_async.cli.main import run  # noqa: PLC0415 - an extra, needed by nobody else
+        from htx_async.cli.main import run  # noqa: PLC0415 - needs the extra `cli`
     except ImportError as error:
         sys.exit(
             f'htx-async needs {error.name}, which is in the extra "cli": '

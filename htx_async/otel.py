@@ -1,13 +1,13 @@
 """
-Spans and metrics of what reads do, for OpenTelemetry (extra `otel`).
+OpenTelemetry spans and metrics of calls (extra `otel`).
 
-Names are those of OpenTelemetry's semantic conventions for HTTP clients where they have one, else
-they begin with `htx.`. Nothing here knows a query, a key or a signature: events tell none.
+Names follow OpenTelemetry's semantic conventions for HTTP clients; others begin with `htx.`.
+Events contain no query, key or signature, so neither do spans and metrics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextvars import Token
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -26,52 +26,52 @@ if TYPE_CHECKING:
 
 _SCOPE = "htx_async"
 _NANOSECONDS = 1_000_000_000
-_OVER = ("response", "api_error", "failed")
+_TERMINAL = ("response", "api_error", "failed")
 _CANCELLED = "CancelledError"
 
 
 @attrs.define
 class _Call:
-    """A call that is under way, with what has to be undone when it is over."""
+    """A call in progress."""
 
     span: Span
     token: Token[Context]
-    about: dict[str, str | int]
-    began: float
+    attributes: dict[str, str | int]
+    started_at: float
 
 
 @attrs.define
-class _Flight:
-    """A read, and how many calls wait for it."""
+class _ReadSpan:
+    """The span of the call that started a request, and the number of calls that share it."""
 
     context: SpanContext
     calls: int = 1
 
 
 @attrs.define
-class _Level:
-    """How things stood at an endpoint when something last happened there."""
+class _EndpointState:
+    """Rate-limit status at the latest event of an endpoint, and the tokens in use then."""
 
     limits: RateLimitStatus
     at: float
-    out: int = 0
+    in_use: int = 0
 
 
 class Telemetry:
     """
-    Makes a span of each call, and metrics: `HTXClient(..., on_event=Telemetry())`.
+    Event listener that records spans and metrics: `HTXClient(..., on_event=Telemetry())`.
 
-    The span of a call is a child of what is current where the call is made, and current itself for
-    whatever is done for it. It tells attempts and seconds waited; a call that shares a read has a
-    link to the one that began it. Metrics: `htx.call.duration`, `htx.call.wait`,
-    `htx.attempt.errors`, `htx.budget.free`, `htx.clock.offset` and `htx.unknown`.
+    Each call has a span, a child of the caller's current span. While the call runs, its span is
+    the current one. The span of a coalesced call has a link to the call that started the request.
+    Metrics: `htx.call.duration`, `htx.call.queued`, `htx.attempt.errors`,
+    `htx.rate_limit.available`, `htx.clock.offset` and `htx.schema_drift`.
 
-    One serves any number of clients of one user: the free tokens are told by endpoint.
+    One instance serves any number of clients of one user: tokens are reported by endpoint.
 
     Args:
-        tracer_provider: Where spans go; `None`: to the global provider.
-        meter_provider: Where metrics go; `None`: to the global provider.
-        clock: Time; `None`: the system's. It must be that of the clients.
+        tracer_provider: Receives the spans; `None`: the global provider.
+        meter_provider: Receives the metrics; `None`: the global provider.
+        clock: Must be the clock of the clients; `None`: the system's.
 
     Raises:
         InvalidInputError: OpenTelemetry is not installed.
@@ -92,129 +92,121 @@ class Telemetry:
         self._trace, self._context, self._metrics = trace, context, metrics
         self._clock = clock or Clock()
         self._calls: dict[int, _Call] = {}
-        self._flights: dict[int, _Flight] = {}
-        self._levels: dict[str, _Level] = {}
+        self._reads: dict[int, _ReadSpan] = {}
+        self._endpoints: dict[str, _EndpointState] = {}
         self._offset: float | None = None
         self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
         meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
-        self._duration = meter.create_histogram(
-            "htx.call.duration", "s", "Seconds from call to answer"
-        )
-        self._wait = meter.create_histogram(
-            "htx.call.wait", "s", "Seconds that calls wait for tokens"
-        )
-        self._errors = meter.create_counter(
-            "htx.attempt.errors", "{attempt}", "Attempts that failed"
-        )
-        self._unknown = meter.create_counter(
-            "htx.unknown", "{name}", "What HTX says and nobody knows"
-        )
-        meter.create_observable_gauge(
-            "htx.budget.free", [self._free], "{token}", "Tokens that could be taken now"
-        )
-        meter.create_observable_gauge(
-            "htx.clock.offset", [self._ahead], "s", "Seconds that HTX's clock is ahead"
-        )
+        self._duration = meter.create_histogram("htx.call.duration", "s", "Duration of calls")
+        self._queued = meter.create_histogram("htx.call.queued", "s", "Queueing time of calls")
+        self._errors = meter.create_counter("htx.attempt.errors", "{attempt}", "Failed attempts")
+        self._drift = meter.create_counter("htx.schema_drift", "{name}", "Unknown names and values")
+        gauge = meter.create_observable_gauge
+        gauge("htx.rate_limit.available", [self._available], "{token}", "Available tokens")
+        gauge("htx.clock.offset", [self._clock_offset], "s", "Seconds that HTX's clock is ahead")
 
     def __call__(self, event: Event) -> None:
-        """Note what has happened."""
+        """Record an event."""
         if event.kind == "started":
-            self._begin(event)
+            self._start(event)
         elif event.kind == "finished":
-            self._end(event)
+            self._finish(event)
         elif event.kind == "schema_drift":
-            self._unknown.add(1, {"htx.unknown": event.unknown or "", **_named(event.endpoint)})
+            attributes = _endpoint_attributes(event.endpoint)
+            self._drift.add(1, {"htx.schema_drift": event.unknown or "", **attributes})
         else:
-            self._step(event)
+            self._on_progress(event)
 
-    def _begin(self, event: Event) -> None:
-        about = _named(event.endpoint)
+    def _start(self, event: Event) -> None:
         url = urlsplit(event.base_url or "")
-        where: dict[str, str | int] = {"server.address": url.hostname or ""}
-        where["server.port"] = url.port or {"http": 80}.get(url.scheme, 443)
+        attributes: dict[str, str | int] = {
+            **_endpoint_attributes(event.endpoint),
+            "server.address": url.hostname or "",
+            "server.port": url.port or {"http": 80}.get(url.scheme, 443),
+        }
         span = self._tracer.start_span(
             event.endpoint,
             kind=self._trace.SpanKind.CLIENT,
-            attributes={**about, **where},
+            attributes=attributes,
             start_time=_nanoseconds(event.at),
         )
         token = self._context.attach(self._trace.set_span_in_context(span))
-        number = event.call_id or 0
-        self._calls[number] = _Call(span, token, {**about, **where}, event.at)
-        self._flights[number] = _Flight(span.get_span_context())
+        call_id = event.call_id or 0
+        self._calls[call_id] = _Call(span, token, attributes, event.at)
+        self._reads[call_id] = _ReadSpan(span.get_span_context())
 
-    def _end(self, event: Event) -> None:
+    def _finish(self, event: Event) -> None:
         call = self._calls.pop(event.call_id or 0)
-        self._leave(event.request_id)
-        ended = {key: value for key, value in _outcome(event).items() if value is not None}
-        waited, attempts = event.wait or 0.0, event.attempts or 0
-        call.span.set_attributes({**ended, "htx.wait": waited, "htx.attempts": attempts})
+        self._release(event.request_id)
+        outcome, queued, attempts = _outcome(event), event.wait or 0.0, event.attempts or 0
+        call.span.set_attributes({**outcome, "htx.queued": queued, "htx.attempts": attempts})
         if attempts > 1:
             call.span.set_attribute("http.request.resend_count", attempts - 1)
         if event.error not in (None, _CANCELLED):
             call.span.set_status(self._trace.StatusCode.ERROR)
         call.span.end(_nanoseconds(event.at))
         self._context.detach(call.token)
-        self._duration.record(max(event.at - call.began, 0.0), {**call.about, **ended})
-        self._wait.record(waited, call.about)
+        duration = max(event.at - call.started_at, 0.0)
+        self._duration.record(duration, {**call.attributes, **outcome})
+        self._queued.record(queued, call.attributes)
 
-    def _leave(self, number: int) -> None:
-        flight = self._flights[number]
-        flight.calls -= 1
-        if not flight.calls:
-            del self._flights[number]
+    def _release(self, request_id: int) -> None:
+        read = self._reads[request_id]
+        read.calls -= 1
+        if not read.calls:
+            del self._reads[request_id]
 
-    def _step(self, event: Event) -> None:
+    def _on_progress(self, event: Event) -> None:
         if event.kind == "coalesced":
-            self._join(event)
+            self._coalesce(event)
         span = self._trace.get_current_span()
-        # It has ended where who began a read has left, and others still wait for it.
+        # It has ended if the call that started the request was cancelled and others share it.
         if span.is_recording():
-            told = {"htx.wait": event.wait, **_outcome(event)}
-            facts = {key: value for key, value in told.items() if value is not None}
-            span.add_event(event.kind, facts, _nanoseconds(event.at))
+            queued = {} if event.wait is None else {"htx.queued": event.wait}
+            span.add_event(event.kind, {**queued, **_outcome(event)}, _nanoseconds(event.at))
         if event.limits is not None:
-            self._note_level(event, event.limits)
+            state = self._endpoints.get(event.endpoint)
+            in_use = state.in_use if state else 0
+            in_use += (event.kind == "acquired") - (event.kind in _TERMINAL)
+            now = self._clock.now()
+            self._endpoints[event.endpoint] = _EndpointState(event.limits, now, max(in_use, 0))
         if event.clock_offset is not None:
             self._offset = event.clock_offset
         if event.kind in ("api_error", "failed"):
-            self._errors.add(1, {**_named(event.endpoint), "error.type": event.error or ""})
+            self._errors.add(
+                1, {**_endpoint_attributes(event.endpoint), "error.type": event.error or ""}
+            )
 
-    def _join(self, event: Event) -> None:
-        number = event.call_id or 0
-        self._leave(number)  # it did not begin a read of its own
-        flight = self._flights[event.request_id]
-        flight.calls += 1
-        self._calls[number].span.add_link(flight.context)
+    def _coalesce(self, event: Event) -> None:
+        call_id = event.call_id or 0
+        self._release(call_id)  # it does not start a request of its own
+        read = self._reads[event.request_id]
+        read.calls += 1
+        self._calls[call_id].span.add_link(read.context)
 
-    def _note_level(self, event: Event, limits: RateLimitStatus) -> None:
-        level = self._levels.get(event.endpoint)
-        out = level.out if level else 0
-        out += (event.kind == "acquired") - (event.kind in _OVER)
-        self._levels[event.endpoint] = _Level(limits, self._clock.now(), max(out, 0))
-
-    def _free(self, _: CallbackOptions) -> Iterable[Observation]:
-        """Tell the free tokens; called by an exporter, from a thread of its own."""
+    def _available(self, _: CallbackOptions) -> Iterator[Observation]:
+        """Yield the available tokens; an exporter calls this from its own thread."""
         now = self._clock.now()
-        for endpoint, level in self._levels.copy().items():
-            limit = level.limits.limit
-            rested = not level.out and now - level.at > limit.per
-            free = limit.requests if rested else level.limits.available
-            yield self._metrics.Observation(free, _named(endpoint))
+        for endpoint, state in self._endpoints.copy().items():
+            limit = state.limits.limit
+            is_full = not state.in_use and now - state.at > limit.per
+            available = limit.requests if is_full else state.limits.available
+            yield self._metrics.Observation(available, _endpoint_attributes(endpoint))
 
-    def _ahead(self, _: CallbackOptions) -> Iterator[Observation]:
+    def _clock_offset(self, _: CallbackOptions) -> Iterator[Observation]:
         if self._offset is not None:
             yield self._metrics.Observation(self._offset)
 
 
-def _named(endpoint: str) -> dict[str, str | int]:
+def _endpoint_attributes(endpoint: str) -> dict[str, str | int]:
     method, _, template = endpoint.partition(" ")
     return {"http.request.method": method, "url.template": template}
 
 
 def _outcome(event: Event) -> dict[str, Any]:
-    return {"error.type": event.error, "http.response.status_code": event.http_status}
+    outcome = {"error.type": event.error, "http.response.status_code": event.http_status}
+    return {name: value for name, value in outcome.items() if value is not None}
 
 
-def _nanoseconds(at: float) -> int:
-    return int(at * _NANOSECONDS)
+def _nanoseconds(seconds: float) -> int:
+    return int(seconds * _NANOSECONDS)

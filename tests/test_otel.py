@@ -1,4 +1,4 @@
-"""Telemetry: a span of each call, and metrics, through OpenTelemetry's own SDK."""
+"""OpenTelemetry spans and metrics, recorded with its SDK."""
 
 from __future__ import annotations
 
@@ -31,15 +31,14 @@ from htx_async import (
 )
 from htx_async.otel import Telemetry
 from htx_async.sandbox import Sandbox
-from tests.laws.test_secrets import assert_quiet
-from tests.virtual import DAY, VirtualClock, run
+from tests.virtual import DAY, VirtualClock
 
 KEYS = Credentials("access-key", "secret-key")
 
 
 @attrs.define
-class Setting:
-    """A client with telemetry on virtual time, over a sandbox or another transport."""
+class Recorder:
+    """Telemetry on virtual time, and what it records of a client."""
 
     clock: VirtualClock = attrs.field(factory=VirtualClock)
     spans: InMemorySpanExporter = attrs.field(factory=InMemorySpanExporter)
@@ -55,7 +54,7 @@ class Setting:
         return HTXClient(keys, transport=transport, clock=self.clock, on_event=telemetry, **options)
 
     @property
-    def ended(self) -> tuple[ReadableSpan, ...]:
+    def finished(self) -> tuple[ReadableSpan, ...]:
         return self.spans.get_finished_spans()
 
     def metrics(self) -> dict[str, list[Any]]:
@@ -69,21 +68,21 @@ class Setting:
         }
 
 
-def told(span: ReadableSpan) -> Mapping[str, Any]:
+def attributes(span: ReadableSpan) -> Mapping[str, Any]:
     assert span.attributes is not None
     return span.attributes
 
 
-class Slow(httpx.AsyncBaseTransport):
-    """Answers after a second; the first *failing* times with 503."""
+class SlowTransport(httpx.AsyncBaseTransport):
+    """Responds after a second; to the first *failing* requests with 503."""
 
     def __init__(self, failing: int = 0) -> None:
         self.failing = failing
-        self.current: list[str] = []
+        self.current_spans: list[str] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         del request
-        self.current.append(f"{get_current_span().get_span_context().span_id:x}")
+        self.current_spans.append(f"{get_current_span().get_span_context().span_id:x}")
         await asyncio.sleep(1.0)
         self.failing -= 1
         if self.failing >= 0:
@@ -91,26 +90,23 @@ class Slow(httpx.AsyncBaseTransport):
         return httpx.Response(200, json={"status": "ok", "data": []})
 
 
-def test_a_call_is_a_span() -> None:
-    """With the names of the semantic conventions, and what happened on the way."""
-    setting = Setting()
-
-    async def main() -> None:
-        async with setting.client() as htx:
-            await htx.accounts.balance(1000001)
-
-    run(main())
-    (span,) = setting.ended
+@pytest.mark.usefixtures("virtual_time")
+async def test_span_of_call() -> None:
+    """It has the attributes of the semantic conventions, and events of the request."""
+    recorder = Recorder()
+    async with recorder.client() as htx:
+        await htx.accounts.balance(1000001)
+    (span,) = recorder.finished
     assert span.name == "GET /v1/account/accounts/{account-id}/balance"
     assert span.kind is SpanKind.CLIENT
-    assert dict(told(span)) == {
+    assert dict(attributes(span)) == {
         "http.request.method": "GET",
         "url.template": "/v1/account/accounts/{account-id}/balance",
         "server.address": "api.huobi.pro",
         "server.port": 443,
         "http.response.status_code": 200,
         "htx.attempts": 1,
-        "htx.wait": 0.0,
+        "htx.queued": 0.0,
     }
     assert [event.name for event in span.events] == ["acquired", "sent", "response"]
     assert span.status.status_code is StatusCode.UNSET
@@ -118,212 +114,184 @@ def test_a_call_is_a_span() -> None:
     assert span.start_time == int(DAY * 10**9)
 
 
-async def test_the_span_of_the_handler_is_the_parent() -> None:
-    """And the span of the call is current for what is done for it, and only there."""
-    transport = Slow()
-    setting = Setting(transport=transport)
-
-    async def main() -> None:
-        tracer = setting.tracers.get_tracer("app")
-        async with setting.client() as htx:
-            with tracer.start_as_current_span("handler") as handler:
-                await htx.accounts.list()
-                assert get_current_span() is handler
-                await asyncio.gather(htx.accounts.list(), asyncio.sleep(0))
-                assert get_current_span() is handler
-
-    await asyncio.to_thread(run, main())
-    first, second, handler = setting.ended
+@pytest.mark.usefixtures("virtual_time")
+async def test_span_of_call_is_child_of_current_span() -> None:
+    """It is the current span of its requests, and of nothing else."""
+    transport = SlowTransport()
+    recorder = Recorder(transport=transport)
+    tracer = recorder.tracers.get_tracer("app")
+    async with recorder.client() as htx:
+        with tracer.start_as_current_span("handler") as span:
+            await htx.accounts.list()
+            assert get_current_span() is span
+            await asyncio.gather(htx.accounts.list(), asyncio.sleep(0))
+            assert get_current_span() is span
+    first, second, handler = recorder.finished
     for call in (first, second):
         assert call.parent is not None
         assert call.parent.span_id == handler.context.span_id
-    assert transport.current == [f"{call.context.span_id:x}" for call in (first, second)]
+    assert transport.current_spans == [f"{call.context.span_id:x}" for call in (first, second)]
 
 
-def test_who_joins_is_linked_to_the_flight() -> None:
-    """Each call has a span in its own trace; only who began the read sees what happens to it."""
-    setting = Setting(transport=Slow())
-
-    async def main() -> None:
-        tracer = setting.tracers.get_tracer("app")
+@pytest.mark.usefixtures("virtual_time")
+async def test_span_of_coalesced_call_has_link() -> None:
+    """Each call has a span in its own trace; only the one that started the request has events."""
+    recorder = Recorder(transport=SlowTransport())
+    tracer = recorder.tracers.get_tracer("app")
+    async with recorder.client() as htx:
 
         async def handler(name: str) -> None:
             with tracer.start_as_current_span(name):
                 await htx.accounts.list()
 
-        async with setting.client() as htx:
-            await asyncio.gather(handler("a"), handler("b"), handler("c"))
-
-    run(main())
-    calls = [span for span in setting.ended if span.name.startswith("GET")]
-    handlers = {span.name: span for span in setting.ended if span not in calls}
+        await asyncio.gather(handler("a"), handler("b"), handler("c"))
+    calls = [span for span in recorder.finished if span.name.startswith("GET")]
+    handlers = {span.name: span for span in recorder.finished if span not in calls}
     (starter,) = (span for span in calls if not span.links)
-    joined = [span for span in calls if span is not starter]
-    for span in joined:
+    coalesced = [span for span in calls if span is not starter]
+    for span in coalesced:
         assert [link.context.span_id for link in span.links] == [starter.context.span_id]
         assert [event.name for event in span.events] == ["coalesced"]
-        assert told(span)["htx.attempts"] == 1
+        assert attributes(span)["htx.attempts"] == 1
     parents = {span.parent.span_id for span in calls if span.parent}
     assert parents == {handlers[name].context.span_id for name in "abc"}
 
 
-def test_who_began_may_leave(caplog: pytest.LogCaptureFixture) -> None:
-    """Its span ends with it; the others keep their link, and nobody complains."""
-    setting = Setting(transport=Slow())
-
-    async def main() -> None:
-        async with setting.client() as htx:
-            await htx.get("/v1/x", limit=RateLimit(1, per=1.0))
-            reads = [asyncio.create_task(htx.get("/v1/x", params={"a": 1})) for _ in range(2)]
-            await asyncio.sleep(0.5)
-            reads[0].cancel()
-            await asyncio.sleep(0)
-            reads.append(asyncio.create_task(htx.get("/v1/x", params={"a": 1})))
-            await asyncio.gather(*reads, return_exceptions=True)
-
+@pytest.mark.usefixtures("virtual_time")
+async def test_span_ends_when_starting_call_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+    """Coalesced calls keep their link, and nothing is logged."""
+    recorder = Recorder(transport=SlowTransport())
     with caplog.at_level(logging.DEBUG):
-        run(main())
-    _, left, first, second = setting.ended
-    assert told(left)["error.type"] == "CancelledError"
-    assert left.status.status_code is StatusCode.UNSET
-    assert told(left)["htx.attempts"] == 0
-    assert told(left)["htx.wait"] == pytest.approx(0.5)
+        async with recorder.client() as htx:
+            await htx.get("/v1/x", limit=RateLimit(1, per=1.0))
+            calls = [asyncio.create_task(htx.get("/v1/x", params={"a": 1})) for _ in range(2)]
+            await asyncio.sleep(0.5)
+            calls[0].cancel()
+            await asyncio.sleep(0)
+            calls.append(asyncio.create_task(htx.get("/v1/x", params={"a": 1})))
+            await asyncio.gather(*calls, return_exceptions=True)
+    _, cancelled, first, second = recorder.finished
+    assert attributes(cancelled)["error.type"] == "CancelledError"
+    assert cancelled.status.status_code is StatusCode.UNSET
+    assert attributes(cancelled)["htx.attempts"] == 0
+    assert attributes(cancelled)["htx.queued"] == pytest.approx(0.5)
     for span in (first, second):
-        assert [link.context.span_id for link in span.links] == [left.context.span_id]
+        assert [link.context.span_id for link in span.links] == [cancelled.context.span_id]
     assert not [record for record in caplog.records if "opentelemetry" in record.name]
     assert not [record for record in caplog.records if "on_event" in record.getMessage()]
 
 
-def test_attempts_and_waits_are_told() -> None:
-    """Two attempts fail; each waits for its token."""
-    setting = Setting(transport=Slow(failing=2))
-
-    async def main() -> None:
-        policy = RetryPolicy(attempts=3, initial_delay=0.001)
-        async with setting.client(retry=policy) as htx:
-            await htx.get("/v1/x", limit=RateLimit(1, per=1.0))
-
-    run(main())
-    (span,) = setting.ended
-    assert told(span)["htx.attempts"] == 3
-    assert told(span)["http.request.resend_count"] == 2
-    assert told(span)["htx.wait"] == pytest.approx(2.0, abs=0.01)
+@pytest.mark.usefixtures("virtual_time")
+async def test_retries_are_in_span_and_metrics() -> None:
+    """Two attempts fail; each retry is queued for its token."""
+    recorder = Recorder(transport=SlowTransport(failing=2))
+    policy = RetryPolicy(attempts=3, initial_delay=0.001)
+    async with recorder.client(retry=policy) as htx:
+        await htx.get("/v1/x", limit=RateLimit(1, per=1.0))
+    (span,) = recorder.finished
+    assert attributes(span)["htx.attempts"] == 3
+    assert attributes(span)["http.request.resend_count"] == 2
+    assert attributes(span)["htx.queued"] == pytest.approx(2.0, abs=0.01)
     names = [event.name for event in span.events]
     assert names.count("queued") == 2
     assert names.count("api_error") == 2
-    metrics = setting.metrics()
+    metrics = recorder.metrics()
     (errors,) = metrics["htx.attempt.errors"]
     assert errors.value == 2
     assert errors.attributes["error.type"] == "ServiceUnavailableError"
-    (wait,) = metrics["htx.call.wait"]
-    assert wait.sum == pytest.approx(2.0, abs=0.01)
+    (queued,) = metrics["htx.call.queued"]
+    assert queued.sum == pytest.approx(2.0, abs=0.01)
     (duration,) = metrics["htx.call.duration"]
     assert duration.sum == pytest.approx(5.0, abs=0.02)
     assert duration.attributes["http.response.status_code"] == 200
     assert duration.attributes["url.template"] == "/v1/x"
 
 
-def test_failures_have_a_type() -> None:
-    """The class of the error, and its status where there was an answer."""
-    setting = Setting()
-
-    async def main() -> None:
-        async with setting.client(Credentials("access-key", "wrong")) as htx:
-            with pytest.raises(SignatureError):
-                await htx.accounts.list()
-
-    run(main())
-    (span,) = setting.ended
-    assert told(span)["error.type"] == "SignatureError"
-    assert told(span)["http.response.status_code"] == 200
+@pytest.mark.usefixtures("virtual_time")
+async def test_span_of_failed_call_has_error_type_and_status() -> None:
+    recorder = Recorder()
+    async with recorder.client(Credentials("access-key", "wrong")) as htx:
+        with pytest.raises(SignatureError):
+            await htx.accounts.list()
+    (span,) = recorder.finished
+    assert attributes(span)["error.type"] == "SignatureError"
+    assert attributes(span)["http.response.status_code"] == 200
     assert span.status.status_code is StatusCode.ERROR
 
 
-def test_a_deadline_is_told() -> None:
-    """Also where nothing was answered."""
-    setting = Setting(transport=Slow())
-
-    async def main() -> None:
-        async with setting.client(timeout=0.5, retry=NO_RETRY) as htx:
-            with pytest.raises(DeadlineExceededError):
-                await htx.accounts.list()
-
-    run(main())
-    (span,) = setting.ended
-    assert told(span)["error.type"] == "DeadlineExceededError"
-    assert told(span)["htx.attempts"] == 1
-    assert "http.response.status_code" not in told(span)
+@pytest.mark.usefixtures("virtual_time")
+async def test_span_of_timed_out_call_has_no_status() -> None:
+    recorder = Recorder(transport=SlowTransport())
+    async with recorder.client(timeout=0.5, retry=NO_RETRY) as htx:
+        with pytest.raises(DeadlineExceededError):
+            await htx.accounts.list()
+    (span,) = recorder.finished
+    assert attributes(span)["error.type"] == "DeadlineExceededError"
+    assert attributes(span)["htx.attempts"] == 1
+    assert "http.response.status_code" not in attributes(span)
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_the_level_of_the_budget_and_the_clock() -> None:
-    """As of the last event; full again when all tokens are back; nothing before the first one."""
-    setting = Setting()
+async def test_gauges_of_available_tokens_and_clock_offset() -> None:
+    """As of the last event; full again once all tokens have returned; none before a call."""
+    recorder = Recorder()
 
-    def level() -> dict[str, int]:
-        points = setting.metrics().get("htx.budget.free", [])
+    def available() -> dict[str, int]:
+        points = recorder.metrics().get("htx.rate_limit.available", [])
         return {point.attributes["url.template"]: point.value for point in points}
 
-    async with setting.client() as htx:
-        assert not setting.metrics()
+    async with recorder.client() as htx:
+        assert not recorder.metrics()
         await htx.points.balance()
-        assert level() == {"/v2/point/account": 1}
+        assert available() == {"/v2/point/account": 1}
         await htx.points.balance()
         await htx.accounts.list()
-        assert level() == {"/v2/point/account": 0, "/v1/account/accounts": 99}
-        (offset,) = setting.metrics()["htx.clock.offset"]
+        assert available() == {"/v2/point/account": 0, "/v1/account/accounts": 99}
+        (offset,) = recorder.metrics()["htx.clock.offset"]
         assert offset.value == pytest.approx(0.0, abs=1.0)
         await asyncio.sleep(1.5)
-        assert level() == {"/v2/point/account": 2, "/v1/account/accounts": 99}
+        assert available() == {"/v2/point/account": 2, "/v1/account/accounts": 99}
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_token_that_is_out_is_not_free() -> None:
-    """However long it has been out."""
-    setting = Setting(transport=Slow())
-    async with setting.client() as htx:
-        read = asyncio.create_task(htx.get("/v1/x", limit=RateLimit(2, per=0.1)))
+async def test_gauge_excludes_token_in_use() -> None:
+    """However long the request takes."""
+    recorder = Recorder(transport=SlowTransport())
+    async with recorder.client() as htx:
+        call = asyncio.create_task(htx.get("/v1/x", limit=RateLimit(2, per=0.1)))
         await asyncio.sleep(0.5)
-        (point,) = setting.metrics()["htx.budget.free"]
+        (point,) = recorder.metrics()["htx.rate_limit.available"]
         assert point.value == 1
-        await read
+        await call
 
 
-def test_no_secret_and_no_query_is_told() -> None:
-    """In no span and no metric."""
-    setting = Setting(transport=Slow(failing=1))
-    access, secret = "AKIDEXAMPLE0123456789", "SECRETEXAMPLE9876543210"
-
-    async def main() -> None:
-        async with setting.client(Credentials(access, secret)) as htx:
-            await htx.get("/v1/account/history", params={"account-id": 424242})
-
-    run(main())
-    said = " ".join(span.to_json() for span in setting.ended) + repr(setting.metrics())
-    assert_quiet(said, "424242", "Signature=", "account-id=")
-    assert "/v1/account/history" in said
+@pytest.mark.usefixtures("virtual_time")
+async def test_spans_and_metrics_have_no_secret_and_no_query() -> None:
+    recorder = Recorder(transport=SlowTransport(failing=1))
+    access_key, secret_key = "AKIDEXAMPLE0123456789", "SECRETEXAMPLE9876543210"
+    async with recorder.client(Credentials(access_key, secret_key)) as htx:
+        await htx.get("/v1/account/history", params={"account-id": 424242})
+    text = " ".join(span.to_json() for span in recorder.finished) + repr(recorder.metrics())
+    assert "/v1/account/history" in text
+    for secret in (access_key, secret_key, "424242", "Signature", "account-id"):
+        assert secret not in text
 
 
 @pytest.mark.parametrize(
     ("base_url", "port"), [("http://127.0.0.1:8123", 8123), ("http://127.0.0.1", 80)]
 )
-def test_a_client_of_a_loopback_port(base_url: str, port: int) -> None:
-    """Host and port are two attributes."""
-    setting = Setting(transport=Slow())
-
-    async def main() -> None:
-        async with setting.client(base_url=base_url) as htx:
-            await htx.accounts.list()
-
-    run(main())
-    (span,) = setting.ended
-    assert (told(span)["server.address"], told(span)["server.port"]) == ("127.0.0.1", port)
+@pytest.mark.usefixtures("virtual_time")
+async def test_span_has_server_address_and_port(base_url: str, port: int) -> None:
+    recorder = Recorder(transport=SlowTransport())
+    async with recorder.client(base_url=base_url) as htx:
+        await htx.accounts.list()
+    (span,) = recorder.finished
+    server = (attributes(span)["server.address"], attributes(span)["server.port"])
+    assert server == ("127.0.0.1", port)
 
 
-async def test_without_providers_it_costs_nothing_and_harms_nobody(
-    virtual_time: VirtualClock,
-) -> None:
-    """The global ones do nothing until somebody sets them."""
+async def test_telemetry_without_providers_does_nothing(virtual_time: VirtualClock) -> None:
+    """The default of the global providers."""
     transport = httpx.ASGITransport(app=Sandbox(clock=virtual_time))
     async with HTXClient(
         KEYS, transport=transport, clock=virtual_time, on_event=Telemetry(clock=virtual_time)
@@ -331,23 +299,20 @@ async def test_without_providers_it_costs_nothing_and_harms_nobody(
         await asyncio.gather(htx.accounts.list(), htx.accounts.list())
 
 
-def test_without_opentelemetry_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything happens."""
+def test_telemetry_without_opentelemetry_names_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     with pytest.raises(InvalidInputError, match=r'pip install "htx-async\[otel\]"') as caught:
         Telemetry()
     assert caught.value.__suppress_context__
 
 
-def test_what_nobody_knows_is_counted() -> None:
-    """By its name."""
-    setting = Setting()
-    setting.client()
-    telemetry = Telemetry(setting.tracers, MeterProvider([reader := InMemoryMetricReader()]))
+def test_schema_drift_is_counted_by_name() -> None:
+    reader = InMemoryMetricReader()
+    recorder = Recorder(reader=reader)
+    telemetry = Telemetry(recorder.tracers, MeterProvider([reader]))
     telemetry(
         Event(kind="schema_drift", endpoint="GET /x", request_id=1, at=DAY, unknown="data.new")
     )
-    setting.reader = reader
-    (point,) = setting.metrics()["htx.unknown"]
+    (point,) = recorder.metrics()["htx.schema_drift"]
     assert point.value == 1
-    assert point.attributes["htx.unknown"] == "data.new"
+    assert point.attributes["htx.schema_drift"] == "data.new"

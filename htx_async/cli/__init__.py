@@ -1,1 +1,1 @@
-"""The command `htx-async`: what it reads, how it shows it, and how it ends."""
+"""Command-line interface `htx-async` (extra `cli`)."""

@@ -1,4 +1,4 @@
-"""The commands and their options. What they do is in the modules beside this one."""
+"""Commands of `htx-async` and their options."""
 
 from __future__ import annotations
 
@@ -10,81 +10,99 @@ from importlib.metadata import version
 from typing import Annotated
 
 import attrs
-from cyclopts import App, Parameter, validators
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
-from htx_async.cli import csv_export, output, progress, reports, session, tables
+from htx_async.cli import csv_export, output, reports, session, tables
 from htx_async.cli.doctor.run import run as run_doctor
 from htx_async.cli.exit_codes import FAILED, OK
-from htx_async.cli.session import Asking, Common, Flag, console
+from htx_async.cli.progress import balance_progress
+from htx_async.cli.session import BalanceOptions, ConnectionOptions, OutputOptions
 from htx_async.cli.watch.run import TIMEOUT
 from htx_async.cli.watch.run import run as run_watch
+from htx_async.sandbox import Sandbox
 
 app: App = App(
     name="htx-async",
     help="""
 Read accounts, balances and points of HTX.
 
-Keys come from the environment: HTX_ACCESS_KEY, and HTX_SECRET_KEY or, for
-Ed25519, HTX_PRIVATE_KEY. A name with _FILE at its end names a file instead.
+Keys are read from the environment: HTX_ACCESS_KEY, and HTX_SECRET_KEY or, for
+Ed25519, HTX_PRIVATE_KEY. With _FILE appended, a variable names a file instead.
 With --sandbox no keys are needed.
 
-To begin with:
+Getting started:
 
-  htx-async demo              what it can show, without keys
-  htx-async doctor            whether machine, network and key are right
-  htx-async balance spot      what is in the spot account
+  htx-async demo              example output, without keys
+  htx-async doctor            check network, clock and key
+  htx-async balance spot      balance of the spot account
 """,
     help_format="plaintext",
     version=lambda: version("htx-async"),
     default_parameter=Parameter(negative=()),
 )
 
-_COMMON, _ASKING = Common(), Asking()
+_CONNECTION, _OUTPUT, _BALANCE = ConnectionOptions(), OutputOptions(), BalanceOptions()
+
+AccountName = Annotated[str, Parameter(help="Account id, or type if one account has that type.")]
+Seconds = Annotated[
+    float,
+    Parameter(validator=Number(gte=0.1, lte=86_400), help="Seconds between calls, at least 0.1."),
+]
+Port = Annotated[
+    int,
+    Parameter(validator=Number(gte=0, lte=65_535), help="Port to listen on; 0 selects a free one."),
+]
+Currencies = Annotated[
+    int | None,
+    Parameter(validator=Number(gte=1), help="Number of currencies in the spot account."),
+]
+SubUid = Annotated[
+    str | None, Parameter(help="UID of a sub user; requires a key of its parent user.")
+]
 
 
 @app.command
 def demo() -> None:
-    """Show accounts, a balance and points of a sandbox: without keys."""
+    """Show accounts, a balance and points of a sandbox, without keys."""
     asyncio.run(_demo())
 
 
 async def _demo() -> None:
-    screen = console()
-    async with session.client(Asking(sandbox=True)) as htx:
-        screen.print("An HTX with made-up accounts runs in this process. It was asked for:\n")
-        for shown in (
-            tables.accounts(await htx.accounts.list()),
-            tables.balance(await htx.accounts.balance(1000001), every=False),
-            tables.points(await htx.points.balance(), time.time()),
-        ):
-            screen.print(shown, "")
-    screen.print("The same from Python: see the README. With your keys: htx-async doctor")
+    console = session.console()
+    async with session.open_client(ConnectionOptions(sandbox=True)) as htx:
+        console.print("Example accounts of a sandbox in this process:\n")
+        console.print(tables.accounts(await htx.accounts.list()), "")
+        balance = await htx.accounts.balance(1000001)
+        console.print(tables.balance(balance, show_zero=False), "")
+        console.print(tables.points(await htx.points.balance(), time.time()), "")
+    console.print("The README shows the same in Python. To check your keys: htx-async doctor")
 
 
 @app.command
-def doctor(*, common: Common = _COMMON) -> int:
+def doctor(*, options: OutputOptions = _OUTPUT) -> int:
     """
-    Look at all that a read needs; say how to mend what is wrong.
+    Check settings, network, clock and key, and suggest fixes.
 
-    Settings, proxy, name server, connection, TLS, HTX's answer, this machine's
-    clock, the key, what it may do and from where, and whether HTX tells its
-    limits. Nothing is changed, no secret is shown, and what could not be told is
-    marked with a question mark.
+    The checks cover settings, proxy, DNS, connection, TLS, HTX's response, the
+    local clock, the key, its permissions and IP addresses, and the rate limit
+    that HTX reports. Nothing is changed and no secret is printed. A check that
+    could not be made is marked with a question mark.
 
-    It ends with 0 if all is well, 1 if reads fail, 2 if a setting is wrong or
-    missing, and 3 if all works, but something should be mended.
+    Exit codes: 0 no problem, 1 calls fail, 2 a setting is wrong or missing,
+    3 calls succeed, but something should be fixed.
 
     For example:
 
       htx-async doctor
-      htx-async doctor --sandbox      how it looks when all is well
-      htx-async doctor --json         for a monitor
+      htx-async doctor --sandbox      example output without problems
+      htx-async doctor --json         for monitoring
     """
-    return asyncio.run(run_doctor(common))
+    return asyncio.run(run_doctor(options))
 
 
 @app.command
-def accounts(*, common: Common = _COMMON) -> None:
+def accounts(*, options: OutputOptions = _OUTPUT) -> None:
     """
     List all accounts.
 
@@ -93,164 +111,128 @@ def accounts(*, common: Common = _COMMON) -> None:
       htx-async accounts
       htx-async accounts --json | jq '.[].id'
     """
-    found = output.read(common, lambda htx: htx.accounts.list())
-    output.out(common, found, lambda: tables.accounts(found))
+    result = output.fetch(options, lambda htx: htx.accounts.list())
+    output.emit(options, result, lambda: tables.accounts(result))
 
 
 @app.command
-def balance(
-    account: str = "spot",
-    /,
-    *,
-    all: Flag = False,  # noqa: A002 - the option's name
-    csv: Flag = False,
-    common: Common = _COMMON,
-) -> None:
+def balance(account: AccountName = "spot", /, *, options: BalanceOptions = _BALANCE) -> None:
     """
-    Show what is in an account: free, in orders, and both together.
+    Show the trade, frozen and total amounts of an account.
+
+    Other row types, such as loan, come last; as CSV they have a column each.
 
     For example:
 
       htx-async balance                       the spot account
-      htx-async balance 1000001               by its id: see htx-async accounts
+      htx-async balance 1000001               by id: see htx-async accounts
       htx-async balance super-margin --csv > margin.csv
-
-    Args:
-        account: The account's id, or its type where there is one of that type.
-        all: Show currencies of which there is nothing, too.
-        csv: Print CSV. Row types such as loan have a column each.
-        common: What every command understands that prints a table.
     """
-    output.one_form(common, csv=csv)
-
-    found = output.read(common, lambda htx: session.balance(htx, account))
-    kept = found if all else reports.nonzero(found)
-    if csv:
-        csv_export.write(csv_export.balance(kept), sys.stdout)
+    output.check_output_format(options)
+    result = output.fetch(options, lambda htx: session.fetch_balance(htx, account))
+    selected = result if options.all else reports.drop_zero_currencies(result)
+    if options.csv:
+        csv_export.write_balance(selected, sys.stdout)
     else:
-        output.out(common, kept, lambda: tables.balance(found, every=all))
+        output.emit(options, selected, lambda: tables.balance(result, show_zero=options.all))
 
 
 @app.command
-def points(*, sub_uid: str | None = None, common: Common = _COMMON) -> None:
+def points(*, sub_uid: SubUid = None, options: OutputOptions = _OUTPUT) -> None:
     """
-    Show points and the days until they expire, the soonest first.
+    Show points and the days until they expire, ordered by expiry.
 
     For example:
 
       htx-async points
-      htx-async points --sub-uid 1001         those of a sub user
-
-    Args:
-        sub_uid: The UID of a sub user, whose points its parent asks for.
-        common: What every command understands that prints a table.
+      htx-async points --sub-uid 1001         points of a sub user
     """
-    found = output.read(common, lambda htx: htx.points.balance(sub_uid=sub_uid))
-    output.out(common, found, lambda: tables.points(found, time.time()))
+    result = output.fetch(options, lambda htx: htx.points.balance(sub_uid=sub_uid))
+    output.emit(options, result, lambda: tables.points(result, time.time()))
 
 
 @app.command
-def snapshot(
-    *,
-    all: Flag = False,  # noqa: A002 - the option's name
-    csv: Flag = False,
-    common: Common = _COMMON,
-) -> int:
+def snapshot(*, options: BalanceOptions = _BALANCE) -> int:
     """
-    Show what is in all accounts, each by itself and all together.
+    Show the balances of all accounts and their total.
 
-    On a terminal a bar shows how far it is. HTX does not tell what is in an OTC
-    account. If another one cannot be read, it says so and ends with 1; the others
-    are shown all the same.
+    HTX does not report the balances of OTC accounts. If another balance fails,
+    the others are printed and the exit code is 1.
 
     For example:
 
       htx-async snapshot
       htx-async snapshot --csv > today.csv
-
-    Args:
-        all: Show currencies of which there is nothing, too.
-        csv: Print CSV instead of tables, a line for each amount.
-        common: What every command understands that prints a table.
     """
-    output.one_form(common, csv=csv)
-    with progress.of_balances() as listener:
-        found = output.read(common, lambda htx: htx.accounts.snapshot(), listener)
-    kept = found if all else reports.held(found)
-    if csv:
-        csv_export.write(csv_export.snapshot(kept), sys.stdout)
+    output.check_output_format(options)
+    with balance_progress() as listener:
+        result = output.fetch(options, lambda htx: htx.accounts.snapshot(), listener)
+    selected = result if options.all else reports.drop_zero(result)
+    if options.csv:
+        csv_export.write_snapshot(selected, sys.stdout)
     else:
-        output.out(common, kept, lambda: tables.snapshot(found, every=all))
-    failures = reports.failures(found)
-    for line in failures if csv or common.json else ():
-        session.complain(line)
+        output.emit(options, selected, lambda: tables.snapshot(result, show_zero=options.all))
+    failures = reports.failures(result)
+    for message in failures if options.csv or options.json else ():
+        session.print_error(message)
     return FAILED if failures else OK
 
 
 @app.command
-def limits(*, common: Common = _COMMON) -> None:
+def limits(*, options: OutputOptions = _OUTPUT) -> None:
     """
-    Show how things stand at HTX's limits, after a few reads.
+    Show the rate limit of each endpoint, after a few calls.
 
-    It reads the accounts, the points and one balance. Then it shows what HTX
-    allows, how many tokens are free here, how many requests are left as HTX says,
-    when its window ends, and how often it has refused. If far fewer are left than
-    are free, other programs ask with keys of the same user.
+    Calls the accounts, points and balance endpoints, then prints for each
+    endpoint HTX's limit, the tokens available here, the requests that HTX reports
+    as remaining, the seconds until its window resets, and the number of 429s. If
+    far fewer requests remain than tokens are available, other programs use keys
+    of the same user.
 
     For example:
 
       htx-async limits
       htx-async limits --json
     """
-    found = output.read(common, reports.stand)
-    plain = {name: attrs.asdict(status) for name, status in found.limits.items()}
-    output.out(common, plain, lambda: tables.limits(found.limits, found.now))
+    report = output.fetch(options, reports.limit_report)
+    plain = {name: attrs.asdict(status) for name, status in report.limits.items()}
+    output.emit(options, plain, lambda: tables.limits(report.limits, report.server_time))
 
 
 @app.command
 def watch(
-    account: str = "spot",
+    account: AccountName = "spot",
     /,
     *,
-    every: Annotated[float, Parameter(validator=validators.Number(gte=0.1, lte=86_400))] = 2.0,
-    common: Asking = _ASKING,
+    every: Seconds = 2.0,
+    options: ConnectionOptions = _CONNECTION,
 ) -> None:
     """
-    Show what moves in an account, as it moves, until Ctrl-C.
+    Show changes of a balance live, until Ctrl-C.
 
-    On a terminal it is a table, the newest change on top. Into a pipe or a file
-    it prints a line for each change, and tells on standard error when reads fail
-    and when they succeed again. It goes on through all faults that may pass, and
-    ends only if the key or the account is wrong.
+    A terminal shows a table with the newest change on top. A pipe or file gets a
+    line for each change; standard error gets a line when calls fail or recover.
+    Errors are retried, unless the key or the account is wrong.
 
-    Reads wait for tokens as all do. HTX counts all programs of a user together:
-    100 reads in 2 s.
+    Each call takes a rate-limit token. HTX counts all programs of a user
+    together: 100 calls in 2 s.
 
     For example:
 
       htx-async watch
       htx-async watch super-margin --every 0.5
-      htx-async watch spot | tee moves.txt
-
-    Args:
-        account: The account's id, or its type where there is one of that type.
-        every: Seconds between reads, 0.1 at least.
-        common: What every command understands that asks HTX.
+      htx-async watch spot | tee changes.txt
     """
-    asyncio.run(_watch(account, every, common))
+    asyncio.run(_watch(account, every, options))
 
 
-async def _watch(account: str, every: float, common: Asking) -> None:
-    async with session.client(common, timeout=TIMEOUT) as htx:
-        await run_watch(htx, account, every, lines=common.debug)
+async def _watch(account: str, every: float, options: ConnectionOptions) -> None:
+    async with session.open_client(options, timeout=TIMEOUT) as htx:
+        await run_watch(htx, account, every, lines=options.debug)
 
 
 @app.command
-def sandbox(
-    *,
-    port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65_535))] = 8000,
-    currencies: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
-) -> None:
+def sandbox(*, port: Port = 8000, currencies: Currencies = None) -> None:
     """
     Serve a sandbox on a loopback port, until Ctrl-C.
 
@@ -260,19 +242,13 @@ def sandbox(
       export HTX_BASE_URL=http://127.0.0.1:8000
       export HTX_ACCESS_KEY=access-key HTX_SECRET_KEY=secret-key
       htx-async accounts
-
-    Args:
-        port: Where to listen; 0 takes a free one.
-        currencies: How many currencies the spot account has.
     """
     with suppress(KeyboardInterrupt):
         asyncio.run(_serve(port, currencies))
 
 
 async def _serve(port: int, currencies: int | None) -> None:
-    from htx_async.sandbox import Sandbox  # noqa: PLC0415 - only some commands need the extra
-
     async with Sandbox(currencies=currencies).serve(port=port) as base_url:
         print(f"HTX_BASE_URL={base_url} HTX_ACCESS_KEY=access-key HTX_SECRET_KEY=secret-key")
-        print("Those settings make htx-async ask here. Ctrl-C ends it.", flush=True)
+        print("Set these variables to use it. Stop: Ctrl-C", flush=True)
         await asyncio.Event().wait()

@@ -1,45 +1,34 @@
-"""Rows for spreadsheets: every digit that HTX sent, and no exponent."""
+"""CSV export: every digit that HTX sent, without exponent."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
 from typing import TextIO
 
-from htx_async.cli.number_format import figure
-from htx_async.cli.tables import COLUMNS
-from htx_async.models.balance import AccountBalance, CurrencyBalance, Snapshot
-
-Row = tuple[object, ...]
-
-SNAPSHOT = ("account", "account_type", "subtype", "currency", "type", "balance")
+from htx_async import AccountBalance, Snapshot
+from htx_async.cli.number_format import format_amount
+from htx_async.cli.tables import COLUMN_TYPES
 
 
-def balance(found: AccountBalance) -> Iterator[Row]:
-    """Yield a row for each currency; row types other than trade and frozen have columns, too."""
-    shown = tuple(found.values())
-    others = _others(shown)
-    yield ("currency", "trade", "frozen", "total", *others)
-    for row in shown:
-        amounts = (row.trade, row.frozen, row.total, *(row.amount(kind) for kind in others))
-        yield (row.currency, *map(figure, amounts))
+def write_balance(balance: AccountBalance, file: TextIO) -> None:
+    """Write a row for each currency. Row types besides trade and frozen have a column each."""
+    types = dict.fromkeys(entry.type for entry in balance.entries)
+    further = [row_type for row_type in types if row_type not in COLUMN_TYPES]
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(("currency", "trade", "frozen", "total", *further))
+    for currency in balance.values():
+        amounts = [currency.trade, currency.frozen, currency.total]
+        amounts += [currency.amount(row_type) for row_type in further]
+        writer.writerow((currency.currency, *map(format_amount, amounts)))
 
 
-def _others(shown: Iterable[CurrencyBalance]) -> tuple[str, ...]:
-    kinds = dict.fromkeys(entry.type for row in shown for entry in row.entries)
-    return tuple(kind for kind in kinds if kind not in COLUMNS)
-
-
-def snapshot(found: Snapshot) -> Iterator[Row]:
-    """Yield a row for each row of each account."""
-    yield SNAPSHOT
-    for picture in found.accounts:
-        account = picture.account
-        for entry in picture.balance.entries if picture.balance else ():
-            kind = (account.id, account.type, account.subtype)
-            yield (*kind, entry.currency, entry.type, figure(entry.balance))
-
-
-def write(rows: Iterable[Row], file: TextIO) -> None:
-    """Write rows as CSV."""
-    csv.writer(file, lineterminator="\n").writerows(rows)
+def write_snapshot(snapshot: Snapshot, file: TextIO) -> None:
+    """Write a row for each balance entry of each account."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(("account", "account_type", "subtype", "currency", "type", "balance"))
+    for item in snapshot.accounts:
+        account = item.account
+        for entry in item.balance.entries if item.balance else ():
+            amount = format_amount(entry.balance)
+            row = (account.id, account.type, account.subtype, entry.currency, entry.type, amount)
+            writer.writerow(row)

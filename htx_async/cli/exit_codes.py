@@ -1,12 +1,12 @@
-"""How the command ends."""
+"""Exit codes of `htx-async`."""
 
 from __future__ import annotations
 
-OK, FAILED, MISUSED = 0, 1, 2
-"""Done; HTX or the network said no; the call, or a setting, was wrong."""
+OK, FAILED, USAGE_ERROR = 0, 1, 2
+"""Success; an error of HTX or the network; a wrong argument or setting."""
 
-WARNED = 3
-"""The doctor found what works, but not for long or not for others."""
+WARNING = 3
+"""`htx-async doctor` found a problem that does not prevent calls."""
 
-INTERRUPTED, UNREAD = 130, 141
-"""As shells tell them, 128 and the signal's number: Ctrl-C; nobody reads what it prints."""
+INTERRUPTED, SIGPIPE = 130, 141
+"""128 plus a signal's number, as shells report it: Ctrl-C; the reader of a pipe has gone."""

@@ -1,4 +1,4 @@
-"""Runs the command: what goes wrong is told in one line, and in the exit code."""
+"""Runs the command line. Maps errors to one line on standard error and an exit code."""
 
 from __future__ import annotations
 
@@ -8,54 +8,52 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
+from htx_async import HTXError, InvalidInputError
 from htx_async.cli.app import app
-from htx_async.cli.exit_codes import FAILED, INTERRUPTED, MISUSED, OK, UNREAD
-from htx_async.cli.session import complain
-from htx_async.errors import HTXError, InvalidInputError
+from htx_async.cli.exit_codes import FAILED, INTERRUPTED, OK, SIGPIPE, USAGE_ERROR
+from htx_async.cli.session import print_error
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command and return its exit code."""
+    """Run the command line and return its exit code."""
     try:
-        code = _run(arguments)
+        code = _invoke(arguments)
         sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has enough
-        _say_no_more()
-        return UNREAD
+    except BrokenPipeError:  # for example `| head`
+        _silence_stdout()
+        return SIGPIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except CycloptsError as error:
+        return _fail(_usage_message(error), USAGE_ERROR)
+    except InvalidInputError as error:
+        return _fail(error, USAGE_ERROR)
+    except (HTXError, ImportError, OSError) as error:
+        return _fail(error, FAILED)
     return code
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _invoke(arguments: Sequence[str]) -> int:
     try:
-        returned: object = app(arguments, exit_on_error=False, print_error=False)
-    except SystemExit as done:  # newer versions of cyclopts end the program themselves
-        returned = done.code
-    except KeyboardInterrupt:  # older ones do not
-        return INTERRUPTED
-    except CycloptsError as error:
-        return _failed(_misuse(error), MISUSED)
-    except BrokenPipeError:
-        raise
-    except InvalidInputError as error:
-        return _failed(error, MISUSED)
-    except (HTXError, ImportError, OSError) as error:
-        return _failed(error, FAILED)
-    return returned if isinstance(returned, int) else OK
+        result: object = app(arguments, exit_on_error=False, print_error=False)
+    except SystemExit as error:  # raised by newer versions of cyclopts, which handle Ctrl-C too
+        result = error.code
+    return result if isinstance(result, int) else OK
 
 
-def _say_no_more() -> None:
-    """Let Python flush what is left unsaid to where it cannot fail."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+def _silence_stdout() -> None:
+    """Redirect standard output to `/dev/null`, so that Python can flush it at exit."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
 
 
-def _misuse(error: CycloptsError) -> str:
-    """Return what is wrong with the call as one line, and where it says how to call it."""
-    helped = ("htx-async", *(error.command_chain or ()), "--help")
-    return f"{' '.join(str(error).split())} See {' '.join(helped)}"
+def _usage_message(error: CycloptsError) -> str:
+    """Return the error on one line, with the command that prints the help."""
+    command = ("htx-async", *(error.command_chain or ()), "--help")
+    return f"{' '.join(str(error).split())} See {' '.join(command)}"
 
 
-def _failed(error: object, code: int) -> int:
-    complain(error)
+def _fail(error: object, code: int) -> int:
+    print_error(error)
     return code

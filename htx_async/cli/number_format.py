@@ -1,4 +1,4 @@
-"""Amounts as text: every digit, and in a column the points below each other."""
+"""Amounts as text: every digit, and columns aligned at the decimal point."""
 
 from __future__ import annotations
 
@@ -12,46 +12,50 @@ from rich.table import Table
 from rich.text import Text
 
 
-def figure(amount: Decimal) -> str:
-    """Return an amount without exponent and without zeros at its end."""
+def format_amount(amount: Decimal) -> str:
+    """Return an amount without exponent and trailing zeros."""
     text = f"{amount:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 @attrs.frozen
-class Figure:
+class AlignedAmount:
     """
-    An amount in a column. The blanks at its end hold the place of digits that it lacks.
+    An amount in a column.
 
     Attributes:
-        text: The amount, with those blanks.
-        style: How it is shown, in rich's words.
+        text: The amount, padded with blanks in place of the decimals that it lacks.
+        style: A rich style.
     """
 
     text: str
     style: str = ""
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        """Return how wide it can be: folded at the least, with its blanks at the most."""
+        """Return the possible widths: one character if wrapped, the padded text at most."""
         return Measurement(1, len(self.text)).with_maximum(options.max_width)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield it with its blanks, which a text that is justified loses; folded if it must be."""
+        """Yield the padded text, or the wrapped amount if the column is too narrow."""
         if len(self.text) > options.max_width:
             yield Text(self.text.rstrip(), self.style, justify="right", overflow="fold")
-        else:
+        else:  # not `justify="right"`, which would strip the padding
             yield Text(self.text.rjust(options.max_width), self.style, justify="left")
 
 
-def aligned(amounts: Sequence[Decimal]) -> list[Figure]:
-    """Return amounts as figures of one column, their points below each other."""
-    parts = [figure(amount).partition(".") for amount in amounts]
-    widest = max((len(point + after) for _, point, after in parts), default=0)
-    return [Figure(before + (point + after).ljust(widest)) for before, point, after in parts]
+def align(amounts: Sequence[Decimal]) -> list[AlignedAmount]:
+    """Return the amounts of one column, aligned at the decimal point."""
+    parts = [format_amount(amount).partition(".") for amount in amounts]
+    decimals = max((len(point + digits) for _, point, digits in parts), default=0)
+    return [
+        AlignedAmount(whole + (point + digits).ljust(decimals)) for whole, point, digits in parts
+    ]
 
 
-def figures(table: Table, *columns: tuple[str, Sequence[Decimal]]) -> Iterator[tuple[Figure, ...]]:
-    """Add columns of amounts to *table*, and return the figures of each row."""
+def add_amount_columns(
+    table: Table, *columns: tuple[str, Sequence[Decimal]]
+) -> Iterator[tuple[AlignedAmount, ...]]:
+    """Add a column for each title and its amounts to *table*; return the cells of each row."""
     for title, _ in columns:
         table.add_column(title, justify="right", overflow="fold")
-    return zip(*(aligned(amounts) for _, amounts in columns), strict=True)
+    return zip(*(align(amounts) for _, amounts in columns), strict=True)

@@ -1,4 +1,4 @@
-"""Reads, and prints the answer in the form that was asked for."""
+"""Calls HTX and prints the result as a table or JSON."""
 
 from __future__ import annotations
 
@@ -7,50 +7,43 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
-from htx_async.cli.session import Common, client, console
-from htx_async.client import HTXClient
-from htx_async.errors import InvalidInputError
+from htx_async import HTXClient, InvalidInputError, Model
+from htx_async.cli.session import BalanceOptions, OutputOptions, console, open_client
 from htx_async.events import Listener
-from htx_async.models.base import Model
 
 T = TypeVar("T")
 
 
-def one_form(common: Common, *, csv: bool) -> None:
-    """
-    Check that the answer is wanted in one form.
-
-    Raises:
-        InvalidInputError: It is wanted in two.
-    """
-    if csv and common.json:
-        msg = "--csv and --json: which of them is meant?"
+def check_output_format(options: BalanceOptions) -> None:
+    """Raise `InvalidInputError` if both `--csv` and `--json` are given."""
+    if options.csv and options.json:
+        msg = "--csv and --json are mutually exclusive"
         raise InvalidInputError(msg)
 
 
-def read(
-    common: Common,
-    ask: Callable[[HTXClient], Awaitable[T]],
+def fetch(
+    options: OutputOptions,
+    call: Callable[[HTXClient], Awaitable[T]],
     listener: Listener | None = None,
 ) -> T:
-    """Return what *ask* returns of a client of its own."""
+    """Return the result of *call*, run with a new client on a new event loop."""
 
     async def main() -> T:
-        async with client(common, listener) as htx:
-            return await ask(htx)
+        async with open_client(options, listener) as htx:
+            return await call(htx)
 
     return asyncio.run(main())
 
 
-def out(common: Common, found: object, table: Callable[[], Any]) -> None:
-    """Print what was found as a table, or as JSON."""
-    if common.json:
-        print(json.dumps(_plain(found), indent=2, ensure_ascii=False))
+def emit(options: OutputOptions, value: object, table: Callable[[], Any]) -> None:
+    """Print *value* as JSON, or the table that *table* returns."""
+    if options.json:
+        print(json.dumps(_to_plain(value), indent=2, ensure_ascii=False))
     else:
         console().print(table())
 
 
-def _plain(found: object) -> Any:
-    if isinstance(found, tuple):
-        return [_plain(each) for each in cast("tuple[object, ...]", found)]
-    return found.to_dict() if isinstance(found, Model) else found
+def _to_plain(value: object) -> Any:
+    if isinstance(value, tuple):
+        return [_to_plain(item) for item in cast("tuple[object, ...]", value)]
+    return value.to_dict() if isinstance(value, Model) else value

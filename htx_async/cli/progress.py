@@ -1,4 +1,4 @@
-"""How far a snapshot is: told by the events of its reads, shown on a terminal only."""
+"""Progress bar of `htx-async snapshot`, driven by client events."""
 
 from __future__ import annotations
 
@@ -7,32 +7,33 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from htx_async.cli.session import console, is_screen
-from htx_async.events import Event, Listener
+from htx_async import Event
+from htx_async.cli.session import console, is_interactive
+from htx_async.events import Listener
 from htx_async.resources.accounts import BALANCE
 
 
 @contextmanager
-def of_balances() -> Generator[Listener | None]:
-    """Show a bar on standard error, and give what has to be told the events; or do nothing."""
+def balance_progress() -> Generator[Listener | None]:
+    """Show a progress bar on standard error; yield its listener, `None` without a terminal."""
     screen = console(stderr=True)
-    if not is_screen(screen):
+    if not is_interactive(screen):
         yield None
         return
     columns = (TextColumn("balances"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=screen, transient=True) as progress:
-        yield _teller(progress)
+        yield _listener(progress)
 
 
-def _teller(progress: Progress) -> Listener:
+def _listener(progress: Progress) -> Listener:
     task = progress.add_task("", total=None)
-    called = returned = 0
+    started = finished = 0
 
-    def tell(event: Event) -> None:
-        nonlocal called, returned
+    def update(event: Event) -> None:
+        nonlocal started, finished
         if event.endpoint == BALANCE.name:
-            called += event.kind == "started"
-            returned += event.kind == "finished"
-            progress.update(task, total=called, completed=returned)
+            started += event.kind == "started"
+            finished += event.kind == "finished"
+            progress.update(task, total=started, completed=finished)
 
-    return tell
+    return update

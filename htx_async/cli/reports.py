@@ -1,4 +1,4 @@
-"""What the command makes of what it has read, before it is shown."""
+"""Selects what a command prints from the models that it fetched."""
 
 from __future__ import annotations
 
@@ -7,49 +7,45 @@ from collections.abc import Mapping
 
 import attrs
 
-from htx_async.client import HTXClient
-from htx_async.models.balance import AccountBalance, Snapshot
-from htx_async.models.enums import AccountType
-from htx_async.ratelimit.queue import RateLimitStatus
+from htx_async import AccountBalance, AccountType, HTXClient, RateLimitStatus, Snapshot
 
 
-def nonzero(found: AccountBalance) -> AccountBalance:
-    """Return a balance without the currencies of which there is nothing."""
-    entries = [entry for currency in found.nonzero() for entry in currency.entries]
-    return attrs.evolve(found, entries=tuple(entries))
+def drop_zero_currencies(balance: AccountBalance) -> AccountBalance:
+    """Return a balance without the currencies whose amounts are all zero."""
+    entries = (entry for currency in balance.nonzero() for entry in currency.entries)
+    return attrs.evolve(balance, entries=tuple(entries))
 
 
-def held(found: Snapshot) -> Snapshot:
-    """Return a snapshot without the currencies of which there is nothing."""
-    return Snapshot(
-        tuple(
-            attrs.evolve(each, balance=each.balance and nonzero(each.balance))
-            for each in found.accounts
-        )
+def drop_zero(snapshot: Snapshot) -> Snapshot:
+    """Return a snapshot without the currencies whose amounts are all zero."""
+    accounts = (
+        attrs.evolve(item, balance=item.balance and drop_zero_currencies(item.balance))
+        for item in snapshot.accounts
     )
+    return attrs.evolve(snapshot, accounts=tuple(accounts))
 
 
-def failures(found: Snapshot) -> list[str]:
-    """Return why balances could not be read, but for OTC accounts: HTX does not tell those."""
+def failures(snapshot: Snapshot) -> list[str]:
+    """Return a line for each balance that failed, except OTC accounts: HTX reports none there."""
     return [
-        f"account {each.account.id}: {each.error}"
-        for each in found.accounts
-        if each.error is not None and each.account.type != AccountType.OTC
+        f"account {item.account.id}: {item.error}"
+        for item in snapshot.accounts
+        if item.error is not None and item.account.type != AccountType.OTC
     ]
 
 
 @attrs.frozen
-class Stand:
-    """How things stand at each endpoint at *now*, HTX's time of day in seconds since 1970."""
+class LimitReport:
+    """The status of each rate limit, and HTX's time in seconds since 1970."""
 
     limits: Mapping[str, RateLimitStatus]
-    now: float
+    server_time: float
 
 
-async def stand(htx: HTXClient) -> Stand:
-    """Read accounts, points and a balance, so that HTX tells what is left."""
+async def limit_report(htx: HTXClient) -> LimitReport:
+    """Call the accounts, points and balance endpoints, so that HTX reports its rate limits."""
     accounts = await htx.accounts.list()
     await htx.points.balance()
-    for account in [each for each in accounts if each.type != AccountType.OTC][:1]:
+    for account in [account for account in accounts if account.type != AccountType.OTC][:1]:
         await htx.accounts.balance(account)
-    return Stand(htx.limits(), time.time() + (htx.clock_offset() or 0.0))
+    return LimitReport(htx.limits(), time.time() + (htx.clock_offset() or 0.0))

@@ -1,8 +1,8 @@
-"""How the command shows models: tables that fit a terminal of 80 columns."""
+"""Tables of models, for terminals of 80 columns and more."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -12,241 +12,51 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from htx_async.cli.doctor.finding import Finding, Verdict
-from htx_async.cli.number_format import aligned, figure, figures
-from htx_async.models.balance import (
+from htx_async import (
     Account,
     AccountBalance,
     AccountSnapshot,
+    AccountType,
+    BalanceType,
     CurrencyBalance,
+    PointBalance,
+    PointGroup,
+    RateLimitStatus,
     Snapshot,
 )
+from htx_async.cli.number_format import add_amount_columns, align, format_amount
 from htx_async.models.decimals import total
-from htx_async.models.enums import AccountType, BalanceType
 from htx_async.ratelimit.headers import RateLimitHeaders
-from htx_async.ratelimit.queue import RateLimitStatus
 from htx_async.redaction import one_line
-from htx_async.resources.points import PointBalance, PointGroup
 
-COLUMNS = (BalanceType.TRADE, BalanceType.FROZEN)
-"""Row types that have a column of their own."""
+COLUMN_TYPES = (BalanceType.TRADE, BalanceType.FROZEN)
+"""Row types with a column of their own."""
 
-_WIDEST = 10_000
+_UNLIMITED_WIDTH = 10_000
 
-SOON = 30
-"""Days before points expire at which they are shown in another colour."""
-
-
-def accounts(found: tuple[Account, ...]) -> Table:
-    """Return a table of accounts."""
-    table = plain("Accounts", "id", "type", "subtype", "state")
-    for account in found:
-        names = map(one_line, (account.type, account.subtype, account.state))
-        table.add_row(str(account.id), *names)
-    return table
+EXPIRES_SOON = 30
+"""Days before they expire from which points are highlighted."""
 
 
-class Fitting:
-    """The first of some tables that the terminal has room for, else the last one."""
+class WidestThatFits:
+    """The first of several tables that fits the terminal, else the last one."""
 
     def __init__(self, *widest_first: Table) -> None:
         self._tables = widest_first
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the one that fits: figures are never folded where that can be helped."""
-        endless = options.update(max_width=_WIDEST)
-        fits = (
+        """Yield the widest table whose amounts need not be wrapped."""
+        unlimited = options.update(max_width=_UNLIMITED_WIDTH)
+        fitting = (
             table
             for table in self._tables
-            if Measurement.get(console, endless, table).maximum <= options.max_width
+            if Measurement.get(console, unlimited, table).maximum <= options.max_width
         )
-        yield next(fits, self._tables[-1])
+        yield next(fitting, self._tables[-1])
 
 
-def balance(found: AccountBalance, *, every: bool, subtype: str = "") -> Fitting:
-    """Return a table of the currencies; amounts other than trade and frozen come last."""
-    shown = tuple(found.values()) if every else found.nonzero()
-    kind = one_line(f"{found.type} {subtype}")
-    title = f"Balance of {kind} account {found.id} ({one_line(found.state)})"
-    hidden = len(found) - len(shown)
-    caption = f"and {hidden} more of which there is nothing: --all" if hidden else ""
-    return _amounts(title, caption, [_sums(row.currency, [row]) for row in shown])
-
-
-_Sums = tuple[str, tuple[tuple[str, Decimal], ...]]
-"""A currency, and what there is of it: trade, frozen, total, then other row types."""
-
-
-def _sums(currency: str, rows: Sequence[CurrencyBalance], *, others: bool = True) -> _Sums:
-    kinds = dict.fromkeys(entry.type for row in rows for entry in row.entries)
-    further = (
-        (kind, total(row.amount(kind) for row in rows)) for kind in kinds if kind not in COLUMNS
-    )
-    return currency, (
-        ("trade", total(row.trade for row in rows)),
-        ("frozen", total(row.frozen for row in rows)),
-        ("total", total(row.total for row in rows)),
-        *((one_line(kind), amount) for kind, amount in further if others and amount),
-    )
-
-
-_ALWAYS = 3
-"""Amounts that every currency has."""
-
-
-def _amounts(title: str, caption: str, held: Sequence[_Sums]) -> Fitting:
-    wide = plain(title, "currency", caption=caption)
-    narrow = plain(title, "currency", "type", caption=caption)
-    _row_each(wide, held)
-    _line_each(narrow, held)
-    return Fitting(wide, narrow)
-
-
-def _row_each(table: Table, held: Sequence[_Sums]) -> None:
-    """Fill *table* with a row for each currency."""
-    titles = ("trade", "frozen", "total")
-    columns = [[amounts[index][1] for _, amounts in held] for index in range(_ALWAYS)]
-    shown = figures(table, *zip(titles, columns, strict=True))
-    others = [", ".join(_said(each) for each in amounts[_ALWAYS:]) for _, amounts in held]
-    if any(others):
-        table.add_column("other", overflow="fold")
-    for (currency, _), row, other in zip(held, shown, others, strict=True):
-        table.add_row(one_line(currency), *row, *filter(None, [other]))
-
-
-def _said(kind_and_amount: tuple[str, Decimal]) -> str:
-    return f"{kind_and_amount[0]} {figure(kind_and_amount[1])}"
-
-
-def _line_each(table: Table, held: Sequence[_Sums]) -> None:
-    """Fill *table* with a line for each amount."""
-    lines = [
-        ("" if number else one_line(currency), kind, amount)
-        for currency, amounts in held
-        for number, (kind, amount) in enumerate(amounts)
-    ]
-    shown = figures(table, ("amount", [amount for *_, amount in lines]))
-    for (currency, kind, _), amount in zip(lines, shown, strict=True):
-        table.add_row(currency, kind, *amount)
-
-
-def snapshot(found: Snapshot, *, every: bool) -> Group:
-    """Return a table for each account that holds something, one of the sums, and what failed."""
-    read = [(each.account, each.balance) for each in found.accounts if each.balance is not None]
-    full = [(account, held) for account, held in read if every or held.nonzero()]
-    parts: list[RenderableType] = [
-        balance(held, every=every, subtype=account.subtype) for account, held in full
-    ]
-    if len(full) > 1:
-        parts.append(together([held for _, held in full]))
-    if empty := [account for account, held in read if not (every or held.nonzero())]:
-        parts.append(Text(f"Nothing in {', '.join(map(_named, empty))}."))
-    parts += [_failure(picture) for picture in found.accounts if picture.error is not None]
-    return Group(*(line for part in parts for line in (part, Text()))) if parts else Group()
-
-
-def together(balances: Sequence[AccountBalance]) -> Fitting:
-    """Return a table of what accounts hold together."""
-    held: dict[str, list[CurrencyBalance]] = {}
-    for row in (row for balance in balances for row in balance.nonzero()):
-        held.setdefault(row.currency, []).append(row)
-    title = f"All {len(balances)} accounts together"
-    sums = [_sums(currency, rows, others=False) for currency, rows in held.items()]
-    return _amounts(title, "loans and the like are not in it", sums)
-
-
-def _named(account: Account) -> str:
-    return one_line(f"{account.id} ({account.type} {account.subtype}".rstrip()) + ")"
-
-
-def _failure(picture: AccountSnapshot) -> Text:
-    if picture.account.type == AccountType.OTC:
-        return Text(f"HTX does not tell what is in {_named(picture.account)}.")
-    return Text(f"Not read: {_named(picture.account)}: {picture.error}", "yellow")
-
-
-def points(found: PointBalance, now: float) -> Table:
-    """Return a table of point groups at *now*, those that expire first on top."""
-    today = datetime.fromtimestamp(now, UTC)
-    title = f"Points of account {found.account_id} ({one_line(found.account_status)})"
-    table = plain(title, "group", "expires")
-    table.add_column("in days", justify="right")
-    groups = sorted(found.group_ids, key=_expiry)
-    *left, sum_of_all = aligned([*(group.remain_amt for group in groups), found.acct_balance])
-    table.add_column("points", justify="right", footer=sum_of_all)
-    table.show_footer = True
-    table.columns[0].footer = "all"
-    for group, remaining in zip(groups, left, strict=True):
-        expires, days = _described(group, today)
-        table.add_row(str(group.group_id), expires, days, remaining)
-    return table
-
-
-def _expiry(group: PointGroup) -> datetime:
-    return group.expiry_date or datetime.max.replace(tzinfo=UTC)
-
-
-def _described(group: PointGroup, today: datetime) -> tuple[str, Text]:
-    if group.expiry_date is None:
-        return "never" if group.is_termless else "unknown", Text()
-    days = (group.expiry_date - today).days
-    shown = Text("expired", "red") if days < 0 else Text(str(days), "yellow" if days < SOON else "")
-    return f"{group.expiry_date:%Y-%m-%d %H:%M} UTC", shown
-
-
-def limits(found: Mapping[str, RateLimitStatus], now: float) -> Table:
-    """Return a table of how things stand at each endpoint; *now* is HTX's time of day."""
-    caption = "free: tokens here; left, ends: what HTX says of its own window; -: not asked"
-    table = plain("Limits", caption=caption)
-    table.add_column("endpoint", overflow="fold")
-    table.add_column("allowed")
-    for title in ("free", "left", "ends", "refused"):
-        table.add_column(title, justify="right")
-    for name, status in found.items():
-        limit = status.limit
-        left = "-" if status.remaining is None else str(status.remaining)
-        headers = RateLimitHeaders(None, status.resets_at)
-        ends = f"{headers.window_remaining(now, limit.per):.1f} s" if headers.expire else "-"
-        allowed = f"{limit.requests}/{limit.per:g} s"
-        path = name.removeprefix("GET ")
-        table.add_row(path, allowed, str(status.available), left, ends, str(status.rate_limited))
-    return table
-
-
-_COLOURS = {
-    Verdict.OK: "green",
-    Verdict.UNKNOWN: "dim",
-    Verdict.WARNED: "yellow",
-    Verdict.FAILED: "bold red",
-    Verdict.MISUSED: "bold red",
-}
-
-
-def finding(found: Finding) -> Group:
-    """Return a line for what the doctor has found, and one below for what to do about it."""
-    table = Table.grid()
-    for width in (6, 12):
-        table.add_column(width=width)
-    table.add_column(overflow="fold")
-    table.add_row(Text(found.verdict, _COLOURS[found.verdict]), found.step, found.says)
-    if not found.advice:
-        return Group(table)
-    below = Table.grid()
-    for width in (6, 2):
-        below.add_column(width=width)
-    below.add_column(overflow="fold")
-    below.add_row("", Text(">", "bold"), Text(found.advice, "bold"))
-    return Group(table, below)
-
-
-def verdict(found: Iterable[Finding]) -> str:
-    """Return the doctor's last word."""
-    bad = [each.step for each in found if each.verdict not in (Verdict.OK, Verdict.UNKNOWN)]
-    return f"Begin with: {bad[0]}." if bad else "All is well."
-
-
-def plain(title: str, *columns: str, caption: str = "") -> Table:
-    """Return an empty table of the kind that all are of, as wide as what is above and below it."""
+def new_table(title: str, *columns: str, caption: str = "") -> Table:
+    """Return an empty table, at least as wide as its title and caption."""
     table = Table(
         title=Text(title, "bold"),
         title_justify="left",
@@ -260,4 +70,160 @@ def plain(title: str, *columns: str, caption: str = "") -> Table:
     )
     for column in columns:
         table.add_column(column)
+    return table
+
+
+def accounts(accounts: tuple[Account, ...]) -> Table:
+    """Return a table of accounts."""
+    table = new_table("Accounts", "id", "type", "subtype", "state")
+    for account in accounts:
+        texts = map(one_line, (account.type, account.subtype, account.state))
+        table.add_row(str(account.id), *texts)
+    return table
+
+
+def balance(balance: AccountBalance, *, show_zero: bool, subtype: str = "") -> WidestThatFits:
+    """Return a table of currencies; row types other than trade and frozen come last."""
+    currencies = tuple(balance.values()) if show_zero else balance.nonzero()
+    kind = one_line(f"{balance.type} {subtype}")
+    title = f"Balance of {kind} account {balance.id} ({one_line(balance.state)})"
+    hidden = len(balance) - len(currencies)
+    caption = f"zero balances hidden: {hidden} (see --all)" if hidden else ""
+    return _amounts(title, caption, [_sums(row.currency, [row]) for row in currencies])
+
+
+_Sums = tuple[str, tuple[tuple[str, Decimal], ...]]
+"""A currency and its amounts by row type: trade, frozen, total, then the others."""
+
+
+def _sums(currency: str, balances: Sequence[CurrencyBalance], *, others: bool = True) -> _Sums:
+    types = dict.fromkeys(entry.type for row in balances for entry in row.entries)
+    further = [kind for kind in types if kind not in COLUMN_TYPES] if others else []
+    amounts = ((one_line(kind), total(row.amount(kind) for row in balances)) for kind in further)
+    return currency, (
+        ("trade", total(row.trade for row in balances)),
+        ("frozen", total(row.frozen for row in balances)),
+        ("total", total(row.total for row in balances)),
+        *(pair for pair in amounts if pair[1]),
+    )
+
+
+_COLUMNS = ("trade", "frozen", "total")
+
+
+def _amounts(title: str, caption: str, sums: Sequence[_Sums]) -> WidestThatFits:
+    return WidestThatFits(_wide(title, caption, sums), _narrow(title, caption, sums))
+
+
+def _wide(title: str, caption: str, sums: Sequence[_Sums]) -> Table:
+    """Return a table with a row for each currency."""
+    table = new_table(title, "currency", caption=caption)
+    columns = [[amounts[index][1] for _, amounts in sums] for index in range(len(_COLUMNS))]
+    rows = add_amount_columns(table, *zip(_COLUMNS, columns, strict=True))
+    others = [
+        ", ".join(f"{kind} {format_amount(amount)}" for kind, amount in amounts[len(_COLUMNS) :])
+        for _, amounts in sums
+    ]
+    if any(others):
+        table.add_column("other", overflow="fold")
+    for (currency, _), cells, other in zip(sums, rows, others, strict=True):
+        table.add_row(one_line(currency), *cells, *filter(None, [other]))
+    return table
+
+
+def _narrow(title: str, caption: str, sums: Sequence[_Sums]) -> Table:
+    """Return a table with a row for each amount."""
+    table = new_table(title, "currency", "type", caption=caption)
+    rows = [
+        ("" if index else one_line(currency), kind, amount)
+        for currency, amounts in sums
+        for index, (kind, amount) in enumerate(amounts)
+    ]
+    cells = add_amount_columns(table, ("amount", [amount for *_, amount in rows]))
+    for (currency, kind, _), (cell,) in zip(rows, cells, strict=True):
+        table.add_row(currency, kind, cell)
+    return table
+
+
+def snapshot(snapshot: Snapshot, *, show_zero: bool) -> Group:
+    """Return a table for each account with a balance, one of the totals, and the failures."""
+    read = [(item.account, item.balance) for item in snapshot.accounts if item.balance is not None]
+    filled = [(account, amounts) for account, amounts in read if show_zero or amounts.nonzero()]
+    parts: list[RenderableType] = [
+        balance(amounts, show_zero=show_zero, subtype=account.subtype)
+        for account, amounts in filled
+    ]
+    if len(filled) > 1:
+        parts.append(combined([amounts for _, amounts in filled]))
+    if empty := [account for account, amounts in read if not (show_zero or amounts.nonzero())]:
+        parts.append(Text(f"Zero balance: {', '.join(map(_label, empty))}"))
+    parts += [_failure(item) for item in snapshot.accounts if item.error is not None]
+    return Group(*(line for part in parts for line in (part, Text())))
+
+
+def combined(balances: Sequence[AccountBalance]) -> WidestThatFits:
+    """Return a table of the totals of several accounts."""
+    by_currency: dict[str, list[CurrencyBalance]] = {}
+    for row in (row for balance in balances for row in balance.nonzero()):
+        by_currency.setdefault(row.currency, []).append(row)
+    sums = [_sums(currency, rows, others=False) for currency, rows in by_currency.items()]
+    caption = "only trade and frozen; without loans and interest"
+    return _amounts(f"Total of {len(balances)} accounts", caption, sums)
+
+
+def _label(account: Account) -> str:
+    return one_line(f"{account.id} ({account.type} {account.subtype}".rstrip()) + ")"
+
+
+def _failure(item: AccountSnapshot) -> Text:
+    if item.account.type == AccountType.OTC:
+        return Text(f"Not reported by HTX: {_label(item.account)}")
+    return Text(f"Failed: {_label(item.account)}: {item.error}", "yellow")
+
+
+def points(points: PointBalance, now: float) -> Table:
+    """Return a table of point groups at *now* (seconds since 1970), ordered by expiry."""
+    title = f"Points of account {points.account_id} ({one_line(points.account_status)})"
+    table = new_table(title, "group", "expires")
+    table.add_column("days left", justify="right")
+    groups = sorted(points.group_ids, key=_expiry)
+    *amounts, sum_of_all = align([*(group.remain_amt for group in groups), points.acct_balance])
+    table.add_column("points", justify="right", footer=sum_of_all)
+    table.show_footer = True
+    table.columns[0].footer = "total"
+    for group, amount in zip(groups, amounts, strict=True):
+        expires, days = _describe_expiry(group, datetime.fromtimestamp(now, UTC))
+        table.add_row(str(group.group_id), expires, days, amount)
+    return table
+
+
+def _expiry(group: PointGroup) -> datetime:
+    return group.expiry_date or datetime.max.replace(tzinfo=UTC)
+
+
+def _describe_expiry(group: PointGroup, now: datetime) -> tuple[str, Text]:
+    if group.expiry_date is None:
+        return "never" if group.is_termless else "unknown", Text()
+    days = (group.expiry_date - now).days
+    style = "yellow" if days < EXPIRES_SOON else ""
+    left = Text("expired", "red") if days < 0 else Text(str(days), style)
+    return f"{group.expiry_date:%Y-%m-%d %H:%M} UTC", left
+
+
+def limits(limits: Mapping[str, RateLimitStatus], server_time: float) -> Table:
+    """Return a table of rate limits at HTX's time *server_time* (seconds since 1970)."""
+    caption = "available: local tokens; remaining: as HTX reports (seconds to reset)"
+    table = new_table("Rate limits", caption=caption)
+    table.add_column("endpoint", overflow="fold")
+    table.add_column("limit")
+    for title in ("available", "remaining", "429s"):
+        table.add_column(title, justify="right")
+    for name, status in limits.items():
+        limit, rate_limited = status.limit, str(status.rate_limited)
+        remaining = "-" if status.remaining is None else str(status.remaining)
+        if status.resets_at is not None:
+            headers = RateLimitHeaders(status.remaining, status.resets_at)
+            remaining += f" ({headers.window_remaining(server_time, limit.per):.1f} s)"
+        path, per = name.removeprefix("GET "), f"{limit.requests}/{limit.per:g} s"
+        table.add_row(path, per, str(status.available), remaining, rate_limited)
     return table

@@ -15,7 +15,6 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final
 
-from htx_async.validation import enum_value, numeric_id
 from htx_async.errors import AccountNotFoundError, HTXError, InvalidInputError
 from htx_async.models.balance import (
     Account,
@@ -31,6 +30,7 @@ from htx_async.models.valuation import AssetValuation
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Usual
 from htx_async.resources.base import Client, Resource
+from htx_async.validation import enum_value, numeric_id
 
 LIST: Final = Endpoint[tuple[Account, ...]](
     "/v1/account/accounts",

@@ -15,7 +15,6 @@ from yarl import URL
 from htx_async.clock import Clock
 from htx_async.errors import InvalidInputError
 from htx_async.request import Request, Response
-from htx_async.transports.body import read_body
 from htx_async.transports.base import (
     CONNECT_TIMEOUT,
     HEADERS,
@@ -24,6 +23,7 @@ from htx_async.transports.base import (
     connect_timeout,
     proxy_url,
 )
+from htx_async.transports.body import read_body
 from htx_async.transports.httpx import proxy_for, tls_context
 from htx_async.validation import Origin
 

@@ -1,4 +1,4 @@
-"""A narrow terminal, no colours, no keys, no proxies: whatever the machine has."""
+"""Environment of CLI tests: 80 columns, no colours, no keys, no proxies."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ _UNSET = ("HTX_ACCESS_KEY", "HTX_SECRET_KEY", "HTX_PRIVATE_KEY", "HTX_BASE_URL",
 
 
 @pytest.fixture(autouse=True)
-def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the command run as a stranger would run it."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the output independent of the machine."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
     for name in _UNSET:

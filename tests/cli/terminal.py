@@ -1,4 +1,4 @@
-"""Text that says it is a terminal."""
+"""A stream that claims to be a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 
 
 class Terminal(io.StringIO):
-    """Somebody looks at it."""
+    """Text stream whose `isatty` is true."""
 
     def isatty(self) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""The command: what it prints, and how it ends."""
+"""`htx-async`: output and exit codes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from rich.console import Console
 
 from htx_async import APIError, HTXClient
 from htx_async.__main__ import main
-from htx_async.cli import main as command
+from htx_async.cli import main as cli_main
 from htx_async.cli import output, progress, session
-from htx_async.cli.exit_codes import FAILED, INTERRUPTED, MISUSED, OK, UNREAD
+from htx_async.cli.exit_codes import FAILED, INTERRUPTED, OK, SIGPIPE, USAGE_ERROR
 from htx_async.cli.main import run
 from tests.cli.terminal import Terminal
 
@@ -38,13 +38,13 @@ COMMANDS = (
 
 
 @pytest.mark.slow
-def test_demo_shows_all_three(capsys: pytest.CaptureFixture[str]) -> None:
-    """Accounts, a balance and points; no line is wider than the terminal."""
+def test_demo_prints_accounts_balance_and_points(capsys: pytest.CaptureFixture[str]) -> None:
+    """No line is wider than the terminal."""
     assert run(["demo"]) == OK
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for expected in ("super-margin", "91.850043797676510303", "97.010043797676510318", "never"):
-        assert expected in said
-    assert max(map(len, said.splitlines())) <= 80
+        assert expected in output
+    assert max(map(len, output.splitlines())) <= 80
 
 
 @pytest.mark.slow
@@ -60,65 +60,65 @@ def test_demo_shows_all_three(capsys: pytest.CaptureFixture[str]) -> None:
         (["points", "--sub-uid", "1001", "--sandbox"], "Points of account"),
     ],
 )
-def test_tables(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What a person asked for."""
+def test_command_prints_table(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(arguments) == OK
-    said = capsys.readouterr().out
-    assert expected in said
-    assert max(map(len, said.splitlines())) <= 80
+    output = capsys.readouterr().out
+    assert expected in output
+    assert max(map(len, output.splitlines())) <= 80
 
 
 @pytest.mark.slow
-def test_keys_from_the_environment(
+def test_keys_are_read_from_environment(
     sandbox_environment: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without --sandbox it asks where the environment says."""
+    """Without `--sandbox`, so is the base URL."""
     assert sandbox_environment is None
     assert run(["accounts"]) == OK
     assert "1000001" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("ending", "code"),
-    [(None, OK), (KeyboardInterrupt(), INTERRUPTED), (CycloptsError(), MISUSED)],
+    ("error", "code"),
+    [(None, OK), (KeyboardInterrupt(), INTERRUPTED), (CycloptsError(), USAGE_ERROR)],
 )
-def test_a_cyclopts_that_returns(
-    ending: BaseException | None, code: int, monkeypatch: pytest.MonkeyPatch
+def test_exit_code_with_cyclopts_that_does_not_exit(
+    error: BaseException | None, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Older versions leave the ending to us."""
+    """Older versions return, and do not handle Ctrl-C."""
 
-    def called(*_: object, **__: object) -> None:
-        if ending is not None:
-            raise ending
+    def app(*_: object, **__: object) -> None:
+        if error is not None:
+            raise error
 
-    monkeypatch.setattr(command, "app", called)
+    monkeypatch.setattr(cli_main, "app", app)
     assert run(["accounts"]) == code
 
 
-def test_a_code_that_a_command_returns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The doctor's, say: older versions of cyclopts hand it on."""
-    monkeypatch.setattr(command, "app", lambda *_, **__: FAILED)
+def test_exit_code_returned_by_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Older versions of cyclopts return the result of the command."""
+    monkeypatch.setattr(cli_main, "app", lambda *_, **__: FAILED)
     assert run(["doctor"]) == FAILED
 
 
 @pytest.mark.slow
-def test_currencies_without_any_amount(capsys: pytest.CaptureFixture[str]) -> None:
-    """They are left out, and said to be; `--all` shows them."""
+def test_balance_hides_zero_currencies_without_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["balance", "point", "--sandbox"]) == OK
-    few = capsys.readouterr().out
+    nonzero = capsys.readouterr().out
     assert run(["balance", "grid-trading", "--sandbox", "--all"]) == OK
-    every = capsys.readouterr().out
-    assert "currency" in few
-    assert "--all" not in every
+    complete = capsys.readouterr().out
+    assert "currency" in nonzero
+    assert "--all" not in complete
 
 
 @pytest.mark.slow
-def test_json_has_amounts_as_text(capsys: pytest.CaptureFixture[str]) -> None:
-    """Digit for digit, without exponent."""
+def test_json_amounts_are_strings(capsys: pytest.CaptureFixture[str]) -> None:
+    """They have every digit and no exponent."""
     assert run(["balance", "--sandbox", "--json"]) == OK
-    said = json.loads(capsys.readouterr().out)
-    assert said["id"] == 1000001
-    assert said["entries"][0]["balance"] == "91.850043797676510303"
+    balance = json.loads(capsys.readouterr().out)
+    assert balance["id"] == 1000001
+    assert balance["entries"][0]["balance"] == "91.850043797676510303"
     assert run(["points", "--sandbox", "--json"]) == OK
     groups = json.loads(capsys.readouterr().out)["group_ids"]
     assert {"0.3", "25.00000001"} <= {group["remain_amt"] for group in groups}
@@ -130,46 +130,42 @@ def test_json_has_amounts_as_text(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["points"], MISUSED, "set HTX_ACCESS_KEY and HTX_SECRET_KEY"),
+        (["points"], USAGE_ERROR, "set HTX_ACCESS_KEY and HTX_SECRET_KEY"),
         (["balance", "1x", "--sandbox"], FAILED, "no account is of type 1x; there is 14403739"),
         (["balance", "42", "--sandbox"], FAILED, "which is not the UID"),
         (["balance", "otc", "--sandbox"], FAILED, "HTX refused"),
-        (["points", "--sub-uid", "me", "--sandbox"], MISUSED, "sub_uid must be digits"),
-        (["nonsense"], MISUSED, "See htx-async --help"),
-        (["points", "--nonsense"], MISUSED, "--nonsense"),
-        (["sandbox", "--port", "99999"], MISUSED, "--port"),
-        (["watch", "--every", "0", "--sandbox"], MISUSED, "0.1. See htx-async watch --help"),
+        (["points", "--sub-uid", "me", "--sandbox"], USAGE_ERROR, "sub_uid must be digits"),
+        (["nonsense"], USAGE_ERROR, "See htx-async --help"),
+        (["points", "--nonsense"], USAGE_ERROR, "--nonsense"),
+        (["sandbox", "--port", "99999"], USAGE_ERROR, "--port"),
+        (["watch", "--every", "0", "--sandbox"], USAGE_ERROR, "0.1. See htx-async watch --help"),
         (["watch", "42", "--sandbox"], FAILED, "which is not the UID"),
-        (["balance", "--csv", "--json"], MISUSED, "which of them is meant?"),
+        (["balance", "--csv", "--json"], USAGE_ERROR, "--csv and --json are mutually exclusive"),
     ],
 )
-def test_errors_are_one_helpful_line(
+def test_error_is_one_line_without_traceback(
     arguments: list[str], code: int, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And no traceback."""
     assert run(arguments) == code
-    said = capsys.readouterr()
-    assert text in said.err
-    assert "Traceback" not in said.err
-    assert [line[:11] for line in said.err.splitlines()] == ["htx-async: "]
+    error = capsys.readouterr().err
+    assert text in error
+    assert "Traceback" not in error
+    assert [line[:11] for line in error.splitlines()] == ["htx-async: "]
 
 
-def test_errors_are_folded_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between words, which a terminal itself does not."""
+def test_error_is_wrapped_between_words_on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    session.complain("words and " * 20)
+    session.print_error("words and " * 20)
     lines = terminal.getvalue().splitlines()
     assert len(lines) == 3
     assert max(map(len, lines)) <= 80
     assert {word for line in lines for word in line.split()} == {"htx-async:", "words", "and"}
 
 
-def test_the_sandbox_command_ends_with_ctrl_c(
+def test_sandbox_command_exits_with_success_on_ctrl_c(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """That is how it is meant to end."""
-
     async def interrupted() -> None:
         raise KeyboardInterrupt
 
@@ -178,20 +174,17 @@ def test_the_sandbox_command_ends_with_ctrl_c(
     assert "HTX_BASE_URL=http://127.0.0.1:" in capsys.readouterr().out
 
 
-def test_ctrl_c_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read that is interrupted ends with the code that shells know."""
-
+def test_ctrl_c_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(output, "read", interrupted)
+    monkeypatch.setattr(output, "fetch", interrupted)
     assert run(["accounts"]) == INTERRUPTED
 
 
-def test_main_exits_with_the_code(
+def test_entry_point_exits_with_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As the entry point of the script."""
     monkeypatch.setattr(sys, "argv", ["htx-async", "--version"])
     with pytest.raises(SystemExit) as caught:
         main()
@@ -199,8 +192,7 @@ def test_main_exits_with_the_code(
     assert capsys.readouterr().out.strip()
 
 
-def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names what to install."""
+def test_missing_extra_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cyclopts", None)
     for name in [name for name in sys.modules if name.startswith("htx_async.cli")]:
         monkeypatch.delitem(sys.modules, name)
@@ -210,93 +202,95 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_as_a_module_served_and_asked() -> None:
-    """`python -m htx_async sandbox` serves what another process reads."""
+def test_sandbox_command_serves_another_process() -> None:
     command = [sys.executable, "-u", "-m", "htx_async"]
-    with subprocess.Popen([*command, "sandbox", "--port", "0"], stdout=subprocess.PIPE) as served:
-        assert served.stdout is not None
-        line = served.stdout.readline().decode()
+    with subprocess.Popen([*command, "sandbox", "--port", "0"], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        line = server.stdout.readline().decode()
         settings = dict(word.split("=", 1) for word in line.split())
-        asked = subprocess.run(
+        client = subprocess.run(
             [*command, "balance"],
             env=os.environ | settings,
             capture_output=True,
             check=True,
         )
-        served.send_signal(signal.SIGINT)
-        assert served.wait(timeout=10) == OK
-    assert "97.010043797676510318" in asked.stdout.decode()
+        server.send_signal(signal.SIGINT)
+        assert server.wait(timeout=10) == OK
+    assert "97.010043797676510318" in client.stdout.decode()
 
 
 @pytest.mark.slow
-def test_csv_of_a_balance(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every digit, no exponent; loans have a column of their own."""
+def test_balance_csv_has_column_for_each_row_type(capsys: pytest.CaptureFixture[str]) -> None:
+    """Amounts have every digit and no exponent."""
     assert run(["balance", "super-margin", "--csv", "--sandbox"]) == OK
     head, eth, usdt = capsys.readouterr().out.splitlines()
-    others = "loan,interest,transfer-out-available,loan-available"
-    assert head == f"currency,trade,frozen,total,{others}"
+    further = "loan,interest,transfer-out-available,loan-available"
+    assert head == f"currency,trade,frozen,total,{further}"
     assert eth == "eth,0.015,0.005,0.02,-2.433,-0.00053375,-1,10"
     assert usdt == "usdt,1203.4,0,1203.4,0,0,0,0"
 
 
 @pytest.mark.slow
-def test_a_snapshot(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each account, all together, and what HTX does not tell. No bar where nobody looks."""
+def test_snapshot_prints_accounts_total_and_otc(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a terminal there is no progress bar."""
     assert run(["snapshot", "--sandbox"]) == OK
-    said = capsys.readouterr()
-    assert said.err == ""
-    assert "Balance of margin btcusdt account 1000002 (working)" in said.out
-    together = said.out.partition("All 5 accounts together")[2]
-    assert "2803.560043797676510318" in together
-    assert "loan " not in together.partition("\n\n")[0]
-    assert "HTX does not tell what is in 1000005 (otc)." in said.out
-    assert max(map(len, said.out.splitlines())) <= 80
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert "Balance of margin btcusdt account 1000002 (working)" in captured.out
+    combined = captured.out.partition("Total of 5 accounts")[2]
+    assert "2803.560043797676510318" in combined
+    assert "loan " not in combined.partition("\n\n")[0]
+    assert "Not reported by HTX: 1000005 (otc)" in captured.out
+    assert max(map(len, captured.out.splitlines())) <= 80
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("form", "expected"), [("--csv", 17), ("--json", None)])
-def test_a_snapshot_for_programs(
-    form: str, expected: int | None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Amounts as text; what could not be read is told aside."""
-    assert run(["snapshot", form, "--sandbox"]) == OK
-    said = capsys.readouterr()
-    assert said.err == ""
-    if expected is None:
-        *read, otc = json.loads(said.out)["pictures"]
-        assert read[1]["balance"]["entries"][0]["balance"] == "91.850043797676510303"
-        assert otc["error"]["error"] == "APIError"
-    else:
-        assert "1000001,spot,,usdt,frozen,5.160000000000000015" in said.out.splitlines()
+def test_snapshot_csv(capsys: pytest.CaptureFixture[str]) -> None:
+    """The OTC account is not an error."""
+    assert run(["snapshot", "--csv", "--sandbox"]) == OK
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert "1000001,spot,,usdt,frozen,5.160000000000000015" in captured.out.splitlines()
 
 
 @pytest.mark.slow
-def test_a_snapshot_that_lacks_something(
+def test_snapshot_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """The OTC account is not an error; amounts are strings."""
+    assert run(["snapshot", "--json", "--sandbox"]) == OK
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    *accounts, otc = json.loads(captured.out)["accounts"]
+    assert accounts[1]["balance"]["entries"][0]["balance"] == "91.850043797676510303"
+    assert otc["error"]["error"] == "APIError"
+
+
+@pytest.mark.slow
+def test_snapshot_with_failed_balance(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The others are shown; the exit code tells, and so does standard error or the table."""
-    real = HTXClient._request
+    """The others are printed; the failure is in the exit code, and on stderr or in the table."""
+    original = HTXClient._request
 
-    async def failing(self: HTXClient, endpoint: Any, **how: Any) -> Any:
-        if "1000003" in str(how.get("path")):
-            text = "no such luck"
+    async def failing(self: HTXClient, endpoint: Any, **options: Any) -> Any:
+        if "1000003" in str(options.get("path")):
+            text = "injected failure"
             raise APIError(text)
-        return await real(self, endpoint, **how)
+        return await original(self, endpoint, **options)
 
     monkeypatch.setattr(HTXClient, "_ask", failing)
     assert run(["snapshot", "--csv", "--all", "--sandbox"]) == FAILED
-    said = capsys.readouterr()
-    assert said.err == "htx-async: account 1000003: no such luck\n"
-    assert "1000004,grid-trading" in said.out
+    captured = capsys.readouterr()
+    assert captured.err == "htx-async: account 1000003: injected failure\n"
+    assert "1000004,grid-trading" in captured.out
     assert run(["snapshot", "--sandbox"]) == FAILED
-    said = capsys.readouterr()
-    assert "Not read: 1000003 (super-margin): no such luck" in said.out
-    assert said.err == ""
+    captured = capsys.readouterr()
+    assert "Failed: 1000003 (super-margin): injected failure" in captured.out
+    assert captured.err == ""
 
 
 @pytest.mark.slow
-def test_the_bar_of_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal it counts balances, and goes away at the end."""
+def test_snapshot_progress_bar_on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts balances."""
     terminal = Console(file=Terminal(), force_terminal=True, width=80)
     monkeypatch.setattr(progress, "console", lambda **_: terminal)
     assert run(["snapshot", "--csv", "--sandbox"]) == OK
@@ -305,43 +299,57 @@ def test_the_bar_of_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_limits_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """What HTX said is in it."""
+def test_limits_json_has_fields_of_rate_limit_status(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["limits", "--json", "--sandbox"]) == OK
-    said = json.loads(capsys.readouterr().out)
-    assert said["GET /v2/point/account"]["limit"] == {"limit": 2, "per": 1.0}
-    assert said["GET /v1/account/accounts"]["remain"] == 99
+    limits = json.loads(capsys.readouterr().out)
+    accounts = limits["GET /v1/account/accounts"]
+    fields = {"limit", "available", "queued", "wait", "rate_limited", "remaining", "resets_at"}
+    assert accounts.keys() == fields
+    assert accounts["remaining"] == 99
+    assert limits["GET /v2/point/account"]["limit"] == {"requests": 2, "per": 1.0}
 
 
 @pytest.mark.slow
-def test_debugging_tells_what_happens_and_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
-    """On standard error; the answer is still all that is on the other one."""
+def test_debug_logs_requests_without_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    """The log is on standard error; standard output has the JSON alone."""
     assert run(["points", "--sandbox", "--json", "--debug"]) == OK
-    said = capsys.readouterr()
-    assert json.loads(said.out)["account_id"] == 14403739
-    assert "GET /v2/point/account" in said.err
-    assert "http_status=200" in said.err
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["account_id"] == 14403739
+    assert "GET /v2/point/account" in captured.err
+    assert "http_status=200" in captured.err
     for secret in ("access-key", "secret-key", "Signature"):
-        assert secret not in said.err
+        assert secret not in captured.err
     assert run(["points", "--sandbox", "--json"]) == OK
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.slow
+def test_snapshot_progress_bar_with_debug_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events are counted and logged above the bar."""
+    terminal = Console(file=Terminal(), force_terminal=True, width=80)
+    monkeypatch.setattr(progress, "console", lambda **_: terminal)
+    assert run(["snapshot", "--csv", "--sandbox", "--debug"]) == OK
+    assert isinstance(terminal.file, Terminal)
+    text = terminal.file.getvalue()
+    assert "6/6" in text
+    assert " started" in text
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["snapshot", "--csv"], ["accounts"]])
-def test_nobody_reads_on(arguments: list[str]) -> None:
-    """`| head` has enough: no traceback, and the code that shells know. Of tables, too."""
+def test_closed_pipe_exit_code(arguments: list[str]) -> None:
+    """`| head`: there is no traceback, for CSV and tables."""
     command = [sys.executable, "-m", "htx_async", *arguments, "--sandbox"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.close()
         assert process.stderr is not None
         assert process.stderr.read() == b""
-        assert process.wait(timeout=10) == UNREAD
+        assert process.wait(timeout=10) == SIGPIPE
 
 
-def test_a_table_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is for `run` to end the command, not for rich."""
+def test_console_raises_broken_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newer versions of rich would exit instead."""
 
     class Closed(io.StringIO):
         def write(self, _: str) -> int:
@@ -352,45 +360,44 @@ def test_a_table_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
         session.console().print("a table")
 
 
-def test_what_is_unsaid_goes_nowhere(
+def test_closed_pipe_redirects_stdout(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """So that Python has nothing to complain of at its end."""
+    """Otherwise Python would print an error when it flushes standard output at exit."""
 
     def broken(*_: object, **__: object) -> None:
         raise BrokenPipeError
 
     redirected: list[int] = []
-    monkeypatch.setattr(command, "app", broken)
+    monkeypatch.setattr(cli_main, "app", broken)
     monkeypatch.setattr(os, "dup2", lambda _, to: redirected.append(to))
-    assert run(["accounts"]) == UNREAD
+    assert run(["accounts"]) == SIGPIPE
     assert redirected == [sys.stdout.fileno()]
     assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 @pytest.mark.parametrize("columns", ["80", "160"])
-def test_the_help_fits_and_has_examples(
+def test_help_fits_terminal_and_has_examples(
     command: list[str],
     columns: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Examples are kept as they were written, in any terminal."""
+    """Examples are not wrapped, whatever the width."""
     monkeypatch.setenv("COLUMNS", columns)
     assert run([*command, "--help"]) == OK
-    said = capsys.readouterr().out
-    assert max(map(len, said.splitlines())) <= int(columns)
-    assert command == ["demo"] or re.search(r"(?m)^ +htx-async ", said)
-    assert "\x1b" not in said
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= int(columns)
+    assert command == ["demo"] or re.search(r"(?m)^ +htx-async ", text)
+    assert "\x1b" not in text
 
 
-def test_colours_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And for those who did not say no."""
+def test_colours_follow_terminal_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR")
-    assert session.console().color_system is None  # nobody looks
+    assert session.console().color_system is None  # not a terminal
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert session.console().color_system is not None
-    assert not session.is_screen(session.console())
+    assert not session.is_interactive(session.console())
     monkeypatch.setenv("NO_COLOR", "1")
     assert session.console().no_color

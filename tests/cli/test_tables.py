@@ -1,4 +1,4 @@
-"""Tables: figures below each other, and what is not known."""
+"""Tables: alignment, widths and captions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
-import attrs
 import pytest
 from rich.console import Console, RenderableType
 
@@ -16,21 +15,20 @@ from htx_async import (
     AccountState,
     AccountType,
     APIError,
+    PointAccountStatus,
     PointBalance,
     PointGroup,
     RateLimit,
+    RateLimitStatus,
     Snapshot,
 )
 from htx_async.cli import tables
-from htx_async.cli.doctor.finding import Finding, Verdict
-from htx_async.cli.number_format import figure, figures
-from htx_async.models.enums import PointAccountStatus
-from htx_async.ratelimit.queue import RateLimitStatus
+from htx_async.cli.number_format import add_amount_columns, format_amount
 from htx_async.resources.accounts import BALANCE
 
 
-def shown(table: RenderableType, width: int = 80) -> str:
-    """Return a table as a terminal shows it."""
+def rendered(table: RenderableType, width: int = 80) -> str:
+    """Return the text of a table on a terminal."""
     console = Console(width=width, no_color=True, markup=False)
     with console.capture() as capture:
         console.print(table)
@@ -41,21 +39,20 @@ def shown(table: RenderableType, width: int = 80) -> str:
     ("amount", "text"),
     [("1.500", "1.5"), ("100", "100"), ("0E-18", "0"), ("1E+3", "1000"), ("-0.10", "-0.1")],
 )
-def test_figures_have_no_exponent_and_no_idle_zeros(amount: str, text: str) -> None:
-    """The same amount, shorter."""
-    assert figure(Decimal(amount)) == text
+def test_format_amount_has_no_exponent_and_no_trailing_zeros(amount: str, text: str) -> None:
+    assert format_amount(Decimal(amount)) == text
 
 
 def column(amounts: Sequence[str], width: int = 80) -> list[str]:
-    """Return amounts of a table as a terminal shows them."""
-    table = tables.plain("A title that is longer than all", "currency")
-    for (amount,) in figures(table, ("amount", [Decimal(each) for each in amounts])):
-        table.add_row("usdt", amount)
-    return [line.rstrip() for line in shown(table, width).rpartition("─\n")[2].splitlines()]
+    """Return the rows of a table of amounts on a terminal."""
+    table = tables.new_table("A title wider than its table", "currency")
+    for (cell,) in add_amount_columns(table, ("amount", list(map(Decimal, amounts)))):
+        table.add_row("usdt", cell)
+    return [line.rstrip() for line in rendered(table, width).rpartition("─\n")[2].splitlines()]
 
 
-def test_points_are_below_each_other() -> None:
-    """Digits of the same worth stand in one column, in a table that is wider than they need."""
+def test_amounts_are_aligned_at_decimal_point() -> None:
+    """Also if the table is wider than its columns."""
     rows = column(["1.25", "-30", "1000.5"])
     assert [row.split()[1] for row in rows] == ["1.25", "-30", "1000.5"]
     one, thirty, thousand = rows
@@ -63,8 +60,8 @@ def test_points_are_below_each_other() -> None:
     assert column([]) == []
 
 
-def test_a_figure_without_room_is_folded() -> None:
-    """No digit is lost, however narrow it is."""
+def test_amount_is_wrapped_in_narrow_column() -> None:
+    """No digit is lost."""
     rows = column(["123456789.123456789", "7"], 18)
     assert "".join("".join(row.split()).removeprefix("usdt") for row in rows) == (
         "123456789.1234567897"
@@ -73,24 +70,23 @@ def test_a_figure_without_room_is_folded() -> None:
     assert max(map(len, rows)) <= 18
 
 
-def test_hidden_currencies_are_counted() -> None:
-    """The table says that there is more."""
+def test_balance_caption_counts_hidden_currencies() -> None:
     balance = BALANCE.read(
         b'{"id":1,"type":"spot","state":"working","list":['
         b'{"currency":"btc","type":"trade","balance":"0"},'
         b'{"currency":"usdt","type":"trade","balance":"1"},'
         b'{"currency":"usdt","type":"lock","balance":"7"}]}'
     )
-    few = shown(tables.balance(balance, every=False))
-    assert "btc" not in few
-    assert "and 1 more of which there is nothing: --all" in few
-    assert "lock 7" in few
-    every = shown(tables.balance(balance, every=True))
-    assert "btc" in every
+    nonzero = rendered(tables.balance(balance, show_zero=False))
+    assert "btc" not in nonzero
+    assert "zero balances hidden: 1 (see --all)" in nonzero
+    assert "lock 7" in nonzero
+    complete = rendered(tables.balance(balance, show_zero=True))
+    assert "btc" in complete
 
 
-def test_points_expire_soonest_first() -> None:
-    """With the days that are left; an expiry that HTX did not tell is unknown, not never."""
+def test_points_are_ordered_by_expiry() -> None:
+    """Without an expiry date, groups are "never" if they are termless, else "unknown"."""
     groups = (
         PointGroup(0, None, Decimal(1)),
         PointGroup(7, None, Decimal(2)),
@@ -99,13 +95,15 @@ def test_points_expire_soonest_first() -> None:
     )
     points = PointBalance(1, PointAccountStatus("working"), Decimal(10), groups)
     now = datetime(2030, 1, 1, tzinfo=UTC).timestamp()
-    text = shown(tables.points(points, now))
+    text = rendered(tables.points(points, now))
     assert text.index("2030-01-02") < text.index("2030-01-03") < text.index("never")
     assert "unknown" in text
-    assert "expired" in shown(tables.points(points, datetime(2031, 1, 1, tzinfo=UTC).timestamp()))
+    assert "expired" in rendered(
+        tables.points(points, datetime(2031, 1, 1, tzinfo=UTC).timestamp())
+    )
 
 
-HELD = (
+MARGIN = (
     b'{"id":2,"type":"margin","state":"working","list":['
     b'{"currency":"[b]tc","type":"trade","balance":"1234567.123456789012345678"},'
     b'{"currency":"[b]tc","type":"frozen","balance":"0.000000000000000001"},'
@@ -115,10 +113,10 @@ HELD = (
 )
 
 
-def test_figures_are_not_folded() -> None:
-    """Where a row has no room, each amount has a line; whatever HTX calls its row types."""
-    balance = tables.balance(BALANCE.read(HELD), every=False, subtype="btcusdt")
-    wide, narrow = shown(balance, 160), shown(balance, 80)
+def test_balance_has_row_for_each_amount_on_narrow_terminal() -> None:
+    """Amounts are not wrapped. A row type that is called total is not the total."""
+    balance = tables.balance(BALANCE.read(MARGIN), show_zero=False, subtype="btcusdt")
+    wide, narrow = rendered(balance, 160), rendered(balance, 80)
     for text in (wide, narrow):
         assert "Balance of margin btcusdt account 2 (working)" in text
         assert "1234567.123456789012345679" in text
@@ -128,56 +126,40 @@ def test_figures_are_not_folded() -> None:
     assert max(map(len, narrow.splitlines())) <= 80
 
 
-def test_a_snapshot_in_parts() -> None:
-    """Full accounts, sums, empty ones, what failed; and none of them where there is none."""
+def test_snapshot_lists_balances_total_empty_and_failed_accounts() -> None:
+    """Each part is omitted if it is empty."""
 
     def account(number: int, kind: str) -> Account:
         return Account(number, AccountType(kind), "", AccountState("working"))
 
-    held = BALANCE.read(HELD)
+    margin = BALANCE.read(MARGIN)
     empty = BALANCE.read(b'{"id":3,"type":"spot","state":"working","list":[]}')
-    pictures = (
-        AccountSnapshot(account(2, "margin"), held, None),
+    accounts = (
+        AccountSnapshot(account(2, "margin"), margin, None),
         AccountSnapshot(account(3, "spot"), empty, None),
         AccountSnapshot(account(4, "spot"), None, APIError("no luck")),
-        AccountSnapshot(account(5, "otc"), None, APIError("never told")),
+        AccountSnapshot(account(5, "otc"), None, APIError("not supported")),
     )
-    text = shown(tables.snapshot(Snapshot(pictures), every=False))
-    assert "Nothing in 3 (spot)." in text
-    assert "together" not in text  # of one
-    assert "Not read: 4 (spot): no luck" in text
-    assert "HTX does not tell what is in 5 (otc)." in text
-    assert "never told" not in text
-    both = shown(tables.snapshot(Snapshot(pictures[:2]), every=True))
-    assert "All 2 accounts together" in both
-    assert "Nothing in" not in both
-    assert shown(tables.snapshot(Snapshot(()), every=False)).strip() == ""
+    text = rendered(tables.snapshot(Snapshot(accounts), show_zero=False))
+    assert "Zero balance: 3 (spot)" in text
+    assert "Total of" not in text  # of one account
+    assert "Failed: 4 (spot): no luck" in text
+    assert "Not reported by HTX: 5 (otc)" in text
+    assert "not supported" not in text
+    both = rendered(tables.snapshot(Snapshot(accounts[:2]), show_zero=True))
+    assert "Total of 2 accounts" in both
+    assert "Zero balance" not in both
+    assert rendered(tables.snapshot(Snapshot(()), show_zero=False)).strip() == ""
 
 
 @pytest.mark.parametrize(
-    ("remain", "expire", "expected"),
-    [(None, None, "- -"), (7, "500", "7 0.5 s"), (0, "1500001900", "0 1.9 s")],
+    ("remaining", "resets_at", "expected"),
+    [(None, None, "-"), (7, "500", "7 (0.5 s)"), (0, "1500001900", "0 (1.9 s)")],
 )
-def test_limits_say_what_htx_said(remain: int | None, expire: str | None, expected: str) -> None:
-    """The end of its window in seconds, whatever the unit was."""
-    status = RateLimitStatus(RateLimit(100, 2.0), 98, 0, 0.0, 3, remain, expire)
-    row = shown(tables.limits({"GET /v1/x": status}, 1_500_001_898.1)).splitlines()[3]
+def test_limits_show_seconds_until_reset(
+    remaining: int | None, resets_at: str | None, expected: str
+) -> None:
+    """In seconds, whatever unit HTX used."""
+    status = RateLimitStatus(RateLimit(100, 2.0), 98, 0, 0.0, 3, remaining, resets_at)
+    row = rendered(tables.limits({"GET /v1/x": status}, 1_500_001_898.1)).splitlines()[3]
     assert " ".join(row.split()) == f"/v1/x 100/2 s 98 {expected} 3"
-
-
-def test_what_the_doctor_says() -> None:
-    """A line for the finding, one for the advice; the last word names the first fault."""
-    bad = Finding("key", Verdict.FAILED, "HTX said: [no]", "Make a new one.")
-    assert [line.rstrip() for line in shown(tables.finding(bad), 40).splitlines()] == [
-        "FAIL  key         HTX said: [no]",
-        "      > Make a new one.",
-    ]
-    long = attrs.evolve(bad, advice="Make a new one, and then another one.")
-    assert [line.rstrip() for line in shown(tables.finding(long), 40).splitlines()[1:]] == [
-        "      > Make a new one, and then another",
-        "        one.",
-    ]
-    fine = Finding("name", Verdict.UNKNOWN, "not told")
-    assert shown(tables.finding(fine)).rstrip() == "?     name        not told"
-    assert tables.verdict([fine]) == "All is well."
-    assert tables.verdict([fine, bad]) == "Begin with: key."

@@ -1,4 +1,4 @@
-"""What the doctor does: looks at one thing after the other, and tells as it goes."""
+"""Checks of `htx-async doctor`, in order: settings, network, HTX's response, key, rate limit."""
 
 from __future__ import annotations
 
@@ -11,48 +11,51 @@ from typing import Any
 
 import attrs
 
-from htx_async import validation
-from htx_async.auth.credentials import Credentials
+from htx_async import (
+    NO_RETRY,
+    Clock,
+    Credentials,
+    DecodeError,
+    HTXClient,
+    HTXError,
+    InvalidInputError,
+)
 from htx_async.cli.doctor import diagnosis
-from htx_async.cli.doctor.diagnosis import Told
+from htx_async.cli.doctor.diagnosis import KeyInfo
 from htx_async.cli.doctor.finding import Finding, Verdict, skipped
-from htx_async.client import HTXClient
-from htx_async.clock import Clock
-from htx_async.errors import DecodeError, HTXError, InvalidInputError
 from htx_async.events import Listener
-from htx_async.options import NO_RETRY
 from htx_async.resources.accounts import LIST
 from htx_async.transports.base import CONNECT_TIMEOUT, proxy_url
 from htx_async.transports.httpx import proxy_for, tls_context
-from htx_async.validation import Origin
+from htx_async.validation import Origin, parse_base_url
 
 TIMEOUT = 15.0
-"""Seconds for one read: longer than a connection may take, and no one waits for ever."""
+"""Seconds for one call: more than the connect timeout."""
 
 TIME, UID, KEYS = "/v1/common/timestamp", "/v2/user/uid", "/v2/user/api-key"
 """HTX, "Get system timestamp", "Get UID" and "API key query"."""
 
-_TOLD_TO = 0.001
-"""Seconds to which HTX tells its time."""
+_TIME_RESOLUTION = 0.001
+"""Seconds: HTX reports its time in milliseconds."""
 _PORTS = {"http": 80, "https": 443}
-_SOCKS = 1080
+_SOCKS_PORT = 1080
 
-_NO_KEY = Credentials("unset", "unset")
-"""For a client that makes unsigned reads only."""
+_PLACEHOLDER = Credentials("unset", "unset")
+"""For a client that only sends unsigned requests."""
 
-_KEYS = "Make a key in HTX's API management, then see: htx-async --help"
-_HOSTS = "Unset HTX_BASE_URL, or set it to https://api.huobi.pro"
-_PROXY = "Look at HTTPS_PROXY and ALL_PROXY: http://user:password@host:port"
+_KEY_ADVICE = "Create a key in HTX's API management, then see: htx-async --help"
+_BASE_URL_ADVICE = "Unset HTX_BASE_URL, or set it to https://api.huobi.pro"
+_PROXY_ADVICE = "Set HTTPS_PROXY or ALL_PROXY to http://user:password@host:port, or unset it."
 
 
 @attrs.frozen
-class Patient:
+class DoctorContext:
     """
-    Who is examined.
+    What the checks examine, and with which clock and transport.
 
     Attributes:
-        credentials: The keys, or what is wrong with them.
-        base_url: HTX's address, as it was set.
+        credentials: The keys, or the error that reading them raised.
+        base_url: HTX's address as set, not validated yet.
     """
 
     credentials: Credentials | InvalidInputError
@@ -62,10 +65,10 @@ class Patient:
     transport: Any = None
 
     def client(self) -> HTXClient:
-        """Return a client that reads once, and tells at once."""
-        keys = self.credentials if isinstance(self.credentials, Credentials) else _NO_KEY
+        """Return a client that does not retry."""
+        credentials = self.credentials
         return HTXClient(
-            keys,
+            credentials if isinstance(credentials, Credentials) else _PLACEHOLDER,
             base_url=self.base_url,
             timeout=TIMEOUT,
             retry=NO_RETRY,
@@ -75,150 +78,145 @@ class Patient:
         )
 
 
-async def examine(patient: Patient) -> AsyncGenerator[Finding]:
-    """Yield what is found, step by step. What cannot be done says so."""
-    found: list[Finding] = []
-    async with aclosing(_steps(patient)) as steps:
-        async for finding in steps:
-            for each in (*skipped(found, finding.step), finding):
-                found.append(each)
-                yield each
-    for each in skipped(found):
-        yield each
-
-
-async def _steps(patient: Patient) -> AsyncGenerator[Finding]:
-    try:
-        origin = validation.parse_base_url(patient.base_url)
-    except InvalidInputError as error:
-        yield diagnosis.misused("settings", error, _HOSTS)
-        return
-    yield _settings(patient, origin)
-    async for finding in _way(origin, patient.clock):
+async def examine(context: DoctorContext) -> AsyncGenerator[Finding]:
+    """Yield a finding for each of the `STEPS`, in order, also for those that are skipped."""
+    findings: list[Finding] = []
+    async with aclosing(_checks(context)) as results:
+        async for result in results:
+            for finding in (*skipped(findings, result.step), result):
+                findings.append(finding)
+                yield finding
+    for finding in skipped(findings):
         yield finding
-    async with patient.client() as htx:
-        async for finding in _answers(htx, patient):
+
+
+async def _checks(context: DoctorContext) -> AsyncGenerator[Finding]:
+    try:
+        origin = parse_base_url(context.base_url)
+    except InvalidInputError as error:
+        yield diagnosis.bad_setting("settings", error, _BASE_URL_ADVICE)
+        return
+    if isinstance(context.credentials, Credentials):
+        yield diagnosis.settings(context.credentials, origin)
+    else:
+        yield diagnosis.bad_setting("settings", context.credentials, _KEY_ADVICE)
+    async for finding in _check_network(origin, context.clock):
+        yield finding
+    async with context.client() as htx:
+        async for finding in _check_api(htx, context):
             yield finding
 
 
-def _settings(patient: Patient, origin: Origin) -> Finding:
-    if isinstance(patient.credentials, Credentials):
-        return diagnosis.settings(patient.credentials, origin)
-    return diagnosis.misused("settings", patient.credentials, _KEYS)
-
-
-async def _way(origin: Origin, clock: Clock) -> AsyncGenerator[Finding]:
-    """Yield what is found on the way to HTX."""
-    through = proxy_url(origin)
+async def _check_network(origin: Origin, clock: Clock) -> AsyncGenerator[Finding]:
+    proxy = proxy_url(origin)
     try:
-        host, port = _hop(origin)
+        host, port = _next_hop(origin)
     except InvalidInputError as error:
-        yield diagnosis.misused("proxy", error, _PROXY)
+        yield diagnosis.bad_setting("proxy", error, _PROXY_ADVICE)
         return
-    yield diagnosis.proxy(through, origin)
-    found = await _name(host, port, clock)
-    yield found
-    if found.verdict is Verdict.OK:
-        context = tls_context() if through is None and origin.scheme == "https" else None
-        for each in await _connect(host, port, clock, context):
-            yield each
+    yield diagnosis.proxy(proxy, origin)
+    dns = await _resolve(host, port, clock)
+    yield dns
+    if dns.verdict is Verdict.OK:
+        tls = tls_context() if proxy is None and origin.scheme == "https" else None
+        for finding in await _connect(host, port, clock, tls):
+            yield finding
     if origin.scheme == "http":
-        yield diagnosis.unprotected()
-    elif through is not None:
-        yield diagnosis.through_proxy()
+        yield Finding("TLS", Verdict.OK, "not used on loopback")
+    elif proxy is not None:
+        yield Finding("TLS", Verdict.UNKNOWN, "through the proxy: verified if HTX responds")
 
 
-def _hop(origin: Origin) -> tuple[str, int]:
-    """Return where a connection goes: to HTX, or to the proxy."""
+def _next_hop(origin: Origin) -> tuple[str, int]:
+    """Return host and port to connect to: HTX's, or the proxy's."""
     proxy = proxy_for(origin)
     if proxy is None:
         return origin.host, origin.port
-    return proxy.url.host, proxy.url.port or _PORTS.get(proxy.url.scheme, _SOCKS)
+    return proxy.url.host, proxy.url.port or _PORTS.get(proxy.url.scheme, _SOCKS_PORT)
 
 
-async def _name(host: str, port: int, clock: Clock) -> Finding:
+async def _resolve(host: str, port: int, clock: Clock) -> Finding:
     since, loop = clock.monotonic(), asyncio.get_running_loop()
     try:
         async with clock.timeout(CONNECT_TIMEOUT):
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:  # TimeoutError is one
-        return diagnosis.no_name(host, error)
-    addresses = list(dict.fromkeys(str(address[4][0]) for address in found))
-    return diagnosis.name(host, addresses, clock.monotonic() - since)
+            results = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:  # includes TimeoutError
+        return diagnosis.dns_failed(host, error)
+    addresses = list(dict.fromkeys(str(result[4][0]) for result in results))
+    return diagnosis.dns(host, addresses, clock.monotonic() - since)
 
 
 async def _connect(
     host: str, port: int, clock: Clock, context: ssl.SSLContext | None
 ) -> tuple[Finding, ...]:
-    where, since = f"{host} port {port}", clock.monotonic()
+    target, since = f"{host} port {port}", clock.monotonic()
     try:
         async with clock.timeout(CONNECT_TIMEOUT):
             _, writer = await asyncio.open_connection(host, port, ssl=context)
     except ssl.SSLError as error:
-        return diagnosis.connection(where, clock.monotonic() - since), diagnosis.no_tls(error)
+        connected = diagnosis.connection(target, clock.monotonic() - since)
+        return connected, diagnosis.tls_failed(error)
     except OSError as error:
-        return (diagnosis.no_connection(where, error),)
-    connected = diagnosis.connection(where, clock.monotonic() - since)
-    found = (connected, *((_tls(writer, clock),) if context else ()))
-    writer.transport.abort()  # it was never used: nothing has to be said
-    return found
+        return (diagnosis.connection_failed(target, error),)
+    connected = diagnosis.connection(target, clock.monotonic() - since)
+    findings = (connected, *((_tls(writer, clock),) if context else ()))
+    writer.transport.abort()  # nothing was sent, so there is nothing to close cleanly
+    return findings
 
 
 def _tls(writer: asyncio.StreamWriter, clock: Clock) -> Finding:
     version = writer.get_extra_info("ssl_object").version()
-    ends = ssl.cert_time_to_seconds(writer.get_extra_info("peercert")["notAfter"])
-    return diagnosis.tls(version, ends, clock.now())
+    expiry = ssl.cert_time_to_seconds(writer.get_extra_info("peercert")["notAfter"])
+    return diagnosis.tls(version, expiry, clock.now())
 
 
-async def _answers(htx: HTXClient, patient: Patient) -> AsyncGenerator[Finding]:
-    """Yield what HTX itself says."""
-    answers = await _time(htx, patient.clock)
-    for each in answers:
-        yield each
-    if answers[0].verdict is not Verdict.OK or not isinstance(patient.credentials, Credentials):
+async def _check_api(htx: HTXClient, context: DoctorContext) -> AsyncGenerator[Finding]:
+    findings = await _check_clock(htx, context.clock)
+    for finding in findings:
+        yield finding
+    credentials = context.credentials
+    if findings[0].verdict is not Verdict.OK or not isinstance(credentials, Credentials):
         return
-    error, accounts = await _accounts(htx)
-    told = await _told(htx, patient.credentials) if error is None else None
-    for each in diagnosis.of_key(error, told, accounts):
-        yield each
-    if error is None:
-        yield diagnosis.limits(htx.limits()[LIST.name])
+    try:
+        accounts = await htx.accounts.list()
+    except HTXError as error:
+        for finding in diagnosis.key_error_findings(error):
+            yield finding
+        return
+    for finding in diagnosis.key_findings(await _key_info(htx, credentials), len(accounts)):
+        yield finding
+    yield diagnosis.limits(htx.limits()[LIST.name])
 
 
-async def _time(htx: HTXClient, clock: Clock) -> tuple[Finding, ...]:
+async def _check_clock(htx: HTXClient, clock: Clock) -> tuple[Finding, ...]:
     since = clock.monotonic()
     try:
         await htx.get(TIME, signed=False)
-        took = clock.monotonic() - since
-        # The connection is there now: the second answer is as quick as the network.
-        asked = clock.now()
-        at = _seconds((await htx.get(TIME, signed=False)).data)
-        answered = clock.now()
+        elapsed = clock.monotonic() - since
+        # On the open connection the second response is not delayed by DNS and TLS.
+        sent = clock.now()
+        server_time = _to_seconds((await htx.get(TIME, signed=False)).data)
+        received = clock.now()
     except HTXError as error:
-        return (diagnosis.no_answer(error),)
-    offset = at - (asked + answered) / 2
-    return diagnosis.answer(took), diagnosis.clock(offset, (answered - asked) / 2 + _TOLD_TO)
+        return (diagnosis.failed("response", error),)
+    offset = server_time - (sent + received) / 2
+    uncertainty = (received - sent) / 2 + _TIME_RESOLUTION
+    response = Finding("response", Verdict.OK, f"HTX responded in {diagnosis.ms(elapsed)}")
+    return response, diagnosis.clock(offset, uncertainty)
 
 
-def _seconds(data: object) -> float:
+def _to_seconds(data: object) -> float:
     if isinstance(data, int):
         return data / 1000
-    text = "what HTX says is no time of day"
+    text = "HTX's time is not a number of milliseconds"
     raise DecodeError(text, path="data")
 
 
-async def _accounts(htx: HTXClient) -> tuple[HTXError | None, int]:
-    try:
-        return None, len(await htx.accounts.list())
-    except HTXError as error:
-        return error, 0
-
-
-async def _told(htx: HTXClient, credentials: Credentials) -> Told | None:
-    """Return what HTX tells of the key. It tells parent users only; others do without."""
+async def _key_info(htx: HTXClient, credentials: Credentials) -> KeyInfo | None:
+    """Return HTX's description of the key, which only parent users can request."""
     try:
         uid = (await htx.get(UID)).data
         rows = (await htx.get(KEYS, params={"uid": uid})).data
     except HTXError:
         return None
-    return diagnosis.told(rows, credentials.auth_params()[0][1])
+    return diagnosis.key_info(rows, credentials.auth_params()[0][1])

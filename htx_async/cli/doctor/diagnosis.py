@@ -1,4 +1,4 @@
-"""What the doctor concludes: pure rules from what was seen to a verdict and an advice."""
+"""Rules of `htx-async doctor`: from an observation to a verdict and its advice, without I/O."""
 
 from __future__ import annotations
 
@@ -9,145 +9,121 @@ from typing import Any, Final, cast
 
 import attrs
 
-from htx_async.auth.credentials import Credentials
-from htx_async.cli.doctor.finding import Finding, Verdict
-from htx_async.clock import MAX_UNCORRECTED_SKEW
-from htx_async.error_codes import STATUSES, cause_of
-from htx_async.errors import (
+from htx_async import (
     APIError,
     AuthenticationError,
     ConnectError,
+    Credentials,
     HTXError,
     InvalidInputError,
     IPAddressError,
     PermissionDeniedError,
+    RateLimitStatus,
 )
-from htx_async.ratelimit.queue import RateLimitStatus
+from htx_async.cli.doctor.finding import Finding, Verdict
+from htx_async.clock import MAX_UNCORRECTED_SKEW
+from htx_async.error_codes import STATUSES, cause_of
 from htx_async.redaction import mask_key, one_line, redact
 from htx_async.validation import Origin
 
 DAY: Final = 86_400.0
-SOON: Final = 14
-"""Days before the end of a key or a certificate at which somebody should be told: two weeks are
-time enough to make a new one, and few enough not to be forgotten again."""
+EXPIRES_SOON: Final = 14
+"""Days before a key or certificate expires from which the doctor warns: enough to replace it, and
+too few to forget about it again."""
 
-_MANAGEMENT = "in HTX's API management"
-_MAY_WITHDRAW = "withdraw"
-_HALF = 0.5
+_API_MANAGEMENT = "in HTX's API management"
+_LOW = 0.5
+"""Fraction of the rate limit: less can only remain after one call if other programs make calls."""
 
 
-def misused(step: str, error: InvalidInputError, advice: str) -> Finding:
-    """Return that a setting cannot be right."""
-    return Finding(step, Verdict.MISUSED, str(error), advice)
+def bad_setting(step: str, error: InvalidInputError, advice: str) -> Finding:
+    """Return the finding for a setting that is not valid."""
+    return Finding(step, Verdict.BAD_SETTING, str(error), advice)
 
 
 def settings(credentials: Credentials, origin: Origin) -> Finding:
-    """Return which key is used, and who is asked. Of the key four characters are shown."""
-    shown = mask_key(credentials.auth_params()[0][1])
-    kind = {"HmacSHA256": "HMAC-SHA256"}.get(
-        credentials.signature_method, credentials.signature_method
-    )
-    return Finding("settings", Verdict.OK, f"{kind} key {shown} for {origin}")
+    """Return which key is used for which host; the key is masked but for four characters."""
+    key = mask_key(credentials.auth_params()[0][1])
+    method = credentials.signature_method.replace("Hmac", "HMAC-")
+    return Finding("settings", Verdict.OK, f"{method} key {key} for {origin}")
 
 
 def proxy(url: str | None, origin: Origin) -> Finding:
-    """Return which way requests go."""
-    if url is not None:
-        return Finding("proxy", Verdict.OK, f"requests go through {redact(url)}")
-    why = ": this machine is never asked through one" if origin.is_loopback else ""
-    return Finding("proxy", Verdict.OK, f"none{why}")
+    """Return which proxy is used."""
+    direct = "none (not used for loopback)" if origin.is_loopback else "none"
+    return Finding("proxy", Verdict.OK, direct if url is None else f"through {redact(url)}")
 
 
-def name(host: str, addresses: Sequence[str], took: float) -> Finding:
-    """Return what the name server said."""
+def dns(host: str, addresses: Sequence[str], elapsed: float) -> Finding:
+    """Return the IP addresses of *host*."""
     if addresses == [host]:
-        return Finding("name", Verdict.OK, f"{host} is an address: nothing to look up")
+        return Finding("DNS", Verdict.OK, f"{host} is an IP address: no lookup needed")
     more = f" and {len(addresses) - 1} more" if len(addresses) > 1 else ""
-    return Finding("name", Verdict.OK, f"{host} is {addresses[0]}{more}, {_ms(took)}")
+    return Finding("DNS", Verdict.OK, f"{host} is {addresses[0]}{more}, {ms(elapsed)}")
 
 
-def no_name(host: str, error: OSError) -> Finding:
-    """Return that there is no such host."""
-    advice = "Check HTX_BASE_URL, the network and the name server of this machine."
-    says = f"{host} has no address: {_of_system(error)}"
-    return Finding("name", Verdict.FAILED, says, advice)
+def dns_failed(host: str, error: OSError) -> Finding:
+    """Return the finding for a host without an IP address."""
+    advice = "Check HTX_BASE_URL, the network and the DNS server of this machine."
+    return Finding("DNS", Verdict.FAILED, f"cannot resolve {host}: {_os_message(error)}", advice)
 
 
-def connection(where: str, took: float) -> Finding:
-    """Return that a connection came about."""
-    return Finding("connection", Verdict.OK, f"to {where}, {_ms(took)}")
+def connection(target: str, elapsed: float) -> Finding:
+    """Return the finding for a connection that was established."""
+    return Finding("connection", Verdict.OK, f"to {target}, {ms(elapsed)}")
 
 
-def no_connection(where: str, error: OSError) -> Finding:
-    """Return that none came about."""
-    advice = "Check whether it is up, and may be reached: firewall, proxy, VPN."
-    return Finding("connection", Verdict.FAILED, f"none to {where}: {_of_system(error)}", advice)
+def connection_failed(target: str, error: OSError) -> Finding:
+    """Return the finding for a connection that was not established."""
+    advice = "Check that the host is up and reachable: firewall, proxy, VPN."
+    message = f"could not connect to {target}: {_os_message(error)}"
+    return Finding("connection", Verdict.FAILED, message, advice)
 
 
-def tls(version: str, ends: float, now: float) -> Finding:
-    """Return how connections are protected; the certificate *ends* (seconds since 1970)."""
-    days = int((ends - now) // DAY)
-    says = f"{version}, certificate good for {_days(days)}"
-    if days > SOON:
-        return Finding("TLS", Verdict.OK, says)
-    return Finding("TLS", Verdict.WARNED, says, "HTX has to renew it: see its status page.")
+def tls(version: str, expiry: float, now: float) -> Finding:
+    """Return the TLS version and the validity of the certificate. Times: seconds since 1970."""
+    days = int((expiry - now) // DAY)
+    message = f"{version}, certificate valid for {_count(days, 'day')}"
+    if days > EXPIRES_SOON:
+        return Finding("TLS", Verdict.OK, message)
+    return Finding("TLS", Verdict.WARNING, message, "HTX must renew it: see its status page.")
 
 
-def unprotected() -> Finding:
-    """Return that there is no TLS, and need be none."""
-    return Finding("TLS", Verdict.OK, "none: what is asked is on this machine")
-
-
-def through_proxy() -> Finding:
-    """Return that the proxy is between: who is at its other end only an answer shows."""
-    return Finding("TLS", Verdict.UNKNOWN, "made through the proxy: if HTX answers, it is trusted")
-
-
-def no_tls(error: ssl.SSLError) -> Finding:
-    """Return that the other side could not prove who it is, or does not speak TLS at all."""
-    why = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
+def tls_failed(error: ssl.SSLError) -> Finding:
+    """Return the finding for a certificate that is not trusted, or a failed handshake."""
+    reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
-        says = f"not trusted: {why}"
-        advice = "Something on the way opens TLS, or SSL_CERT_FILE must name its issuer."
+        message = f"certificate not trusted: {reason}"
+        advice = "If a proxy intercepts TLS, set SSL_CERT_FILE to your CA bundle."
     else:
-        says = f"none: {why.lower().replace('_', ' ')}"
-        advice = "No TLS, or another, is spoken there or on the way: check HTX_BASE_URL."
-    return Finding("TLS", Verdict.FAILED, one_line(says), advice)
+        message = f"handshake failed: {reason.lower().replace('_', ' ')}"
+        advice = "Check HTX_BASE_URL, and whether a proxy on the way intercepts TLS."
+    return Finding("TLS", Verdict.FAILED, one_line(message), advice)
 
 
-def answer(took: float) -> Finding:
-    """Return that HTX answers."""
-    return Finding("answer", Verdict.OK, f"HTX answers in {_ms(took)}")
-
-
-def no_answer(error: HTXError) -> Finding:
-    """Return that it does not."""
-    return _failed("answer", error)
-
-
-def clock(offset: float, uncertain: float) -> Finding:
-    """Return by how much the local clock is off: HTX's is *offset* seconds ahead."""
-    off = abs(offset)
-    says = f"right to {max(off, uncertain):.1g} s"
-    if off - uncertain <= 1.0:
-        return Finding("clock", Verdict.OK, says)
-    way = "behind" if offset > 0 else "ahead of"
-    says = f"{_span(off)} {way} HTX's, give or take {uncertain:.2g} s"
-    if off <= MAX_UNCORRECTED_SKEW:
-        return Finding("clock", Verdict.OK, says, "Set it by NTP before it gets worse.")
-    advice = "Set it by NTP: corrected here, but other programs are refused."
-    return Finding("clock", Verdict.WARNED, says, advice)
+def clock(offset: float, uncertainty: float) -> Finding:
+    """Return the error of the local clock; HTX's clock is *offset* seconds ahead."""
+    error = abs(offset)
+    if error - uncertainty <= 1.0:
+        return Finding("clock", Verdict.OK, f"accurate to {max(error, uncertainty):.1g} s")
+    direction = "behind" if offset > 0 else "ahead of"
+    message = f"{_duration(error)} {direction} HTX, ±{uncertainty:.2g} s"
+    if error <= MAX_UNCORRECTED_SKEW:
+        advice = "Synchronize it with NTP before the error grows."
+        return Finding("clock", Verdict.OK, message, advice)
+    advice = "Synchronize it with NTP: this client corrects the time, others do not."
+    return Finding("clock", Verdict.WARNING, message, advice)
 
 
 @attrs.frozen
-class Told:
+class KeyInfo:
     """
-    What HTX tells of a key.
+    HTX's description of a key.
 
     Attributes:
-        permission: HTX's words, such as `readOnly,trade`.
-        addresses: Who may use it; "": anybody.
-        valid_days: Days until it expires; -1: never; `None`: not told.
+        permission: Comma-separated, e.g. `readOnly,trade`.
+        addresses: IP addresses that may use the key, comma-separated; "": all.
+        valid_days: Days until it expires; -1: never; `None`: unknown.
     """
 
     permission: str
@@ -155,129 +131,125 @@ class Told:
     valid_days: int | None
 
 
-def told(rows: Any, access_key: str) -> Told | None:
-    """Return what the answer of `GET /v2/user/api-key` says of this key; `None`: nothing."""
-    found = [row for row in _dicts(rows) if row.get("accessKey") == access_key]
-    if not found:
-        return None
-    days = found[0].get("validDays")
-    permission, addresses = (
-        one_line(str(found[0].get(field) or "")) for field in ("permission", "ipAddresses")
-    )
-    return Told(permission, addresses, days if isinstance(days, int) else None)
+def key_info(rows: Any, access_key: str) -> KeyInfo | None:
+    """Return the key's row in the response of `GET /v2/user/api-key`; `None`: there is none."""
+    for row in cast("list[object]", rows) if isinstance(rows, list) else ():
+        fields = cast("dict[str, Any]", row) if isinstance(row, dict) else {}
+        if fields.get("accessKey") == access_key:
+            permission, addresses = fields.get("permission"), fields.get("ipAddresses")
+            days = fields.get("validDays")
+            return KeyInfo(
+                one_line(str(permission or "")),
+                one_line(str(addresses or "")),
+                days if isinstance(days, int) else None,
+            )
+    return None
 
 
-def _dicts(rows: object) -> list[dict[str, Any]]:
-    listed = cast("list[object]", rows) if isinstance(rows, list) else []
-    return [cast("dict[str, Any]", row) for row in listed if isinstance(row, dict)]
+def key_findings(info: KeyInfo | None, accounts: int) -> tuple[Finding, ...]:
+    """Return the findings for a key whose first call returned that number of accounts."""
+    return _key(info, accounts), _permission(info), _address(info)
 
 
-def of_key(error: HTXError | None, told: Told | None, accounts: int) -> tuple[Finding, ...]:
-    """Return what a signed read says of the key, its permission and its addresses."""
-    if error is None:
-        return _key(told, accounts), _permission(told), _addresses(told)
-    known = Finding("key", Verdict.OK, "HTX knows it")
+def key_error_findings(error: HTXError) -> tuple[Finding, ...]:
+    """Return the findings for a key whose first call failed."""
+    known = Finding("key", Verdict.OK, "known to HTX")
     if isinstance(error, IPAddressError):
-        untried = Finding("permission", Verdict.UNKNOWN, "not told: see address")
-        return known, untried, _failed("address", error)
+        permission = Finding("permission", Verdict.UNKNOWN, "skipped: see address")
+        return known, permission, failed("address", error)
     if isinstance(error, PermissionDeniedError):
-        here = Finding("address", Verdict.OK, "HTX takes requests from here")
-        return known, _failed("permission", error), here
-    return (_failed("key", error),)
+        address = Finding("address", Verdict.OK, "this machine's address is accepted")
+        return known, failed("permission", error), address
+    return (failed("key", error),)
 
 
-def _key(told: Told | None, accounts: int) -> Finding:
-    says = f"works: it has read {accounts} account{'s' * (accounts != 1)}"
-    if told is None or told.valid_days is None or told.valid_days < 0:
-        return Finding("key", Verdict.OK, says)
-    says = f"{says}, and expires in {_days(told.valid_days)}"
-    if told.valid_days > SOON:
-        return Finding("key", Verdict.OK, says)
-    return Finding("key", Verdict.WARNED, says, f"Make a new one {_MANAGEMENT}.")
+def _key(info: KeyInfo | None, accounts: int) -> Finding:
+    message = f"valid: returned {_count(accounts, 'account')}"
+    if info is None or info.valid_days is None or info.valid_days < 0:
+        return Finding("key", Verdict.OK, message)
+    message = f"{message}, expires in {_count(info.valid_days, 'day')}"
+    if info.valid_days > EXPIRES_SOON:
+        return Finding("key", Verdict.OK, message)
+    return Finding("key", Verdict.WARNING, message, f"Create a new one {_API_MANAGEMENT}.")
 
 
-def _permission(told: Told | None) -> Finding:
-    if told is None or not told.permission:
-        says = "it may read; what else it may, HTX did not tell"
-        return Finding("permission", Verdict.OK, says)
-    if _MAY_WITHDRAW not in told.permission:
-        return Finding("permission", Verdict.OK, told.permission)
-    advice = "Reading takes Read-only: whoever gets this key can empty the account."
-    return Finding("permission", Verdict.WARNED, told.permission, advice)
+def _permission(info: KeyInfo | None) -> Finding:
+    if info is None or not info.permission:
+        return Finding("permission", Verdict.OK, "read: yes; other permissions: unknown")
+    if "withdraw" not in info.permission:
+        return Finding("permission", Verdict.OK, info.permission)
+    advice = "Use a read-only key: this one allows anyone who has it to withdraw."
+    return Finding("permission", Verdict.WARNING, info.permission, advice)
 
 
-def _addresses(told: Told | None) -> Finding:
-    if told is None:
-        says = "HTX takes requests from here; from where else, it did not tell"
-        return Finding("address", Verdict.OK, says)
-    if told.addresses:
-        return Finding("address", Verdict.OK, f"bound to {told.addresses}")
-    advice = f"Bind it to this machine's address {_MANAGEMENT}."
-    return Finding("address", Verdict.OK, "bound to none: the key works from anywhere", advice)
+def _address(info: KeyInfo | None) -> Finding:
+    if info is None:
+        message = "this machine's address is accepted; others: unknown"
+        return Finding("address", Verdict.OK, message)
+    if info.addresses:
+        return Finding("address", Verdict.OK, f"bound to {info.addresses}")
+    advice = f"Bind the key to this machine's IP address {_API_MANAGEMENT}."
+    return Finding("address", Verdict.OK, "not bound: the key works from any address", advice)
 
 
 def limits(status: RateLimitStatus) -> Finding:
-    """Return whether HTX tells how much is left, and whether others use it up."""
-    limit, left = status.limit.requests, status.remaining
-    if left is None:
-        advice = "Something on the way may remove it; limits are kept all the same."
-        return Finding("limits", Verdict.UNKNOWN, "HTX did not tell how much is left", advice)
-    says = f"HTX tells them: {left} of {limit} reads are left for {status.limit.per:g} s"
-    if left >= limit * _HALF:
-        return Finding("limits", Verdict.OK, says)
-    advice = "Other programs ask with keys of this user: HTX counts all of them."
-    return Finding("limits", Verdict.WARNED, says, advice)
+    """Return whether HTX reports the remaining requests, and whether other programs use them."""
+    limit, remaining = status.limit, status.remaining
+    if remaining is None:
+        advice = "A proxy may remove the headers. The client limits its requests anyway."
+        return Finding("limits", Verdict.UNKNOWN, "remaining requests not reported", advice)
+    message = f"{remaining} of {limit.requests} requests remaining (window: {limit.per:g} s)"
+    if remaining >= limit.requests * _LOW:
+        return Finding("limits", Verdict.OK, message)
+    advice = "Other programs use keys of this user: HTX counts them together."
+    return Finding("limits", Verdict.WARNING, message, advice)
 
 
 _ADVICE: tuple[tuple[type[HTXError], str], ...] = (
-    (InvalidInputError, "Mend the setting that it names."),
-    (ConnectError, "Nothing has reached HTX: check network, proxy and firewall."),
-    (AuthenticationError, f"Look at the key {_MANAGEMENT}."),
-    (APIError, "Try again a little later; see HTX's status page."),
-    (HTXError, "Try again; with --debug it tells what happens on the way."),
+    (InvalidInputError, "Correct the setting."),
+    (ConnectError, "Check network, proxy and firewall: no request reached HTX."),
+    (AuthenticationError, f"Check the key {_API_MANAGEMENT}."),
+    (APIError, "Try again later; see HTX's status page."),
+    (HTXError, "Try again; --debug logs each request."),
 )
 
 
-def _failed(step: str, error: HTXError) -> Finding:
+def failed(step: str, error: HTXError) -> Finding:
+    """Return the finding for a call that raised *error*."""
+    advice = next(text for kind, text in _ADVICE if isinstance(error, kind))
     if not isinstance(error, APIError):
-        return Finding(step, Verdict.FAILED, str(error.args[0]), _advice(error))
-    hint = _hint(error) or _advice(error)
+        return Finding(step, Verdict.FAILED, str(error.args[0]), advice)
+    message = f"API error: {error.message or error.code}"
     if error.code is None:
-        says = f"HTTP {error.http_status} and no answer of HTX's API"
-        return Finding(step, Verdict.FAILED, says, hint)
-    return Finding(step, Verdict.FAILED, f"HTX said: {error.message or error.code}", hint)
-
-
-def _advice(error: HTXError) -> str:
-    return next(words for kind, words in _ADVICE if isinstance(error, kind))
+        message = f"HTTP {error.http_status}, not a response of HTX's API"
+    return Finding(step, Verdict.FAILED, message, _hint(error) or advice)
 
 
 def _hint(error: APIError) -> str:
-    """Return what the tables of causes say to do."""
     cause = cause_of(error.code, error.message or "")
     if cause is not None:
         return cause.hint
-    hints = (hint for statuses, *_, hint in STATUSES if error.http_status in statuses)
-    return next(hints, "")
+    return next((hint for statuses, *_, hint in STATUSES if error.http_status in statuses), "")
 
 
-def _of_system(error: OSError) -> str:
+def _os_message(error: OSError) -> str:
     if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if error.errno is not None and error.errno > 0:  # asyncio puts it into its own words
+        return "timed out"
+    if error.errno is not None and error.errno > 0:  # asyncio replaces the text of these
         return os.strerror(error.errno)
     return one_line(error.strerror or str(error))
 
 
-def _ms(seconds: float) -> str:
+def ms(seconds: float) -> str:
+    """Return a duration in milliseconds."""
     return f"{seconds * 1000:.0f} ms"
 
 
-def _days(days: int) -> str:
-    return f"{days} day{'s' * (days != 1)}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _span(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     units = ((DAY, "days"), (3600.0, "hours"), (60.0, "minutes"))
-    size, word = next(((size, word) for size, word in units if seconds >= 2 * size), (1.0, "s"))
-    return f"{seconds / size:.3g} {word}"
+    size, unit = next(((size, unit) for size, unit in units if seconds >= 2 * size), (1.0, "s"))
+    return f"{seconds / size:.3g} {unit}"

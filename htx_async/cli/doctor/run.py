@@ -1,4 +1,4 @@
-"""The doctor's talk: who is examined, and what is printed of it."""
+"""Runs `htx-async doctor`: prints each finding and returns the exit code."""
 
 from __future__ import annotations
 
@@ -7,43 +7,42 @@ import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 
-import attrs
-
-from htx_async.auth.credentials import Credentials
-from htx_async.cli import session, tables
-from htx_async.cli.doctor.checks import Patient, examine
-from htx_async.cli.doctor.finding import Finding, exit_code
-from htx_async.cli.session import Common
+from htx_async import Credentials, InvalidInputError
+from htx_async.cli import session
+from htx_async.cli.doctor import finding
+from htx_async.cli.doctor.checks import DoctorContext, examine
+from htx_async.cli.doctor.finding import Finding
+from htx_async.cli.session import OutputOptions
 from htx_async.client import BASE_URL
-from htx_async.errors import InvalidInputError
 
 
-async def run(common: Common) -> int:
-    """Examine, print what is found as it is found, and return how the command ends."""
-    console, found = session.console(), list[Finding]()
-    async with _patient(common) as patient, aclosing(examine(patient)) as examined:
-        async for finding in examined:
-            found.append(finding)
-            if not common.json:
-                console.print(tables.finding(finding))
-    if common.json:
-        print(json.dumps([attrs.asdict(finding) for finding in found], indent=2))
+async def run(options: OutputOptions) -> int:
+    """Run all checks, print each finding when it is known, and return the exit code."""
+    console, findings = session.console(), list[Finding]()
+    async with _context(options) as context, aclosing(examine(context)) as results:
+        async for result in results:
+            findings.append(result)
+            if not options.json:
+                console.print(finding.render(result))
+    if options.json:
+        print(json.dumps([result.to_dict() for result in findings], indent=2))
     else:
-        console.print("", tables.verdict(found), sep="\n")
-    return exit_code(found)
+        console.print("", finding.summary(findings), sep="\n")
+    return finding.exit_code(findings)
 
 
 @asynccontextmanager
-async def _patient(common: Common) -> AsyncGenerator[Patient]:
-    with session.logged(common.debug) as log:
-        if not common.sandbox:
-            yield Patient(_keys(), os.environ.get("HTX_BASE_URL") or BASE_URL, listener=log)
+async def _context(options: OutputOptions) -> AsyncGenerator[DoctorContext]:
+    with session.debug_log(options.debug) as log:
+        if not options.sandbox:
+            base_url = os.environ.get("HTX_BASE_URL") or BASE_URL
+            yield DoctorContext(_credentials(), base_url, listener=log)
             return
-        async with session.made_up() as (keys, base_url):
-            yield Patient(keys, base_url, listener=log)
+        async with session.sandbox_session() as (credentials, base_url):
+            yield DoctorContext(credentials, base_url, listener=log)
 
 
-def _keys() -> Credentials | InvalidInputError:
+def _credentials() -> Credentials | InvalidInputError:
     try:
         return Credentials.from_env()
     except InvalidInputError as error:

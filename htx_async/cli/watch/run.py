@@ -1,4 +1,4 @@
-"""The watch itself: a table on a terminal, a line for each change anywhere else."""
+"""Runs `htx-async watch`: a live table on a terminal, a line for each change elsewhere."""
 
 from __future__ import annotations
 
@@ -9,53 +9,52 @@ from functools import partial
 from rich.console import Console, Group
 from rich.live import Live
 
+from htx_async import Clock, HTXClient, RateLimitStatus
 from htx_async.cli import session
 from htx_async.cli.watch import view
-from htx_async.cli.watch.state import Watched, watch
-from htx_async.client import HTXClient
-from htx_async.clock import Clock
-from htx_async.ratelimit.queue import RateLimitStatus
+from htx_async.cli.watch.state import WatchState, watch
 from htx_async.resources.accounts import BALANCE
 
 TIMEOUT = 10.0
-"""Seconds for one read with its repetitions: then the screen says that there is trouble."""
+"""Seconds for one call with its retries; after that the screen shows the error."""
 
 
 async def run(htx: HTXClient, account: str, every: float, *, lines: bool) -> None:
-    """Show what moves in an account, until somebody ends it."""
+    """Show the changes of an account until the task is cancelled."""
     clock, console = Clock(), session.console()
-    async with aclosing(watch(partial(session.balance, htx, account), every, clock)) as watched:
-        if lines or not session.is_screen(console):
-            await _in_lines(watched, clock)
+    fetch = partial(session.fetch_balance, htx, account)
+    async with aclosing(watch(fetch, every, clock)) as states:
+        if lines or not session.is_interactive(console):
+            await _print_lines(states, clock)
         else:
-            await _on_screen(watched, htx, clock, console)
+            await _show_table(states, htx, clock, console)
 
 
-async def _in_lines(watched: AsyncIterator[Watched], clock: Clock) -> None:
-    before = Watched(clock.now())
-    async for seen in watched:
-        if told := view.notice(before, seen):
-            session.complain(told)
-        for line in view.lines(seen):
+async def _print_lines(states: AsyncIterator[WatchState], clock: Clock) -> None:
+    previous = WatchState(clock.now())
+    async for state in states:
+        if notice := view.notice(previous, state):
+            session.print_error(notice)
+        for line in view.lines(state):
             print(line, flush=True)
-        before = seen
+        previous = state
 
 
-async def _on_screen(
-    watched: AsyncIterator[Watched], htx: HTXClient, clock: Clock, console: Console
+async def _show_table(
+    states: AsyncIterator[WatchState], htx: HTXClient, clock: Clock, console: Console
 ) -> None:
-    seen, limit = Watched(clock.now()), _limit(htx)
+    state, limit = WatchState(clock.now()), _limit(htx)
 
-    def shown() -> Group:
-        return view.view(seen, clock.now(), console.size.height, limit)
+    def render() -> Group:
+        return view.render(state, clock.now(), console.size.height, limit)
 
     try:
-        # On a screen of its own: the lines of another width would stay when the window changes.
-        with Live(get_renderable=shown, console=console, screen=True, transient=True):
-            async for seen in watched:  # noqa: B007 - it is shown
+        # The alternate screen: a resized main screen would keep lines of the old width.
+        with Live(get_renderable=render, console=console, screen=True, transient=True):
+            async for state in states:  # noqa: B007 - used by `render`
                 limit = _limit(htx)
     finally:
-        console.print(view.summary(seen))
+        console.print(view.summary(state))
 
 
 def _limit(htx: HTXClient) -> RateLimitStatus:

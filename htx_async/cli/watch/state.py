@@ -1,4 +1,4 @@
-"""What has moved in an account since the watch began: a fold over its balances and its faults."""
+"""State of `htx-async watch`, updated with each balance or error."""
 
 from __future__ import annotations
 
@@ -6,105 +6,105 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import attrs
 
-from htx_async.clock import Clock
-from htx_async.errors import (
+from htx_async import (
+    AccountBalance,
     AccountNotFoundError,
     AuthenticationError,
+    BalanceChange,
     ClientClosedError,
+    Clock,
     HTXError,
     InvalidInputError,
 )
-from htx_async.models.balance import AccountBalance
-from htx_async.models.balance_diff import BalanceChange
 
-KEPT = 500
-"""Moves that are kept: more than any terminal has lines."""
+MAX_CHANGES = 500
+"""Changes that are kept: more than a terminal has lines."""
 
-FINAL = (InvalidInputError, ClientClosedError, AuthenticationError, AccountNotFoundError)
-"""What time does not mend. All else is survived; HTX may block who asks on with a wrong key."""
+FATAL = (InvalidInputError, ClientClosedError, AuthenticationError, AccountNotFoundError)
+"""Errors that end the watch. HTX may block an address that keeps using an invalid key."""
 
 _UNSUPPORTED = "base-argument-unsupported"
-"""HTX's code for an account that cannot be asked for, such as an OTC account."""
+"""HTX's code for an account whose balance it does not report, such as an OTC account."""
 
 
 @attrs.frozen
-class Move:
-    """A change, and when it was seen (seconds since 1970)."""
+class TimedChange:
+    """A change, and when it was received (seconds since 1970)."""
 
     at: float
     change: BalanceChange
 
 
 @attrs.frozen
-class Watched:
+class WatchState:
     """
-    What was seen so far. Times are seconds since 1970.
+    Balance, changes and error at one moment. Times are seconds since 1970.
 
     Attributes:
-        began: When the watch began.
-        balance: The latest balance; `None`: none was read yet.
-        read_at: When that was read; 0: never.
-        reads: How many reads succeeded.
-        moves: What has moved, the newest first; the oldest are forgotten.
-        changes: How many changes there were, those that are forgotten too.
-        fresh: How many of them are new with the latest read.
-        trouble: Why reads fail at present; `None`: they do not.
+        started_at: When the watch started.
+        balance: The latest balance; `None` before the first one.
+        updated_at: When it was received; 0 before the first one.
+        updates: Number of balances received.
+        changes: The latest changes, newest first, at most `MAX_CHANGES`.
+        change_count: Number of all changes.
+        new_count: Number of `changes` that came with the latest balance.
+        last_error: Error of the latest call; `None` if it succeeded.
     """
 
-    began: float
+    started_at: float
     balance: AccountBalance | None = None
-    read_at: float = 0.0
-    reads: int = 0
-    moves: tuple[Move, ...] = ()
-    changes: int = 0
-    fresh: int = 0
-    trouble: HTXError | None = None
+    updated_at: float = 0.0
+    updates: int = 0
+    changes: tuple[TimedChange, ...] = ()
+    change_count: int = 0
+    new_count: int = 0
+    last_error: HTXError | None = None
 
-    def read(self, balance: AccountBalance, at: float) -> Watched:
-        """Return the same after a read that succeeded."""
+    def with_balance(self, balance: AccountBalance, at: float) -> WatchState:
+        """Return the state after a call that returned *balance*."""
         changes = () if self.balance is None else balance.changes(since=self.balance)
-        moves = tuple(Move(at, change) for change in changes)
+        timed = tuple(TimedChange(at, change) for change in changes)
         return attrs.evolve(
             self,
             balance=balance,
-            read_at=at,
-            reads=self.reads + 1,
-            moves=(*moves, *self.moves)[:KEPT],
-            changes=self.changes + len(moves),
-            fresh=min(len(moves), KEPT),
-            trouble=None,
+            updated_at=at,
+            updates=self.updates + 1,
+            changes=(*timed, *self.changes)[:MAX_CHANGES],
+            change_count=self.change_count + len(timed),
+            new_count=min(len(timed), MAX_CHANGES),
+            last_error=None,
         )
 
-    def failed(self, error: HTXError) -> Watched:
-        """Return the same after a read that failed."""
-        return attrs.evolve(self, fresh=0, trouble=error)
+    def with_error(self, error: HTXError) -> WatchState:
+        """Return the state after a call that raised *error*."""
+        return attrs.evolve(self, new_count=0, last_error=error)
 
 
 async def watch(
-    read: Callable[[], Awaitable[AccountBalance]], every: float, clock: Clock
-) -> AsyncGenerator[Watched]:
+    fetch: Callable[[], Awaitable[AccountBalance]], every: float, clock: Clock
+) -> AsyncGenerator[WatchState]:
     """
-    Yield what was seen after each read, without end: one begins every so many seconds at most.
+    Call *fetch* at most once every *every* seconds, and yield the state after each call.
 
     Raises:
-        HTXError: A read failed for a reason that will not pass.
+        HTXError: A call failed with an error that a later call would raise again.
     """
-    seen = Watched(clock.now())
+    state = WatchState(clock.now())
     while True:
         next_at = clock.monotonic() + every
-        seen = await _next(seen, read, clock)
-        yield seen
+        state = await _next(state, fetch, clock)
+        yield state
         await clock.sleep(max(next_at - clock.monotonic(), 0.0))
 
 
 async def _next(
-    seen: Watched, read: Callable[[], Awaitable[AccountBalance]], clock: Clock
-) -> Watched:
+    state: WatchState, fetch: Callable[[], Awaitable[AccountBalance]], clock: Clock
+) -> WatchState:
     try:
-        return seen.read(await read(), clock.now())
-    except FINAL:
+        return state.with_balance(await fetch(), clock.now())
+    except FATAL:
         raise
     except HTXError as error:
         if error.code == _UNSUPPORTED:
             raise
-        return seen.failed(error)
+        return state.with_error(error)

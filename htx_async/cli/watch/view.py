@@ -1,4 +1,4 @@
-"""How a watch looks: a table that fits its terminal, or a line for each change."""
+"""Output of `htx-async watch`: a table that fits the terminal, or a line for each change."""
 
 from __future__ import annotations
 
@@ -6,119 +6,116 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import attrs
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from htx_async.cli import tables
-from htx_async.cli.number_format import Figure, figure, figures
-from htx_async.cli.watch.state import Move, Watched
-from htx_async.models.balance_diff import BalanceChange
-from htx_async.ratelimit.queue import RateLimitStatus
+from htx_async import BalanceChange, RateLimitStatus
+from htx_async.cli.number_format import add_amount_columns, format_amount
+from htx_async.cli.tables import WidestThatFits, new_table
+from htx_async.cli.watch.state import TimedChange, WatchState
 from htx_async.redaction import one_line
 
-_AROUND = 7
-"""Lines of a screen that are no changes: title, head, status."""
+_OTHER_LINES = 7
+"""Lines of the screen besides changes: status, title and header."""
 
 
-def view(seen: Watched, now: float, rows: int, limit: RateLimitStatus | None = None) -> Group:
-    """Return what a screen of so many rows shows at *now* (seconds since 1970)."""
-    # The status comes first: what a small screen cuts off is at the bottom.
-    return Group(*_status(seen, now, limit), Text(), _changes(seen, max(rows - _AROUND, 1)))
+def render(
+    state: WatchState, now: float, height: int, limit: RateLimitStatus | None = None
+) -> Group:
+    """Return the screen at *now* (seconds since 1970), for a terminal of *height* lines."""
+    # The status comes first: a small terminal cuts off the bottom.
+    changes = _changes_table(state, max(height - _OTHER_LINES, 1))
+    return Group(*_status(state, now, limit), Text(), changes)
 
 
-def summary(seen: Watched) -> Group:
-    """Return what is left on the terminal when a watch is over: nothing of what never was."""
+def summary(state: WatchState) -> Group:
+    """Return what remains on the terminal after the watch: changes, last error and counts."""
     parts: list[RenderableType] = []
-    if seen.moves:
-        parts.append(_changes(seen, len(seen.moves)))
-    if seen.trouble is not None:
-        parts.append(Text(f"The last read failed: {seen.trouble}", "yellow"))
-    if seen.reads:
-        parts.append(Text(f"{_reads(seen)}, {_moves(seen)}.{_forgotten(seen)}"))
+    if state.changes:
+        parts.append(_changes_table(state, len(state.changes)))
+    if state.last_error is not None:
+        parts.append(Text(f"The last update failed: {state.last_error}", "yellow"))
+    if state.updates:
+        omitted = state.change_count > len(state.changes)
+        suffix = f" The latest {len(state.changes)} are shown." if omitted else ""
+        parts.append(Text(f"{_counts(state)}.{suffix}"))
     return Group(*parts)
 
 
-def _forgotten(seen: Watched) -> str:
-    kept = len(seen.moves)
-    return f" The latest {kept} are shown." if seen.changes > kept else ""
-
-
-def _changes(seen: Watched, most: int) -> tables.Fitting:
-    shown = seen.moves[:most]
-    amounts = {
-        "before": [move.change.before for move in shown],
-        "now": [move.change.after for move in shown],
-    }
-    widths = (("before", "now"), ("now",), ())
-    return tables.Fitting(
-        *(_table(_title(seen), shown, {name: amounts[name] for name in names}) for names in widths)
+def _changes_table(state: WatchState, max_rows: int) -> WidestThatFits:
+    changes = state.changes[:max_rows]
+    before = [item.change.before for item in changes]
+    after = [item.change.after for item in changes]
+    title = _title(state)
+    return WidestThatFits(
+        _table(title, changes, {"before": before, "now": after}),
+        _table(title, changes, {"now": after}),
+        _table(title, changes, {}),
     )
 
 
-def _table(title: str, shown: Sequence[Move], amounts: Mapping[str, Sequence[Decimal]]) -> Table:
-    table = tables.plain(title, "time (UTC)", "currency", "type")
-    by = ("by", [move.change.delta for move in shown])
-    rows = figures(table, *amounts.items(), by)
-    for move, (*now, delta) in zip(shown, rows, strict=True):
-        names = map(one_line, (move.change.currency, move.change.type))
-        sign = _sign(move.change)
-        moved = Figure(f"{sign}{delta.text}", "green" if sign else "red")
-        table.add_row(_clock(move.at), *names, *now, moved)
+def _table(
+    title: str, changes: Sequence[TimedChange], amounts: Mapping[str, Sequence[Decimal]]
+) -> Table:
+    table = new_table(title, "time (UTC)", "currency", "type")
+    deltas = ("change", [item.change.delta for item in changes])
+    rows = add_amount_columns(table, *amounts.items(), deltas)
+    for item, (*cells, delta) in zip(changes, rows, strict=True):
+        names = map(one_line, (item.change.currency, item.change.type))
+        sign = _sign(item.change)
+        signed = attrs.evolve(delta, text=sign + delta.text, style="green" if sign else "red")
+        table.add_row(_time(item.at), *names, *cells, signed)
     return table
 
 
-def _title(seen: Watched) -> str:
-    if seen.balance is None:
-        return "Watching: nothing was read yet"
-    balance = seen.balance
-    return f"Changes in {one_line(balance.type)} account {balance.id} since {_clock(seen.began)}"
+def _title(state: WatchState) -> str:
+    if state.balance is None:
+        return "Waiting for the first balance"
+    name = f"{one_line(state.balance.type)} account {state.balance.id}"
+    return f"Changes in {name} since {_time(state.started_at)}"
 
 
-def _status(seen: Watched, now: float, limit: RateLimitStatus | None) -> Iterator[Text]:
-    if seen.trouble is not None:
-        since = seen.read_at or seen.began
-        yield Text(f"No balance for {now - since:.0f} s, asking on: {seen.trouble}", "yellow")
-    age = f" last {now - seen.read_at:.0f} s ago," if seen.reads else ""
-    yield Text(f"{_reads(seen)},{age} {_moves(seen)}.{_left(limit)} Ctrl-C ends it.", "dim")
+def _status(state: WatchState, now: float, limit: RateLimitStatus | None) -> Iterator[Text]:
+    if state.last_error is not None:
+        seconds = now - (state.updated_at or state.started_at)
+        yield Text(f"No balance for {seconds:.0f} s, retrying: {state.last_error}", "yellow")
+    age = f" ({now - state.updated_at:.0f} s ago)" if state.updates else ""
+    tokens = "" if limit is None else f", {limit.available}/{limit.limit.requests} tokens available"
+    yield Text(f"{_counts(state, age)}{tokens}. Stop: Ctrl-C", "dim")
 
 
-def _reads(seen: Watched) -> str:
-    return f"{seen.reads} read{'s' * (seen.reads != 1)}"
+def _counts(state: WatchState, age: str = "") -> str:
+    updates, changes = state.updates, state.change_count
+    return f"{updates} update{'s' * (updates != 1)}{age}, {changes} change{'s' * (changes != 1)}"
 
 
-def _moves(seen: Watched) -> str:
-    return f"{seen.changes} change{'s' * (seen.changes != 1)}"
+def lines(state: WatchState) -> Iterator[str]:
+    """Yield a line for each change of the latest balance, in the order of the balance."""
+    for item in state.changes[: state.new_count]:
+        change = item.change
+        name = f"{one_line(change.currency)} {one_line(change.type)}"
+        amounts = f"{format_amount(change.before)} -> {format_amount(change.after)}"
+        delta = f"{_sign(change)}{format_amount(change.delta)}"
+        at = datetime.fromtimestamp(item.at, UTC)
+        yield f"{at:%Y-%m-%dT%H:%M:%SZ} {name} {amounts} ({delta})"
 
 
-def _left(limit: RateLimitStatus | None) -> str:
-    return "" if limit is None else f" {limit.available}/{limit.limit.requests} tokens free."
-
-
-def lines(seen: Watched) -> Iterator[str]:
-    """Yield a line for each change of the latest read, in the order of the balance."""
-    for move in seen.moves[: seen.fresh]:
-        change = move.change
-        what = f"{one_line(change.currency)} {one_line(change.type)}"
-        amounts = f"{figure(change.before)} -> {figure(change.after)}"
-        by = f"{_sign(change)}{figure(change.delta)}"
-        yield f"{datetime.fromtimestamp(move.at, UTC):%Y-%m-%dT%H:%M:%SZ} {what} {amounts} ({by})"
-
-
-def notice(before: Watched, seen: Watched) -> str:
-    """Return what has to be told of the reads themselves, or "": they begin, fail or go on."""
-    if seen.trouble is not None:
-        return "" if before.trouble is not None else f"no balance, asking on: {seen.trouble}"
-    if seen.balance is None or (before.reads and before.trouble is None):
+def notice(previous: WatchState, state: WatchState) -> str:
+    """Return a message if calls started to succeed, failed or recovered, else ""."""
+    if state.last_error is not None:
+        return "" if previous.last_error else f"no balance, retrying: {state.last_error}"
+    if state.balance is None or (previous.updates and previous.last_error is None):
         return ""
-    if before.reads:
-        return f"balances again, after {seen.read_at - before.read_at:.0f} s"
-    return f"watching {one_line(seen.balance.type)} account {seen.balance.id}"
+    if previous.updates:
+        return f"recovered after {state.updated_at - previous.updated_at:.0f} s"
+    return f"watching {one_line(state.balance.type)} account {state.balance.id}"
 
 
 def _sign(change: BalanceChange) -> str:
     return "+" if change.delta > 0 else ""
 
 
-def _clock(at: float) -> str:
+def _time(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S}"

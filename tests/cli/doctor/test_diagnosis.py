@@ -1,4 +1,4 @@
-"""What the doctor concludes from what it has seen."""
+"""Rules of the doctor: from an observation to a finding."""
 
 from __future__ import annotations
 
@@ -23,129 +23,100 @@ from htx_async import (
     RateLimitStatus,
     ServiceUnavailableError,
 )
-from htx_async.cli import exit_codes
 from htx_async.cli.doctor import diagnosis
-from htx_async.cli.doctor.diagnosis import Told
-from htx_async.cli.doctor.finding import STEPS, Finding, Verdict, exit_code, skipped
+from htx_async.cli.doctor.diagnosis import KeyInfo
+from htx_async.cli.doctor.finding import Verdict
 from htx_async.validation import parse_base_url
 
 HTX = parse_base_url("https://api.huobi.pro")
 
 
-def found(*verdicts: Verdict) -> list[Finding]:
-    return [Finding(step, verdict, "") for step, verdict in zip(STEPS, verdicts, strict=False)]
+def test_settings_mask_access_key() -> None:
+    """Four characters remain, and the base URL."""
+    message = diagnosis.settings(Credentials("AKIDEXAMPLE0123456789", "secret-key"), HTX).message
+    assert message == "HMAC-SHA256 key AKID… for https://api.huobi.pro"
+
+
+def test_proxy_password_is_redacted() -> None:
+    through = diagnosis.proxy("http://me:p4ss@proxy:3128", HTX).message
+    assert "proxy:3128" in through
+    assert "p4ss" not in through
+    assert diagnosis.proxy(None, HTX).message == "none"
+    loopback = parse_base_url("http://127.0.0.1:8000")
+    assert diagnosis.proxy(None, loopback).message == "none (not used for loopback)"
+
+
+def test_dns_names_address() -> None:
+    literal = diagnosis.dns("::1", ["::1"], 0.0)
+    assert literal.message == "::1 is an IP address: no lookup needed"
+    assert diagnosis.dns("htx", ["1.2.3.4"], 0.012).message == "htx is 1.2.3.4, 12 ms"
+    assert "1.2.3.4 and 1 more" in diagnosis.dns("htx", ["1.2.3.4", "::2"], 0.0).message
+    failed = diagnosis.dns_failed("htx", socket.gaierror(socket.EAI_NONAME, "Name not known"))
+    assert failed.verdict is Verdict.FAILED
+    assert failed.message == "cannot resolve htx: Name not known"
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "code"),
+    ("error", "cause"),
     [
-        ((), exit_codes.OK),
-        ((Verdict.OK, Verdict.UNKNOWN), exit_codes.OK),
-        ((Verdict.WARNED, Verdict.OK), exit_codes.WARNED),
-        ((Verdict.WARNED, Verdict.FAILED), exit_codes.FAILED),
-        ((Verdict.FAILED, Verdict.MISUSED, Verdict.WARNED), exit_codes.MISUSED),
-    ],
-)
-def test_the_worst_counts(verdicts: tuple[Verdict, ...], code: int) -> None:
-    """A setting first, then what fails, then what should be mended."""
-    assert exit_code(found(*verdicts)) == code
-
-
-def test_what_could_not_be_done_says_why() -> None:
-    """By the last fault before it; a warning is none."""
-    before = found(Verdict.MISUSED, Verdict.OK, Verdict.FAILED, Verdict.WARNED)
-    left = skipped(before, "answer")
-    assert [each.step for each in left] == ["TLS"]
-    assert left[0].says == "not told: see name"
-    assert [each.step for each in skipped(before)] == list(STEPS[4:])
-    assert skipped([])[0].says == "not told"
-
-
-def test_settings_show_no_more_than_four_characters() -> None:
-    """And where requests go."""
-    said = diagnosis.settings(Credentials("AKIDEXAMPLE0123456789", "secret-key"), HTX).says
-    assert said == "HMAC-SHA256 key AKID… for https://api.huobi.pro"
-
-
-def test_a_proxy_keeps_its_password() -> None:
-    """Which way requests go is no secret, who may go it is."""
-    assert "p4ss" not in diagnosis.proxy("http://me:p4ss@proxy:3128", HTX).says
-    assert diagnosis.proxy(None, HTX).says == "none"
-    assert "this machine" in diagnosis.proxy(None, parse_base_url("http://127.0.0.1:8000")).says
-
-
-def test_names() -> None:
-    """One address, several, or none."""
-    assert diagnosis.name("::1", ["::1"], 0.0).says == "::1 is an address: nothing to look up"
-    assert diagnosis.name("htx", ["1.2.3.4"], 0.012).says == "htx is 1.2.3.4, 12 ms"
-    assert "1.2.3.4 and 1 more" in diagnosis.name("htx", ["1.2.3.4", "::2"], 0.0).says
-    unknown = diagnosis.no_name("htx", socket.gaierror(socket.EAI_NONAME, "Name not known"))
-    assert (unknown.verdict, unknown.says) == (
-        Verdict.FAILED,
-        "htx has no address: Name not known",
-    )
-
-
-@pytest.mark.parametrize(
-    ("error", "says"),
-    [
-        (TimeoutError(), "no answer in time"),
+        (TimeoutError(), "timed out"),
         (OSError(errno.ECONNREFUSED, "Connect call failed"), "Connection refused"),
         (OSError("Multiple exceptions: a, b"), "Multiple exceptions: a, b"),
     ],
 )
-def test_no_connection(error: OSError, says: str) -> None:
-    """In the system's words."""
-    assert diagnosis.no_connection("htx port 443", error).says == f"none to htx port 443: {says}"
+def test_connection_failed_names_cause(error: OSError, cause: str) -> None:
+    message = diagnosis.connection_failed("htx port 443", error).message
+    assert message == f"could not connect to htx port 443: {cause}"
 
 
 @pytest.mark.parametrize(
-    ("days", "verdict", "says"),
+    ("days", "verdict", "message"),
     [
-        (15.5, Verdict.OK, "TLSv1.3, certificate good for 15 days"),
-        (1.5, Verdict.WARNED, "TLSv1.3, certificate good for 1 day"),
+        (15.5, Verdict.OK, "TLSv1.3, certificate valid for 15 days"),
+        (1.5, Verdict.WARNING, "TLSv1.3, certificate valid for 1 day"),
     ],
 )
-def test_certificates(days: float, verdict: Verdict, says: str) -> None:
-    """Two weeks before their end they are a reason to warn."""
+def test_tls_certificate_warning(days: float, verdict: Verdict, message: str) -> None:
+    """From two weeks before it expires."""
     finding = diagnosis.tls("TLSv1.3", 1000.0 + days * diagnosis.DAY, 1000.0)
-    assert (finding.verdict, finding.says) == (verdict, says)
+    assert (finding.verdict, finding.message) == (verdict, message)
 
 
-def test_a_certificate_that_is_not_trusted() -> None:
-    """The reason is that of OpenSSL, if it gave one."""
+def test_tls_failed_certificate_not_trusted() -> None:
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_message = "self-signed certificate"
-    assert diagnosis.no_tls(error).says == "not trusted: self-signed certificate"
-    assert "SSL_CERT_FILE" in diagnosis.no_tls(error).advice
+    finding = diagnosis.tls_failed(error)
+    assert finding.message == "certificate not trusted: self-signed certificate"
+    assert "SSL_CERT_FILE" in finding.advice
 
 
-def test_no_tls_at_all() -> None:
-    """It is not a matter of trust then."""
+def test_tls_failed_handshake() -> None:
     error = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
     error.reason = "WRONG_VERSION_NUMBER"
-    finding = diagnosis.no_tls(error)
-    assert finding.says == "none: wrong version number"
+    finding = diagnosis.tls_failed(error)
+    assert finding.message == "handshake failed: wrong version number"
     assert "HTX_BASE_URL" in finding.advice
-    assert diagnosis.no_tls(ssl.SSLError("odd")).says == "none: ('odd',)"
+    assert diagnosis.tls_failed(ssl.SSLError("odd")).message == "handshake failed: ('odd',)"
 
 
 @pytest.mark.parametrize(
-    ("offset", "verdict", "says"),
+    ("offset", "verdict", "message"),
     [
-        (0.2, Verdict.OK, "right to 0.2 s"),
-        (0.0, Verdict.OK, "right to 0.05 s"),
-        (3.0, Verdict.OK, "3 s behind HTX's, give or take 0.05 s"),
-        (-119.0, Verdict.WARNED, "119 s ahead of HTX's, give or take 0.05 s"),
-        (5400.0, Verdict.WARNED, "90 minutes behind HTX's, give or take 0.05 s"),
-        (8000.0, Verdict.WARNED, "2.22 hours behind HTX's, give or take 0.05 s"),
-        (-1e6, Verdict.WARNED, "11.6 days ahead of HTX's, give or take 0.05 s"),
+        (0.2, Verdict.OK, "accurate to 0.2 s"),
+        (0.0, Verdict.OK, "accurate to 0.05 s"),
+        (3.0, Verdict.OK, "3 s behind HTX, ±0.05 s"),
+        (-119.0, Verdict.WARNING, "119 s ahead of HTX, ±0.05 s"),
+        (5400.0, Verdict.WARNING, "90 minutes behind HTX, ±0.05 s"),
+        (8000.0, Verdict.WARNING, "2.22 hours behind HTX, ±0.05 s"),
+        (-1e6, Verdict.WARNING, "11.6 days ahead of HTX, ±0.05 s"),
     ],
 )
-def test_clocks(offset: float, verdict: Verdict, says: str) -> None:
-    """Wrong is what this package corrects: beyond 5 s."""
+def test_clock_warning_beyond_uncorrected_skew(
+    offset: float, verdict: Verdict, message: str
+) -> None:
+    """The client corrects an error of more than 5 s."""
     finding = diagnosis.clock(offset, 0.05)
-    assert (finding.verdict, finding.says) == (verdict, says)
+    assert (finding.verdict, finding.message) == (verdict, message)
     assert ("NTP" in finding.advice) == (abs(offset) > 1.0)
 
 
@@ -156,72 +127,75 @@ ROWS = [
 ]
 
 
-def test_what_htx_tells_of_a_key() -> None:
-    """Of this one; whatever else is in the answer."""
-    assert diagnosis.told(ROWS, "mine") == Told("readOnly", "", None)
-    assert diagnosis.told(ROWS, "unknown") is None
-    assert diagnosis.told({"accessKey": "mine"}, "mine") is None
+def test_key_info_selects_row_of_key() -> None:
+    """Other and malformed rows are ignored."""
+    assert diagnosis.key_info(ROWS, "mine") == KeyInfo("readOnly", "", None)
+    assert diagnosis.key_info(ROWS, "unknown") is None
+    assert diagnosis.key_info({"accessKey": "mine"}, "mine") is None
 
 
 @pytest.mark.parametrize(
-    ("told", "verdicts", "says"),
+    ("info", "verdicts", "message"),
     [
-        (None, "ok ok ok", "it has read 1 account"),
-        (Told("", "", None), "ok ok ok", "what else it may"),
-        (Told("readOnly,trade", "", -1), "ok ok ok", "bound to none"),
-        (Told("readOnly", "1.2.3.4", 90), "ok ok ok", "expires in 90 days"),
-        (Told("readOnly", "1.2.3.4", 14), "warn ok ok", "expires in 14 days"),
-        (Told("readOnly,trade,withdraw", "1.2.3.4", -1), "ok warn ok", "bound to 1.2.3.4"),
+        (None, "ok ok ok", "valid: returned 1 account"),
+        (KeyInfo("", "", None), "ok ok ok", "read: yes; other permissions: unknown"),
+        (KeyInfo("readOnly,trade", "", -1), "ok ok ok", "not bound"),
+        (KeyInfo("readOnly", "1.2.3.4", 90), "ok ok ok", "expires in 90 days"),
+        (KeyInfo("readOnly", "1.2.3.4", 14), "warn ok ok", "expires in 14 days"),
+        (KeyInfo("readOnly,trade,withdraw", "1.2.3.4", -1), "ok warn ok", "bound to 1.2.3.4"),
     ],
 )
-def test_a_key_that_works(told: Told | None, verdicts: str, says: str) -> None:
-    """It is said until when, for what and from where, as far as HTX tells."""
-    three = diagnosis.of_key(None, told, 1)
-    assert [each.step for each in three] == ["key", "permission", "address"]
-    assert " ".join(each.verdict for each in three) == verdicts
-    assert says in " ".join(each.says for each in three)
+def test_key_findings_report_expiry_permission_and_address(
+    info: KeyInfo | None, verdicts: str, message: str
+) -> None:
+    findings = diagnosis.key_findings(info, 1)
+    assert [finding.step for finding in findings] == ["key", "permission", "address"]
+    assert " ".join(finding.verdict for finding in findings) == verdicts
+    assert message in " ".join(finding.message for finding in findings)
 
 
-def refused(kind: type[APIError], message: str) -> APIError:
+def api_error(kind: type[APIError], message: str) -> APIError:
     return kind("text", code="api-signature-not-valid", message=message, http_status=200)
 
 
 @pytest.mark.parametrize(
     ("error", "verdicts", "advice"),
     [
-        (refused(AccessKeyError, "Incorrect Access key"), "FAIL", "Check the access key"),
-        (refused(ClockError, "Invalid submission time"), "FAIL", "by NTP"),
-        (refused(IPAddressError, "Incorrect IP address"), "ok ? FAIL", "Add the address"),
-        (refused(PermissionDeniedError, "no permission"), "ok FAIL ok", "Give the key"),
+        (api_error(AccessKeyError, "Incorrect Access key"), "FAIL", "Check the access key"),
+        (api_error(ClockError, "Invalid submission time"), "FAIL", "by NTP"),
+        (api_error(IPAddressError, "Incorrect IP address"), "ok ? FAIL", "Add the address"),
+        (api_error(PermissionDeniedError, "no permission"), "ok FAIL ok", "Give the key"),
         (APIError("text", code="odd", http_status=200), "FAIL", "status page"),
-        (AccessKeyError("text", code="odd", http_status=200), "FAIL", "Look at the key"),
+        (AccessKeyError("text", code="odd", http_status=200), "FAIL", "Check the key"),
         (ServiceUnavailableError("text", http_status=302), "FAIL", "A redirect"),
-        (ConnectError("text"), "FAIL", "Nothing has reached HTX"),
-        (InvalidInputError("text"), "FAIL", "Mend the setting"),
+        (ConnectError("text"), "FAIL", "no request reached HTX"),
+        (InvalidInputError("text"), "FAIL", "Correct the setting"),
         (DecodeError("text"), "FAIL", "--debug"),
     ],
 )
-def test_a_key_that_fails(error: HTXError, verdicts: str, advice: str) -> None:
-    """Where it fails, with what the table of causes says to do."""
-    these = diagnosis.of_key(error, None, 0)
-    assert " ".join(each.verdict for each in these) == verdicts
-    assert advice in " ".join(each.advice for each in these)
+def test_key_error_findings_give_hint_at_failed_step(
+    error: HTXError, verdicts: str, advice: str
+) -> None:
+    """The hint is that of the table of error codes, if it has one."""
+    findings = diagnosis.key_error_findings(error)
+    assert " ".join(finding.verdict for finding in findings) == verdicts
+    assert advice in " ".join(finding.advice for finding in findings)
 
 
-def test_refusals_say_what_htx_said() -> None:
-    """Its message, or its code; or that it was not HTX at all."""
-    said = diagnosis.no_answer(refused(AccessKeyError, "Incorrect Access key [错误]")).says
-    assert said == "HTX said: Incorrect Access key [错误]"
-    assert diagnosis.no_answer(APIError("text", code=1002)).says == "HTX said: 1002"
-    page = diagnosis.no_answer(ServiceUnavailableError("<html>", http_status=503)).says
-    assert page == "HTTP 503 and no answer of HTX's API"
+def test_failed_shows_message_of_api_error() -> None:
+    """Else the code of the error, or the status of a response that is not HTX's."""
+    rejected = diagnosis.failed("key", api_error(AccessKeyError, "Incorrect Access key [错误]"))
+    assert rejected.message == "API error: Incorrect Access key [错误]"
+    assert diagnosis.failed("key", APIError("text", code=1002)).message == "API error: 1002"
+    page = diagnosis.failed("key", ServiceUnavailableError("<html>", http_status=503))
+    assert page.message == "HTTP 503, not a response of HTX's API"
 
 
 @pytest.mark.parametrize(
-    ("remain", "verdict"),
-    [(None, Verdict.UNKNOWN), (99, Verdict.OK), (50, Verdict.OK), (49, Verdict.WARNED)],
+    ("remaining", "verdict"),
+    [(None, Verdict.UNKNOWN), (99, Verdict.OK), (50, Verdict.OK), (49, Verdict.WARNING)],
 )
-def test_limits(remain: int | None, verdict: Verdict) -> None:
-    """Half of them gone by one read are gone by others."""
-    status = RateLimitStatus(RateLimit(100, 2.0), 99, 0, 0.0, 0, remain, None)
+def test_limits_warning_if_other_programs_use_them(remaining: int | None, verdict: Verdict) -> None:
+    """After a single call, less than half of the limit remains."""
+    status = RateLimitStatus(RateLimit(100, 2.0), 99, 0, 0.0, 0, remaining, None)
     assert diagnosis.limits(status).verdict is verdict

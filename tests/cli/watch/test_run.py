@@ -1,4 +1,4 @@
-"""A watch on a terminal, in a pipe, and its end."""
+"""`htx-async watch` on a terminal and in a pipe."""
 
 from __future__ import annotations
 
@@ -27,69 +27,71 @@ from tests.cli.terminal import Terminal
 CHANGED = faults.field("data.list[0].balance", "100")
 
 
-async def watch_a_change(*, lines: bool) -> None:
-    """Watch an account in which something moves, until it was read twice after that."""
+async def watch_until_changed_back(*, lines: bool) -> None:
+    """Watch an account whose balance changes once and changes back; stop after six requests."""
     sandbox = Sandbox()
     sandbox.faults.at(2, faults.reset(), endpoint="GET /v1/account/accounts/{account-id}/balance")
     sandbox.faults.at(3, CHANGED, endpoint="GET /v1/account/accounts/{account-id}/balance")
     keys = Credentials("access-key", "secret-key")
     async with sandbox.serve() as base_url, HTXClient(keys, base_url=base_url) as htx:
         async with asyncio.timeout(10) as watching:
-            end = asyncio.create_task(end_after(6, sandbox, watching))
+            stop = asyncio.create_task(stop_after(6, sandbox, watching))
             await run.run(htx, "1000001", 0.1, lines=lines)
-        await end
+        await stop
 
 
-async def end_after(reads: int, sandbox: Sandbox, watching: asyncio.Timeout) -> None:
-    """End it once the balance was asked for so often."""
-    while sum("balance" in arrival.path for arrival in sandbox.arrivals) < reads:  # noqa: ASYNC110
+async def stop_after(requests: int, sandbox: Sandbox, watching: asyncio.Timeout) -> None:
+    """Let the timeout expire after a number of balance requests."""
+    while sum("balance" in arrival.path for arrival in sandbox.arrivals) < requests:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     watching.reschedule(0.0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("forced", [True, False])
-async def test_in_a_pipe_it_is_lines(*, forced: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    """Changes on standard output, all else aside."""
+async def test_watch_prints_lines_into_pipe(
+    *, forced: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Changes go to standard output, notices to standard error."""
     with pytest.raises(TimeoutError):
-        await watch_a_change(lines=forced)
-    said = capsys.readouterr()
-    there, back = said.out.splitlines()
+        await watch_until_changed_back(lines=forced)
+    captured = capsys.readouterr()
+    there, back = captured.out.splitlines()
     assert there.endswith("usdt trade 91.850043797676510303 -> 100 (+8.149956202323489697)")
     assert back.endswith("usdt trade 100 -> 91.850043797676510303 (-8.149956202323489697)")
-    assert said.err.startswith("htx-async: watching spot account 1000001\n")
+    assert captured.err.startswith("htx-async: watching spot account 1000001\n")
 
 
 @pytest.mark.slow
-async def test_on_a_terminal_it_is_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of its own; the changes stay on the terminal when it is over."""
+async def test_watch_uses_alternate_screen_of_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Afterwards the changes are printed to the main screen."""
     file = Terminal()
     console = Console(file=file, force_terminal=True, width=80, height=24, no_color=True)
     monkeypatch.setattr(session, "console", lambda: console)
     with pytest.raises(TimeoutError):
-        await watch_a_change(lines=False)
+        await watch_until_changed_back(lines=False)
     before, entered, rest = file.getvalue().partition("\x1b[?1049h")
     inside, left, after = rest.rpartition("\x1b[?1049l")
     assert (before, bool(entered), bool(left)) == ("", True, True)
-    assert "Ctrl-C ends it." in inside
+    assert "Stop: Ctrl-C" in inside
     assert "\x1b[?25h" in inside + left + after  # the cursor is back
     assert "+8.149956202323489697" in after
     assert "2 changes." in after
 
 
-def read_until(master: int, wanted: str) -> str:
-    """Return what a terminal was sent until *wanted* was."""
-    said, until = "", time.monotonic() + 15
-    while wanted not in said and time.monotonic() < until:
+def read_until(master: int, expected: str) -> str:
+    """Return the output to a terminal up to *expected*."""
+    output, until = "", time.monotonic() + 15
+    while expected not in output and time.monotonic() < until:
         if select.select([master], [], [], 0.1)[0]:
-            said += os.read(master, 65536).decode(errors="replace")
-    assert wanted in said, said
-    return said
+            output += os.read(master, 65536).decode(errors="replace")
+    assert expected in output, output
+    return output
 
 
 @pytest.mark.slow
-def test_ctrl_c_and_a_new_size(served_sandbox: str) -> None:
-    """A real terminal is resized; then somebody has seen enough."""
+def test_watch_survives_resize_and_stops_on_ctrl_c(served_sandbox: str) -> None:
+    """On a pseudo-terminal."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     environment = os.environ | {
@@ -106,7 +108,7 @@ def test_ctrl_c_and_a_new_size(served_sandbox: str) -> None:
     ) as process:
         os.close(slave)
         try:
-            read_until(master, " reads, ")
+            read_until(master, " updates")
             fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 40, 0, 0))
             os.kill(process.pid, signal.SIGWINCH)
             read_until(master, "Ctrl-C")

@@ -1,9 +1,11 @@
-"""What a watch keeps, what it survives, and how it looks."""
+"""State of `htx-async watch`, the errors that it survives, and its output."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from decimal import Decimal
+from itertools import pairwise
 
 import attrs
 import httpx
@@ -23,14 +25,14 @@ from htx_async import (
     RateLimitStatus,
 )
 from htx_async.cli.watch import view
-from htx_async.cli.watch.state import KEPT, Watched, watch
+from htx_async.cli.watch.state import MAX_CHANGES, WatchState, watch
 from htx_async.resources.accounts import BALANCE
 from htx_async.sandbox import Sandbox, faults
-from tests.virtual import DAY, VirtualClock, run
+from tests.virtual import DAY, VirtualClock
 
 
-def held(**amounts: str) -> AccountBalance:
-    """Return a spot account with so much of each currency."""
+def spot(**amounts: str) -> AccountBalance:
+    """Return a spot account with these amounts by currency."""
     rows = (
         f'{{"currency":"{name}","type":"trade","balance":"{amount}"}}'
         for name, amount in amounts.items()
@@ -40,60 +42,65 @@ def held(**amounts: str) -> AccountBalance:
     )
 
 
-def reading(*outcomes: AccountBalance | HTXError) -> Callable[[], Awaitable[AccountBalance]]:
-    """Return what reads one after the other."""
-    left = iter(outcomes)
+def returning(*outcomes: AccountBalance | HTXError) -> Callable[[], Awaitable[AccountBalance]]:
+    """Return a function that returns or raises the outcomes, in order."""
+    remaining = iter(outcomes)
 
-    async def read() -> AccountBalance:
-        outcome = next(left)
+    async def fetch() -> AccountBalance:
+        outcome = next(remaining)
         if isinstance(outcome, HTXError):
             raise outcome
         return outcome
 
-    return read
+    return fetch
 
 
 async def watched(
-    read: Callable[[], Awaitable[AccountBalance]], times: int, every: float = 2.0
-) -> list[Watched]:
-    """Return what a watch has seen after each of so many reads."""
-    seen: list[Watched] = []
-    async for each in watch(read, every, VirtualClock()):
-        seen.append(each)
-        if len(seen) == times:
-            break
-    return seen
+    fetch: Callable[[], Awaitable[AccountBalance]], count: int, every: float = 2.0
+) -> list[WatchState]:
+    """Return the states after the first *count* calls."""
+    states: list[WatchState] = []
+    async with aclosing(watch(fetch, every, VirtualClock())) as results:
+        async for state in results:
+            states.append(state)
+            if len(states) == count:
+                break
+    return states
 
 
-def test_changes_are_kept_the_newest_first() -> None:
-    """With when they were seen."""
-    read = reading(held(usdt="1", btc="2"), held(usdt="3", btc="2"), held(usdt="3", btc="0.5"))
-    first, second, third = run(watched(read, 3))
-    assert (first.moves, first.reads) == ((), 1)
-    assert (second.fresh, third.fresh, third.reads) == (1, 1, 3)
-    assert [(move.at - DAY, move.change.currency) for move in third.moves] == [
+async def test_changes_are_newest_first(virtual_time: VirtualClock) -> None:
+    """With the time at which they were received."""
+    started_at = virtual_time.now()
+    fetch = returning(spot(usdt="1", btc="2"), spot(usdt="3", btc="2"), spot(usdt="3", btc="0.5"))
+    first, second, third = await watched(fetch, 3)
+    assert (first.changes, first.updates) == ((), 1)
+    assert (second.new_count, third.new_count, third.updates) == (1, 1, 3)
+    assert [(item.at - started_at, item.change.currency) for item in third.changes] == [
         (4.0, "btc"),
         (2.0, "usdt"),
     ]
-    assert third.moves[0].change.delta == Decimal("-1.5")
+    assert third.changes[0].change.delta == Decimal("-1.5")
 
 
-def test_what_is_too_much_is_forgotten() -> None:
-    """A watch that runs for weeks stays as small."""
-    many = {f"c{number}": "1" for number in range(KEPT + 5)}
-    _, last = run(watched(reading(held(), held(**many)), 2))
-    assert (len(last.moves), last.fresh) == (KEPT, KEPT)
-    assert f"2 reads, {KEPT + 5} changes. The latest {KEPT} are shown." in left(last)
+@pytest.mark.usefixtures("virtual_time")
+async def test_changes_are_limited() -> None:
+    """The count includes those that are dropped."""
+    many = {f"c{number}": "1" for number in range(MAX_CHANGES + 5)}
+    _, last = await watched(returning(spot(), spot(**many)), 2)
+    assert (len(last.changes), last.new_count) == (MAX_CHANGES, MAX_CHANGES)
+    counts = f"2 updates, {MAX_CHANGES + 5} changes. The latest {MAX_CHANGES} are shown."
+    assert counts in summary(last)
 
 
-def test_faults_are_survived_and_their_changes_seen() -> None:
-    """Also if the first read fails; what moved meanwhile is one change."""
+@pytest.mark.usefixtures("virtual_time")
+async def test_watch_continues_after_errors() -> None:
+    """Also if the first call fails; changes during an outage are one change."""
     down = ConnectError("no connection")
-    read = reading(down, held(usdt="1"), down, down, held(usdt="5"))
-    seen = run(watched(read, 5))
-    assert [each.trouble for each in seen] == [down, None, down, down, None]
-    assert [each.fresh for each in seen] == [0, 0, 0, 0, 1]
-    assert seen[-1].moves[0].change.delta == 4
+    fetch = returning(down, spot(usdt="1"), down, down, spot(usdt="5"))
+    states = await watched(fetch, 5)
+    assert [state.last_error for state in states] == [down, None, down, down, None]
+    assert [state.new_count for state in states] == [0, 0, 0, 0, 1]
+    assert states[-1].changes[0].change.delta == 4
 
 
 @pytest.mark.parametrize(
@@ -104,153 +111,156 @@ def test_faults_are_survived_and_their_changes_seen() -> None:
         APIError("OTC account", code="base-argument-unsupported"),
     ],
 )
-def test_what_will_not_pass_ends_it(error: HTXError) -> None:
-    """Asking on with a wrong key helps nobody."""
+@pytest.mark.usefixtures("virtual_time")
+async def test_watch_raises_fatal_error(error: HTXError) -> None:
+    """With a wrong key or account, later calls would fail, too."""
     with pytest.raises(type(error)):
-        run(watched(reading(held(), error), 3))
+        await watched(returning(spot(), error), 3)
 
 
-def test_the_budget_is_kept() -> None:
-    """A slow read delays the next one; a quick one does not bring it forward."""
+async def test_watch_starts_calls_at_interval(virtual_time: VirtualClock) -> None:
+    """A slow call delays the next one; a fast one does not bring it forward."""
+    started: list[float] = []
 
-    async def main() -> list[float]:
-        clock, began = VirtualClock(), list[float]()
+    async def fetch() -> AccountBalance:
+        started.append(virtual_time.monotonic())
+        await virtual_time.sleep(3.0 if len(started) == 2 else 0.1)
+        return spot()
 
-        async def read() -> AccountBalance:
-            began.append(clock.monotonic())
-            await clock.sleep(3.0 if len(began) == 2 else 0.1)
-            return held()
-
-        await watched(read, 4, every=1.0)
-        return began
-
-    assert run(main()) == pytest.approx([0.0, 1.0, 4.0, 5.0])
+    await watched(fetch, 4, every=1.0)
+    assert started == pytest.approx([0.0, 1.0, 4.0, 5.0])
 
 
-def test_an_exchange_that_goes_away_and_comes_back() -> None:
-    """A sandbox in maintenance for a while, through the whole client."""
-
-    async def main() -> list[Watched]:
-        clock, sandbox = VirtualClock(), Sandbox(clock=VirtualClock())
-        changed = faults.field("data.list[0].balance", "100")
-        transport = httpx.ASGITransport(sandbox)
-        keys = Credentials("access-key", "secret-key")
-        async with HTXClient(keys, transport=transport, clock=clock, timeout=5.0) as htx:
-            seen: list[Watched] = []
-            async for each in watch(lambda: htx.accounts.balance(1000001), 1.0, clock):
-                seen.append(each)
-                if len(seen) == 1:
-                    sandbox.faults.always(faults.maintenance())
-                if each.trouble is not None and len(seen) > 3:
-                    sandbox.faults.clear()
-                    sandbox.faults.always(changed)
-                if each.fresh:
-                    return seen
-        raise AssertionError
-
-    seen = run(main())
-    assert [each.trouble is not None for each in seen] == [False, True, True, True, False]
-    assert seen[-1].moves[0].change.after == 100
+async def test_watch_continues_after_maintenance_of_sandbox(virtual_time: VirtualClock) -> None:
+    """Through a client."""
+    sandbox = Sandbox(clock=VirtualClock())
+    changed = faults.field("data.list[0].balance", "100")
+    transport = httpx.ASGITransport(sandbox)
+    keys = Credentials("access-key", "secret-key")
+    states: list[WatchState] = []
+    async with (
+        HTXClient(keys, transport=transport, clock=virtual_time, timeout=5.0) as htx,
+        aclosing(watch(lambda: htx.accounts.balance(1000001), 1.0, virtual_time)) as results,
+    ):
+        async for state in results:
+            states.append(state)
+            if len(states) == 1:
+                sandbox.faults.always(faults.maintenance())
+            if state.last_error is not None and len(states) > 3:
+                sandbox.faults.clear()
+                sandbox.faults.always(changed)
+            if state.new_count:
+                break
+    assert [state.last_error is not None for state in states] == [False, True, True, True, False]
+    assert states[-1].changes[0].change.after == 100
 
 
-def shown(seen: Watched, now: float, width: int, rows: int = 24, free: int | None = None) -> str:
-    """Return a screen as it looks."""
-    limit = (
-        None if free is None else RateLimitStatus(RateLimit(100, 2.0), free, 0, 0.0, 0, None, None)
-    )
+def screen(
+    state: WatchState, now: float, width: int, height: int = 24, available: int | None = None
+) -> str:
+    """Return the text of the screen."""
+    limit = None
+    if available is not None:
+        limit = RateLimitStatus(RateLimit(100, 2.0), available, 0, 0.0, 0, None, None)
     console = Console(width=width, no_color=True, markup=False)
     with console.capture() as capture:
-        console.print(view.view(seen, now, rows, limit))
+        console.print(view.render(state, now, height, limit))
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def left(seen: Watched) -> str:
-    """Return what a watch leaves on the terminal."""
+def summary(state: WatchState) -> str:
+    """Return the text that remains on the terminal after a watch."""
     console = Console(width=80, no_color=True, markup=False)
     with console.capture() as capture:
-        console.print(view.summary(seen))
+        console.print(view.summary(state))
     return capture.get()
 
 
 LONG = "1234567.123456789012345678"
 
 
-def after(balances: Sequence[AccountBalance | HTXError]) -> Watched:
-    return run(watched(reading(*balances), len(balances)))[-1]
+def state_after(*outcomes: AccountBalance | HTXError) -> WatchState:
+    """Return the state after calls with these outcomes, two seconds apart from `DAY` on."""
+    state = WatchState(DAY)
+    for number, outcome in enumerate(outcomes):
+        if isinstance(outcome, HTXError):
+            state = state.with_error(outcome)
+        else:
+            state = state.with_balance(outcome, DAY + 2 * number)
+    return state
 
 
 @pytest.mark.parametrize(
     ("width", "titles"),
     [
-        (160, "time (UTC) currency type before now by"),
-        (86, "time (UTC) currency type now by"),
-        (56, "time (UTC) currency type by"),
+        (160, "time (UTC) currency type before now change"),
+        (86, "time (UTC) currency type now change"),
+        (56, "time (UTC) currency type change"),
     ],
 )
-def test_a_screen_shows_what_it_has_room_for(width: int, titles: str) -> None:
-    """How much it moved is never left out, and no figure is folded."""
-    text = shown(after([held(usdt="0"), held(usdt=LONG)]), DAY + 3, width)
+def test_screen_omits_columns_on_narrow_terminal(width: int, titles: str) -> None:
+    """Never the change itself; no amount is wrapped."""
+    text = screen(state_after(spot(usdt="0"), spot(usdt=LONG)), DAY + 3, width)
     assert titles in [" ".join(line.split()) for line in text.splitlines()]
     assert f"+{LONG}" in text
     assert max(map(len, text.splitlines())) <= width
 
 
-def test_a_small_screen_shows_the_newest() -> None:
-    """And says how many changes there are in all."""
+def test_screen_shows_newest_changes_on_small_terminal() -> None:
+    """The count is of all changes."""
     many = {f"c{number}": "1" for number in range(30)}
-    text = shown(after([held(**many), held()]), DAY + 2, 80, rows=12)
+    text = screen(state_after(spot(**many), spot()), DAY + 2, 80, height=12)
     assert "30 changes." in text
     assert len(text.splitlines()) <= 12
     assert "-1" in text
 
 
-def test_the_status_of_a_screen() -> None:
-    """Nothing read yet, nothing moved yet, trouble."""
-    assert "Watching: nothing was read yet" in shown(Watched(DAY), DAY, 80)
-    one = after([held()])
-    assert "1 read, last 7 s ago, 0 changes. 95/100 tokens free." in shown(one, DAY + 7, 80, 24, 95)
-    weeks = attrs.evolve(one, reads=999_999, changes=9_999)
-    assert "9999 changes. 100/100 tokens free. Ctrl-C ends it.\n" in shown(
-        weeks, DAY + 9, 80, 24, 100
-    )
-    down = after([held(), ConnectError("no connection")])
-    assert "No balance for 30 s, asking on: no connection" in shown(down, DAY + 30, 80)
-    never = after([ConnectError("no connection")])
-    assert "No balance for 4 s" in shown(never, DAY + 4, 80)
+def test_screen_status_line() -> None:
+    """Before the first balance, without changes, after weeks, and with an error."""
+    assert "Waiting for the first balance" in screen(WatchState(DAY), DAY, 80)
+    one = state_after(spot())
+    counts = "1 update (7 s ago), 0 changes, 95/100 tokens available."
+    assert counts in screen(one, DAY + 7, 80, available=95)
+    weeks = attrs.evolve(one, updates=999_999, change_count=9_999)
+    counts = "9999 changes, 100/100 tokens available. Stop: Ctrl-C\n"
+    assert counts in screen(weeks, DAY + 9, 80, available=100)
+    down = state_after(spot(), ConnectError("no connection"))
+    assert "No balance for 30 s, retrying: no connection" in screen(down, DAY + 30, 80)
+    never = state_after(ConnectError("no connection"))
+    assert "No balance for 4 s" in screen(never, DAY + 4, 80)
 
 
-def test_what_a_watch_leaves() -> None:
-    """No table without a change, no count without a read; and why there was none."""
-    assert left(Watched(DAY)).strip() == ""
+def test_summary_omits_empty_parts() -> None:
+    """There is no table without changes, and no count without a balance."""
+    assert summary(WatchState(DAY)).strip() == ""
     down = ConnectError("no connection")
-    assert left(after([down])) == "The last read failed: no connection\n"
-    assert left(after([held()])) == "1 read, 0 changes.\n"
-    moved = left(after([held(usdt="1"), held(usdt="2"), down]))
-    assert moved.startswith("Changes in spot account 1 since ")
-    assert moved.endswith("+1\nThe last read failed: no connection\n2 reads, 1 change.\n")
+    assert summary(state_after(down)) == "The last update failed: no connection\n"
+    assert summary(state_after(spot())) == "1 update, 0 changes.\n"
+    text = summary(state_after(spot(usdt="1"), spot(usdt="2"), down))
+    assert text.startswith("Changes in spot account 1 since ")
+    assert text.endswith("+1\nThe last update failed: no connection\n2 updates, 1 change.\n")
 
 
-def test_lines() -> None:
-    """One for each change of a read, which another program can take apart."""
-    seen = after([held(usdt="1", btc="2"), held(usdt="3.50", btc="1")])
-    assert list(view.lines(seen)) == [
+def test_lines_have_one_change_each() -> None:
+    """Only of the latest balance."""
+    state = state_after(spot(usdt="1", btc="2"), spot(usdt="3.50", btc="1"))
+    assert list(view.lines(state)) == [
         "2023-11-14T22:13:22Z usdt trade 1 -> 3.5 (+2.5)",
         "2023-11-14T22:13:22Z btc trade 2 -> 1 (-1)",
     ]
-    assert not list(view.lines(after([held(usdt="1"), held(usdt="2"), held(usdt="2")])))
+    assert not list(view.lines(state_after(spot(usdt="1"), spot(usdt="2"), spot(usdt="2"))))
 
 
-def test_notices() -> None:
-    """What has to be told of the reads is told once."""
+def test_notice_reports_start_failure_and_recovery_once() -> None:
     down = ConnectError("down")
-    seen = run(watched(reading(down, held(), held(), down, down, held(), held()), 7))
-    before = [Watched(DAY), *seen]
-    assert [view.notice(*pair) for pair in zip(before, seen, strict=False)] == [
-        "no balance, asking on: down",
+    outcomes = (down, spot(), spot(), down, down, spot(), spot())
+    states = [state_after(*outcomes[:count]) for count in range(len(outcomes) + 1)]
+    assert [view.notice(*pair) for pair in pairwise(states)] == [
+        "no balance, retrying: down",
         "watching spot account 1",
         "",
-        "no balance, asking on: down",
+        "no balance, retrying: down",
         "",
-        "balances again, after 6 s",
+        "recovered after 6 s",
         "",
     ]
