@@ -1,4 +1,4 @@
-"""Sphinx."""
+"""Sphinx configuration."""
 
 import sys
 from importlib import metadata
@@ -27,13 +27,9 @@ autodoc_default_options = {"members": True}
 default_role = "code"
 python_maximum_signature_line_length = 88
 nitpick_ignore_regex = [
-    # Types that have no page: other packages', and our own inner ones.
+    # Types that the reference does not describe: those of other packages, and internal ones.
     (r"py:.*", r"(httpx|asyncio|attrs|decimal|datetime|collections|contextlib)\..*"),
-    (r"py:.*", r"htx_async\.(options|transport|resources|convert|vocabulary|errors\.Fa)\.?.*"),
-    (r"py:class", r"htx_async\.client\.Changes"),
-    (
-        r"py:class",
-        r"(Decimal|RateLimiter|Mapping|T|Ask|Delivery|Unpack|ErrorDetails|RateLimit|Listener)",
-    ),
-    (r"py:class", r"(Provider|RetryPolicy|queries\.Value|TracerProvider|MeterProvider)"),
+    (r"py:.*", r"htx_async\.(auth|client|errors|models|options|resources|transports)\..*"),
+    (r"py:class", r"(Decimal|Mapping|T|Unpack|Provider|Listener|Delivery|ErrorDetails)"),
+    (r"py:class", r"(raw\.ParamValue|TracerProvider|MeterProvider)"),
 ]

@@ -1,11 +1,9 @@
 """
-Writes llms.txt and llms-full.txt beside the HTML, from the same sources.
+Sphinx extension that writes llms.txt and llms-full.txt (https://llmstxt.org) beside the HTML.
 
-https://llmstxt.org. Pages are already Markdown, and go in as they are written, programs included.
-The reference is what Sphinx makes of the docstrings, as text.
-
-Not by sphinx-llms-txt, which leaves MyST's includes and autodoc's directives as they are, nor by
-sphinx-llm, which runs Sphinx a second time, with another builder.
+Pages are copied as Markdown, with included programs. The reference is rendered as text from the
+docstrings. The package sphinx-llms-txt does not resolve MyST's includes and autodoc's directives,
+and sphinx-llm runs Sphinx a second time with another builder.
 """
 
 import re
@@ -30,34 +28,33 @@ TARGETS = re.compile(r"```\{toctree\}\n.*?```\n*", re.DOTALL)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Let Sphinx call `write` when it is done."""
+    """Register `write` to run after the build."""
     app.connect("build-finished", write)
     return {"parallel_read_safe": True}
 
 
 def write(app: Sphinx, failed: Exception | None) -> None:
-    """Write both files, if there are pages."""
+    """Write both files after a successful HTML build."""
     if failed or app.builder.format != "html":
         return
     env, folder = app.env, Path(app.outdir)
     names = in_order(env, app.config.root_doc)
-    pages = {name: page(app, name) for name in names}
-    everything = "\n\n".join(pages.values())
-    if missing := [public for public in htx_async.__all__ if public not in everything]:
-        msg = f"llms-full.txt says nothing of {', '.join(missing)}"
+    text = "\n\n".join(page(app, name) for name in names)
+    if missing := [public for public in htx_async.__all__ if public not in text]:
+        msg = f"llms-full.txt does not mention {', '.join(missing)}: add them to reference.md"
         raise ExtensionError(msg)
-    (folder / "llms-full.txt").write_text(everything, encoding="utf-8")
+    (folder / "llms-full.txt").write_text(text, encoding="utf-8")
     (folder / "llms.txt").write_text(index(env, names), encoding="utf-8")
 
 
 def in_order(env: BuildEnvironment, name: str) -> list[str]:
-    """Return all pages, as the contents list them."""
+    """Return the names of all pages below *name*, in the order of the table of contents."""
     inner = [page for child in env.toctree_includes.get(name, ()) for page in in_order(env, child)]
     return [name, *inner]
 
 
 def index(env: BuildEnvironment, names: list[str]) -> str:
-    """Return what there is to read: a title, a summary, and links with a sentence each."""
+    """Return the text of llms.txt: title, summary, and a link with a summary for each page."""
     root, *others = names
     lines = [f"# {title(env, root)}", "", f"> {summary(env, root)}"]
     heading = ""
@@ -66,12 +63,12 @@ def index(env: BuildEnvironment, names: list[str]) -> str:
         lines += ["", f"## {part}", ""] if part != heading else []
         heading = part
         lines.append(f"- [{title(env, name)}]({name}.html): {summary(env, name)}")
-    lines += ["", "## All in one", "", "- [All pages](llms-full.txt): as one text"]
+    lines += ["", "## Full text", "", "- [All pages](llms-full.txt): all pages in one file"]
     return "\n".join(lines) + "\n"
 
 
 def caption(env: BuildEnvironment, root: str, name: str) -> str:
-    """Return the part of the contents that a page is in."""
+    """Return the caption of the table of contents that a page is in."""
     trees = env.tocs[root].findall(addnodes.toctree)
     return next((str(tree["caption"]) for tree in trees if name in tree["includefiles"]), "")
 
@@ -89,27 +86,27 @@ def summary(env: BuildEnvironment, name: str) -> str:
 
 
 def page(app: Sphinx, name: str) -> str:
-    """Return a page as text."""
+    """Return a page as Markdown, or as text if it contains autodoc directives."""
     source = app.env.doc2path(name)
     text = Path(source).read_text(encoding="utf-8")
     if "{eval-rst}" in text:
         return as_text(app, name)
     folder = Path(source).parent
 
-    def program(found: re.Match[str]) -> str:
-        return f"```{found[2]}\n{(folder / found[1]).read_text(encoding='utf-8')}```"
+    def program(match: re.Match[str]) -> str:
+        return f"```{match[2]}\n{(folder / match[1]).read_text(encoding='utf-8')}```"
 
-    def told(found: re.Match[str]) -> str:
-        drawing = (folder / found[1]).read_text(encoding="utf-8")
-        said = re.search(r"<desc[^>]*>(.*?)</desc>", drawing, re.DOTALL)
-        return f"Drawing: {said[1]}" if said else ""
+    def description(match: re.Match[str]) -> str:
+        drawing = (folder / match[1]).read_text(encoding="utf-8")
+        element = re.search(r"<desc[^>]*>(.*?)</desc>", drawing, re.DOTALL)
+        return f"Drawing: {element[1]}" if element else ""
 
-    text = DRAWING.sub(told, INCLUDED.sub(program, text))
+    text = DRAWING.sub(description, INCLUDED.sub(program, text))
     return TARGETS.sub("", COMMENT.sub("", text)).strip() + "\n"
 
 
 def as_text(app: Sphinx, name: str) -> str:
-    """Return a page as Sphinx writes it for terminals."""
+    """Return a page as rendered by Sphinx's text builder."""
     builder = TextBuilder(app, app.env)
     builder.init()
     tree = app.env.get_and_resolve_doctree(name, builder)

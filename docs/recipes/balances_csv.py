@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["htx-async"]
 # ///
-"""Print what is in all accounts of an HTX user, as CSV."""
+"""Print the balances of all accounts of an HTX user as CSV."""
 
 import asyncio
 import csv
@@ -10,26 +10,29 @@ import sys
 
 from htx_async import AccountType, HTXClient, Snapshot
 
+HEADER = ("account", "account_type", "subtype", "currency", "type", "balance")
 
-async def read() -> Snapshot:
+
+async def fetch() -> Snapshot:
     async with HTXClient.from_env() as htx:
         return await htx.accounts.snapshot()
 
 
 def main() -> int:
-    failed = 0
-    out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(("account", "account_type", "subtype", "currency", "type", "balance"))
-    for picture in asyncio.run(read()).accounts:
-        account = picture.account
-        for row in picture.balance.entries if picture.balance else ():
+    exit_code = 0
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(HEADER)
+    for item in asyncio.run(fetch()).accounts:
+        account = item.account
+        for row in item.balance.entries if item.balance else ():
             if row.balance:
-                kind = (account.id, account.type, account.subtype)
-                out.writerow((*kind, row.currency, row.type, f"{row.balance:f}"))
-        if picture.error and account.type != AccountType.OTC:  # HTX does not tell those
-            print(account.id, picture.error, file=sys.stderr)
-            failed = 1
-    return failed
+                columns = (account.id, account.type, account.subtype)
+                writer.writerow((*columns, row.currency, row.type, f"{row.balance:f}"))
+        # HTX does not return the balances of OTC accounts.
+        if item.error and account.type != AccountType.OTC:
+            print(account.id, item.error, file=sys.stderr)
+            exit_code = 1
+    return exit_code
 
 
 if __name__ == "__main__":

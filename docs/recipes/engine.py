@@ -1,5 +1,5 @@
 """
-Keep the balances of all accounts fresh, and react when an amount has moved.
+Poll the balances of all accounts, and react when an amount changes.
 
     pip install htx-async
     python engine.py
@@ -13,35 +13,47 @@ from typing import TypeVar
 from htx_async import Account, AccountType, BalanceChange, HTXClient, HTXError
 
 T = TypeVar("T")
-SHARE = 0.5  # of the requests that HTX allows; the rest is for other programs
+FRACTION = 0.5  # of HTX's rate limit; the rest is for other programs
 
 
 def react(account: Account, change: BalanceChange) -> None:
-    moved = f"{change.currency} {change.type} {change.before} -> {change.after}"
-    print(account.id, moved, flush=True)
+    amounts = f"{change.before} -> {change.after}"
+    print(account.id, change.currency, change.type, amounts, flush=True)
 
 
-async def patiently(read: Callable[[], Awaitable[T]]) -> T:
+async def retrying(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a call until it succeeds; raise errors that are not retryable."""
     while True:
         try:
-            return await read()
+            return await call()
         except HTXError as error:
             if not error.retryable:
                 raise
-            print("no news:", type(error).__name__, flush=True)
+            print("retrying after", type(error).__name__, flush=True)
             await asyncio.sleep(0.2)
 
 
-async def watch(htx: HTXClient, account: Account, pause: float) -> None:
-    previous = await patiently(lambda: htx.accounts.balance(account))
+async def watch(htx: HTXClient, account: Account, interval: float) -> None:
+    previous = await retrying(lambda: htx.accounts.balance(account))
     for row in previous.nonzero():
         print(account.id, account.type, row.currency, row.total, flush=True)
     while True:
-        await asyncio.sleep(pause)
-        balance = await patiently(lambda: htx.accounts.balance(account))
+        await asyncio.sleep(interval)
+        balance = await retrying(lambda: htx.accounts.balance(account))
         for change in balance.changes(since=previous):
             react(account, change)
         previous = balance
+
+
+async def run(htx: HTXClient) -> None:
+    accounts = await retrying(htx.accounts.list)
+    watched = [account for account in accounts if account.type != AccountType.OTC]
+    limit = htx.limits()["GET /v1/account/accounts/{account-id}/balance"].limit
+    interval = len(watched) * limit.per / (limit.requests * FRACTION)
+    print(f"watching {len(watched)} accounts every {interval:g} s", flush=True)
+    async with asyncio.TaskGroup() as group:
+        for account in watched:
+            group.create_task(watch(htx, account, interval))
 
 
 async def main() -> None:
@@ -53,17 +65,6 @@ async def main() -> None:
         await stop.wait()
         engine.cancel()
     print("stopped", flush=True)
-
-
-async def run(htx: HTXClient) -> None:
-    listed = await patiently(htx.accounts.list)
-    watched = [account for account in listed if account.type != AccountType.OTC]
-    limit = htx.limits()["GET /v1/account/accounts/{account-id}/balance"].limit
-    pause = len(watched) * limit.per / (limit.requests * SHARE)
-    print("watching", len(watched), "accounts, each every", pause, "s", flush=True)
-    async with asyncio.TaskGroup() as group:
-        for account in watched:
-            group.create_task(watch(htx, account, pause))
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ from pydantic import BaseModel, PlainSerializer
 import htx_async as sdk
 
 
-def exactly(amount: Decimal) -> str:
+def without_exponent(amount: Decimal) -> str:
     return f"{amount:f}"
 
 
-# A string in JSON and its schema: JavaScript would make a float of a number.
-Amount = Annotated[Decimal, PlainSerializer(exactly)]
+# A string in JSON and in the schema: JavaScript parses numbers as floats.
+Amount = Annotated[Decimal, PlainSerializer(without_exponent)]
 
 
 class Currency(BaseModel, from_attributes=True):
@@ -46,7 +46,7 @@ def client(request: Request) -> Any:
 HTX = Annotated[sdk.HTXClient, Depends(client)]
 app = FastAPI(title="Balances", lifespan=lifespan)
 
-# The first that fits. What HTX has against our keys is no fault of who asks us.
+# The first match counts. Errors of our own API key are not the caller's fault.
 STATUS: tuple[tuple[type[sdk.HTXError], int], ...] = (
     (sdk.InvalidInputError, 422),
     (sdk.AccountNotFoundError, 404),
@@ -61,12 +61,12 @@ STATUS: tuple[tuple[type[sdk.HTXError], int], ...] = (
 
 
 @app.exception_handler(sdk.HTXError)
-async def answer(_: Request, error: sdk.HTXError) -> JSONResponse:
+async def error_response(_: Request, error: sdk.HTXError) -> JSONResponse:
     status = next(status for kind, status in STATUS if isinstance(error, kind))
     seconds = error.retry_after or 1
     headers = {"Retry-After": str(math.ceil(seconds))} if error.retryable else {}
-    told = {"error": type(error).__name__, "detail": str(error)}
-    return JSONResponse(told, status, headers)
+    content = {"error": type(error).__name__, "detail": str(error)}
+    return JSONResponse(content, status, headers)
 
 
 @app.get("/accounts")
