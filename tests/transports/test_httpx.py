@@ -596,6 +596,7 @@ def test_pool_closes_idle_transports(transports: list[RecordingTransport]) -> No
     async def main() -> None:
         clock = VirtualClock()
         adapter = adapter_for(None, clock=clock)
+        await adapter(SIGNED)
         await asyncio.gather(*(adapter(SIGNED) for _ in range(3)))
         await clock.sleep(59)
         await adapter(SIGNED)
