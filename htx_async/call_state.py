@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
@@ -27,6 +27,23 @@ class SigningContext(msgspec.Struct, frozen=True):
     credentials: Credentials
     correction: float
     at: float
+
+
+class CallStats(msgspec.Struct, frozen=True):
+    """
+    Statistics of a call.
+
+    Attributes:
+        attempts: Number of attempts.
+        queue_waits: Periods in which the call was queued (start, end), in monotonic seconds.
+    """
+
+    attempts: int = 1
+    queue_waits: tuple[tuple[float, float], ...] = ()
+
+    def queue_time(self, called_at: float) -> float:
+        """Return the seconds that a caller was queued that called at *called_at*."""
+        return sum(max(end - max(start, called_at), 0.0) for start, end in self.queue_waits)
 
 
 class CallState:
@@ -84,7 +101,7 @@ class CallState:
         self.queue_waits: list[tuple[float, float]] = []
         self.signed_with: SigningContext | None = None
         self.abort_handle: Callable[[], object] | None = None
-        self.on_queued: Callable[[int, float], object] = lambda ahead, wait: None
+        self.on_queued: Callable[[int, float], object] | None = None
         self._queued_since: float | None = None
 
     @property
@@ -100,34 +117,38 @@ class CallState:
         """Return whether nobody waits for a response any more."""
         return self.has_no_waiters or now >= self.deadline
 
-    def ensure_wanted(self, now: float) -> None:
-        """Raise if nobody waits for a response any more, however late the event loop was."""
-        if self.has_no_waiters:
-            raise asyncio.CancelledError
-        if self.is_over(now):
-            msg = "the deadline passed before the request was sent"
-            raise DeadlineExceededError(msg, delivery=self.delivery)
-
     def queue_started(self, now: float) -> None:
         """Record that an attempt is queued from *now* on."""
         self._queued_since = now
 
     def queue_delayed(self, ahead: int, wait: float, now: float) -> None:
-        """Record that an attempt has *ahead* others before it, and waits *wait* seconds at least."""
+        """Record that *ahead* calls are queued before it, and that it waits at least *wait* s."""
         self.earliest_send_at = now + wait
-        self.on_queued(ahead, wait)
+        if self.on_queued is not None:
+            self.on_queued(ahead, wait)
 
     def token_granted(self, now: float) -> float:
-        """Record the end of the queueing, and return its seconds."""
+        """
+        Record the end of the queueing, and return its seconds.
+
+        Raises:
+            DeadlineExceededError: The deadline has passed: the event loop was late.
+            CancelledError: All callers have gone.
+        """
+        if self.has_no_waiters:
+            raise asyncio.CancelledError
+        if self.is_over(now):
+            msg = "the deadline passed before the request was sent"
+            raise DeadlineExceededError(msg, delivery=self.delivery)
         since = now if self._queued_since is None else self._queued_since
         self.queue_waits.append((since, now))
         self._queued_since = None
         return now - since
 
-    def queue_time(self, called_at: float, now: float) -> float:
-        """Return the seconds until *now* that a caller was queued that called at *called_at*."""
+    def stats(self, now: float) -> CallStats:
+        """Return the statistics until *now*."""
         waiting = [] if self._queued_since is None else [(self._queued_since, now)]
-        return queue_time((*self.queue_waits, *waiting), called_at)
+        return CallStats(self.attempts, (*self.queue_waits, *waiting))
 
     def attempt_started(self, *, is_internal: bool) -> None:
         """Record that an attempt starts; an internal one calibrates the clock."""
@@ -140,10 +161,15 @@ class CallState:
         """Record that the attempt does not use its connection any more."""
         self.in_flight = False
 
-    def attempt_failed(self, error: HTXError) -> None:
-        """Record the error of an attempt."""
+    def attempt_failed(self, error: HTXError) -> int:
+        """Record the error of an attempt, and return the number of failed attempts."""
         self.failures.append(error)
         self.delivery = error.delivery
+        return len(self.failures)
+
+    def final_error(self) -> HTXError:
+        """Return the error of the last attempt, with the earlier ones as notes."""
+        return with_attempt_notes(self.failures[-1], self.failures[:-1])
 
     def abort(self) -> None:
         """Abort the attempt that is in flight, if there is one."""
@@ -168,8 +194,3 @@ class CallState:
             when = "before the next attempt" if self.was_sent else "before the request was sent"
         error = ClientClosedError(f"the client was closed {when}", delivery=self.delivery)
         return with_attempt_notes(error, self.failures)
-
-
-def queue_time(waits: Iterable[tuple[float, float]], called_at: float) -> float:
-    """Return the seconds of *waits* (start, end) after *called_at*."""
-    return sum(max(end - max(start, called_at), 0.0) for start, end in waits)

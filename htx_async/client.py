@@ -189,11 +189,13 @@ class HTXClient:
             msg = f"with_options accepts {', '.join(accepted)}, got {min(unknown)}"
             raise InvalidInputError(msg)
         options: dict[str, Any] = {**asdict(self._options), **overrides}
-        clone = copy.copy(self)
-        clone._options, clone._owns_stack = RequestOptions(**options), False
+        return copy.copy(self)._override(RequestOptions(**options))  # noqa: SLF001 - its own class
+
+    def _override(self, options: RequestOptions) -> Self:
+        self._options, self._owns_stack = options, False
         for resource in ("accounts", "points"):
-            clone.__dict__.pop(resource, None)  # that of the original uses the other options
-        return clone
+            self.__dict__.pop(resource, None)  # that of the original has the other options
+        return self
 
     @cached_property
     def accounts(self) -> Accounts:

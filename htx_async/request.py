@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import msgspec
 from msgspec.structs import force_setattr
 
-from htx_async.call_state import CallState, queue_time
+from htx_async.call_state import CallState, CallStats
 from htx_async.errors import HTXError
 from htx_async.models.shapes import Shape
 from htx_async.options import RequestOptions
@@ -108,6 +108,11 @@ class Request(_RedactedRepr, frozen=True):
     is_internal: bool = False
 
     @property
+    def id(self) -> int:
+        """Identifies the request in events."""
+        return self.call.request_id
+
+    @property
     def key(self) -> Hashable:
         """Calls of one client with equal keys are identical."""
         endpoint = self.endpoint
@@ -130,8 +135,7 @@ class Response(_RedactedRepr, frozen=True):
             or what the endpoint calls usual.
         error: What HTX returned instead of data, or why the response cannot be decoded.
         value: The decoded data.
-        attempts: Number of attempts of the call.
-        queue_waits: Periods in which the call was queued (start, end), in monotonic seconds.
+        stats: Attempts and queue times of the call.
     """
 
     _repr_fields: ClassVar[tuple[str, ...]] = (
@@ -139,8 +143,7 @@ class Response(_RedactedRepr, frozen=True):
         "first_byte_at",
         "server_time",
         "error",
-        "attempts",
-        "queue_waits",
+        "stats",
     )
 
     status: int
@@ -152,12 +155,7 @@ class Response(_RedactedRepr, frozen=True):
     data: Any = b""
     error: HTXError | None = None
     value: Any = None
-    attempts: int = 1
-    queue_waits: tuple[tuple[float, float], ...] = ()
-
-    def queue_time(self, called_at: float) -> float:
-        """Return the seconds that a caller was queued that called at *called_at*."""
-        return queue_time(self.queue_waits, called_at)
+    stats: CallStats = CallStats()
 
 
 Handler = Callable[[Request], Awaitable[Response]]

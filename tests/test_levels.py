@@ -39,15 +39,16 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
     "otel": {"errors", "clock", "events", "ratelimit"},
     "testing": {"clock"},
     "sandbox": {"clock"},
-    "cli": {
-        *("errors", "clock", "events", "redaction", "validation", "options", "auth", "models"),
-        *("error_codes", "ratelimit", "request", "client", "sandbox", "transports", "resources"),
-    },
-    "__main__": {"cli"},
     "__init__": {
         *("errors", "clock", "events", "options", "auth", "models", "ratelimit", "client"),
         *("resources", "transports"),
     },
+    "cli": {
+        *("__init__", "errors", "clock", "events", "redaction", "validation", "options", "auth"),
+        *("error_codes", "models", "ratelimit", "request", "resources", "transports", "client"),
+        *("sandbox",),
+    },
+    "__main__": {"cli"},
 }
 """Modules and packages of the root, from the lowest to the highest."""
 

@@ -71,7 +71,7 @@ class Credentials:
             del access_key, private_key_pem, private, raw, parsed
             raise InvalidInputError(problem)
         credentials = cls.__new__(cls)
-        credentials._init(access_key, raw, private)
+        credentials._init(access_key, raw, private)  # noqa: SLF001 - its own class
         return credentials
 
     @classmethod

@@ -52,7 +52,7 @@ class RequestCoalescing:
 
     async def __call__(self, request: Request) -> Response:
         """Send *request*, or share an identical queued one, and wait until the deadline."""
-        name, call_id = request.endpoint.name, request.call.request_id
+        name, call_id = request.endpoint.name, request.id
         self._check_usable(name)
         if not self._events.is_enabled:
             return await self._wait(request, *self._join_or_start(request, call_id))
@@ -75,7 +75,7 @@ class RequestCoalescing:
             raise EventLoopError(_OTHER_LOOP)
 
     async def drain(self) -> None:
-        """End queued calls, and wait `DRAIN_TIMEOUT` for requests in flight before aborting them."""
+        """End queued calls, and wait `DRAIN_TIMEOUT` for requests in flight before an abort."""
         calls = [shared for shared in self._calls if shared.task is not None]
         tasks = [shared.task for shared in calls if shared.task is not None]
         for shared in calls:
@@ -124,7 +124,7 @@ class RequestCoalescing:
         key = request.key if options.coalesce and options.queue_timeout != 0 else None
         shared = self._queued.get(key)
         if shared is not None and shared.is_open:
-            request_id = shared.request.call.request_id
+            request_id = shared.request.id
             self._events.emit("coalesced", request.endpoint.name, request_id, call_id=call_id)
             return shared, shared.add_waiter(options, now)
         shared = SharedCall(request, self._clock)
@@ -166,14 +166,14 @@ class RequestCoalescing:
         status: int | None,
         error: str | None = None,
     ) -> None:
-        call = shared.request.call
+        stats = shared.request.call.stats(self._clock.monotonic())
         self._events.emit(
             "finished",
             shared.request.endpoint.name,
-            call.request_id,
+            shared.request.id,
             call_id=call_id,
-            wait=call.queue_time(waiter.called_at, self._clock.monotonic()),
-            attempts=call.attempts,
+            wait=stats.queue_time(waiter.called_at),
+            attempts=stats.attempts,
             http_status=status,
             error=error,
         )

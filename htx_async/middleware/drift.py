@@ -73,7 +73,7 @@ class Noticing(msgspec.Struct, frozen=True):
             text = "HTX says %s at %s: this version of htx_async does not know it"
             _log.warning(text, what, request.endpoint.name)
         if self.listener is not None:
-            name, number = key[0], request.call.request_id
+            name, number = key[0], request.id
             at = self.clock.now()
             self.listener(
                 Event(kind="schema_drift", endpoint=name, request_id=number, at=at, unknown=what)

@@ -41,9 +41,8 @@ class RateLimiting(msgspec.Struct, frozen=True):
         request.call.queue_started(self.clock.monotonic())
         permit, slot = await self._acquire(request, queue)
         try:
-            now = self.clock.monotonic()
-            request.call.ensure_wanted(now)
-            self._emit("acquired", request, queue, wait=request.call.token_granted(now))
+            queued = request.call.token_granted(self.clock.monotonic())
+            self._emit("acquired", request, queue, wait=queued)
         except BaseException:
             queue.release_unused(permit)
             self.slots.release_unused(slot)
@@ -127,4 +126,4 @@ class RateLimiting(msgspec.Struct, frozen=True):
             details["limits"] = queue.status()
         if kind in ("response", "api_error"):
             details["clock_offset"] = self.server_clock.offset()
-        self.events.emit(kind, request.endpoint.name, request.call.request_id, **details)
+        self.events.emit(kind, request.endpoint.name, request.id, **details)

@@ -21,7 +21,6 @@ from htx_async.errors import (
     ClockError,
     HTXError,
     SignatureError,
-    with_attempt_notes,
 )
 from htx_async.models.decoding import reader
 from htx_async.ratelimit.token_bucket import RateLimit
@@ -54,18 +53,17 @@ class Retrying(msgspec.Struct, frozen=True):
         while True:
             try:
                 response = await self.call_next(request)
-                waits = tuple(call.queue_waits)
-                return replace(response, attempts=call.attempts, queue_waits=waits)
+                return replace(response, stats=call.stats(response.first_byte_at))
             except HTXError as error:
                 failure = error.with_traceback(None)
-            call.attempt_failed(failure)
+            number = call.attempt_failed(failure)
             left = call.time_left(self.clock.monotonic())
-            delay = policy.delay(len(call.failures), failure, left, self.jitter())
+            delay = policy.delay(number, failure, left, self.jitter())
             if delay is None and call.may_retry and not has_recovered:
                 has_recovered, delay = True, await self._recover(request, failure)
             if delay is None or not call.may_retry:
                 # Raised outside of `except`: the error must not be its own context.
-                raise with_attempt_notes(failure, call.failures[:-1])
+                raise call.final_error()
             await self.clock.sleep(delay)
 
     async def _recover(self, request: Request, error: HTXError) -> float | None:

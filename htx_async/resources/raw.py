@@ -139,8 +139,8 @@ def to_raw_response(
         data=envelope.pop("data"),
         status=response.status,
         headers=_redact_headers(response),
-        attempts=response.attempts,
-        queued=response.queue_time(called_at),
+        attempts=response.stats.attempts,
+        queued=response.stats.queue_time(called_at),
         elapsed=now - called_at,
         envelope=envelope,
     )
