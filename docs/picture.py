@@ -1,4 +1,4 @@
-"""Runs the command against a sandbox, and draws what a terminal shows of it: `nox -s picture`."""
+"""Draws `_static/command.svg`: output of the command line with a sandbox. `nox -s picture`."""
 
 import io
 import os
@@ -11,10 +11,10 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
-SHOWN = (["doctor", "--sandbox"], ["balance", "--sandbox"], ["points", "--sandbox"])
+COMMANDS = (["doctor", "--sandbox"], ["balance", "--sandbox"], ["points", "--sandbox"])
 TARGET = Path(__file__).parent / "_static" / "command.svg"
 
-# Without the fonts that it would fetch from elsewhere: a picture asks nobody.
+# Without web fonts: the picture must not load anything from other hosts.
 FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
 
@@ -22,13 +22,13 @@ def run(arguments: list[str]) -> Text:
     environment = os.environ | {"FORCE_COLOR": "1", "COLUMNS": "80", "TERM": "xterm-256color"}
     environment.pop("NO_COLOR", None)
     command = [sys.executable, "-m", "htx_async", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)  # noqa: S603 - ours
-    return Text.from_ansi(done.stdout)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)  # noqa: S603 - ours
+    return Text.from_ansi(result.stdout)
 
 
 def main() -> None:
     console = Console(record=True, width=80, file=io.StringIO(), color_system="truecolor")
-    for arguments in SHOWN:
+    for arguments in COMMANDS:
         console.print(Text.assemble(("$ ", "dim"), (f"htx-async {' '.join(arguments)}", "bold")))
         console.print(run(arguments))
     svg = console.export_svg(title="htx-async", code_format=FORMAT, unique_id="command")

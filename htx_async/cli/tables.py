@@ -167,7 +167,7 @@ def combined(balances: Sequence[AccountBalance]) -> WidestThatFits:
     for row in (row for balance in balances for row in balance.nonzero()):
         by_currency.setdefault(row.currency, []).append(row)
     sums = [_sums(currency, rows, others=False) for currency, rows in by_currency.items()]
-    caption = "only trade and frozen; without loans and interest"
+    caption = "excludes loans and interest"
     return _amounts(f"Total of {len(balances)} accounts", caption, sums)
 
 
@@ -185,7 +185,7 @@ def points(points: PointBalance, now: float) -> Table:
     """Return a table of point groups at *now* (seconds since 1970), ordered by expiry."""
     title = f"Points of account {points.account_id} ({one_line(points.account_status)})"
     table = new_table(title, "group", "expires")
-    table.add_column("days left", justify="right")
+    table.add_column("days", justify="right")
     groups = sorted(points.group_ids, key=_expiry)
     *amounts, sum_of_all = align([*(group.remain_amt for group in groups), points.acct_balance])
     table.add_column("points", justify="right", footer=sum_of_all)
