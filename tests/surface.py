@@ -1,11 +1,11 @@
 """
-What the package shows to the world, as text: one line for each name, its signature, its members.
+The public API as text: each public name with its signature and its members.
 
-`python -m tests.surface` writes it to `surface.txt`. Do so when the surface changes on purpose,
-and let the diff be reviewed: whatever goes from there, goes from somebody's program.
+`python -m tests.surface` writes it to `surface.txt`. Run it after a change of the public API, and
+review the diff: what is removed there breaks programs of users.
 
-`released.txt` is the surface of the last release; `python -m tests.surface --released` makes it
-so. What is different since has to be named in the changelog, under "[Unreleased]".
+`released.txt` is the public API of the last release. `python -m tests.surface --released` updates
+it. All differences from it must be listed in the changelog, under "[Unreleased]".
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PATH = Path(__file__).with_name("surface.txt")
 RELEASED = Path(__file__).with_name("released.txt")
 TYPED = Path(htx_async.__file__).with_name("py.typed")
 MODULES = (htx_async, sandbox, faults, otel)
-"""Those that the reference names."""
+"""The public modules: those in the reference."""
 _WIDTH = 90
 _QUOTED = re.compile(r"(: |-> )'([^']*)'")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -37,27 +37,27 @@ _CODE = re.compile(r"`([^`]+)`")
 
 
 def surface() -> str:
-    """Return the public surface of `htx_async` and of the modules that are public."""
+    """Return the public API of all public modules."""
     lines: list[str] = []
     for module in MODULES:
         prefix = f"{module.__name__}.".removeprefix("htx_async.")
         for name in sorted(_public(module)):
-            lines += _shown(prefix + name, getattr(module, name))
+            lines += _describe(prefix + name, getattr(module, name))
     return "\n".join(lines) + "\n"
 
 
 def _public(module: ModuleType) -> list[str]:
-    """Return what a module exports: what it says, else what is made in it."""
-    made = [
+    """Return the names that a module exports: `__all__`, else what it defines."""
+    defined = [
         name
         for name, value in vars(module).items()
         if getattr(value, "__module__", None) == module.__name__ and not name.startswith("_")
     ]
-    names: list[str] = getattr(module, "__all__", made)
+    names: list[str] = getattr(module, "__all__", defined)
     return [name for name in names if not isinstance(getattr(module, name), ModuleType)]
 
 
-def _shown(name: str, value: Any) -> list[str]:
+def _describe(name: str, value: Any) -> list[str]:
     if not isinstance(value, type):
         signature = _signature(value) if inspect.isroutine(value) else f": {type(value).__name__}"
         return [name + signature]
@@ -70,11 +70,11 @@ def _shown(name: str, value: Any) -> list[str]:
     return [f"class {name}({bases})", f"    {_signature(value)}", *members]
 
 
-def _members(kind: type) -> set[str]:
-    """Return the public names that our own classes give to *kind*, not those of builtins."""
-    own = [base for base in kind.__mro__ if base.__module__.startswith("htx_async")]
-    if issubclass(kind, htx_async.HTXError):
-        own = [kind] if kind is not htx_async.HTXError else own  # the rest is the base's
+def _members(cls: type) -> set[str]:
+    """Return the public members of *cls* that this package defines."""
+    own = [base for base in cls.__mro__ if base.__module__.startswith("htx_async")]
+    if issubclass(cls, htx_async.HTXError):
+        own = [cls] if cls is not htx_async.HTXError else own  # the base class lists the others
     return {
         name
         for base in own
@@ -83,13 +83,13 @@ def _members(kind: type) -> set[str]:
     }
 
 
-def own_members(kind: type) -> list[str]:
-    """Return the public names that stand in the body of *kind*."""
-    return [name for name in vars(kind) if not name.startswith("_")]
+def own_members(cls: type) -> list[str]:
+    """Return the public members that are defined in the body of *cls*."""
+    return [name for name in vars(cls) if not name.startswith("_")]
 
 
-def _annotated(kind: type) -> list[str]:
-    return list(vars(kind).get("__annotations__", {}))
+def _annotated(cls: type) -> list[str]:
+    return list(vars(cls).get("__annotations__", {}))
 
 
 def _member(name: str, value: Any) -> str:
@@ -98,8 +98,8 @@ def _member(name: str, value: Any) -> str:
     if isinstance(value, property):
         return f"property {name} -> {value.fget.__annotations__.get('return', '?')}"
     if inspect.isfunction(value):
-        word = "async def" if inspect.iscoroutinefunction(value) else "def"
-        return f"{word} {name}{_signature(value)}"
+        keyword = "async def" if inspect.iscoroutinefunction(value) else "def"
+        return f"{keyword} {name}{_signature(value)}"
     return name
 
 
@@ -107,11 +107,11 @@ def _signature(value: Any) -> str:
     if isinstance(value, type) and issubclass(value, str):
         return "(text)"  # Python's versions disagree about `str`
     text = _QUOTED.sub(r"\1\2", _ADDRESS.sub("", str(inspect.signature(value))))
-    return text if len(text) <= _WIDTH else _one_a_line(text)
+    return text if len(text) <= _WIDTH else _one_per_line(text)
 
 
-def _one_a_line(text: str) -> str:
-    """Return a signature with a line for each parameter."""
+def _one_per_line(text: str) -> str:
+    """Return a signature with one parameter per line."""
     depth, lines = 0, [""]
     for char in text:
         closing = depth == 1 and char == ")"
@@ -124,8 +124,8 @@ def _one_a_line(text: str) -> str:
 
 
 def entries(text: str) -> dict[str, str]:
-    """Return the lines of each name, `HTXClient`, and of each member, `HTXClient.get`."""
-    found: dict[str, str] = {}
+    """Return the lines of each name (`HTXClient`) and of each member (`HTXClient.get`)."""
+    lines: dict[str, str] = {}
     top = key = ""
     for line in text.splitlines():
         if name := _TOP.match(line):
@@ -134,17 +134,17 @@ def entries(text: str) -> dict[str, str]:
             key = f"{top}.{member[1]}"
         elif line.startswith("    ("):
             key = top
-        found[key] = f"{found.get(key, '')}{line}\n"
-    return found
+        lines[key] = f"{lines.get(key, '')}{line}\n"
+    return lines
 
 
-def unannounced(before: str, after: str, changelog: str) -> list[str]:
-    """Return what differs between two surfaces and is not named as unreleased."""
+def unlisted(before: str, after: str, changelog: str) -> list[str]:
+    """Return the names that differ and are not in the unreleased section of *changelog*."""
     old, new = entries(before), entries(after)
-    words = {word for code in _CODE.findall(_unreleased(changelog)) for word in _words(code)}
+    listed = {name for code in _CODE.findall(_unreleased(changelog)) for name in _names(code)}
     changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
     return sorted(
-        key for key in changed if not _told_with_class(key, old, new) and _last(key) not in words
+        key for key in changed if not _covered_by_class(key, old, new) and _last(key) not in listed
     )
 
 
@@ -153,7 +153,7 @@ def _unreleased(changelog: str) -> str:
     return section[1] if section else ""
 
 
-def _words(code: str) -> list[str]:
+def _names(code: str) -> list[str]:
     return re.findall(r"\w+", code)
 
 
@@ -161,8 +161,8 @@ def _last(key: str) -> str:
     return key.rpartition(".")[2]
 
 
-def _told_with_class(key: str, old: Mapping[str, str], new: Mapping[str, str]) -> bool:
-    """Whether it came or went with its class: then the name of that is enough."""
+def _covered_by_class(key: str, old: Mapping[str, str], new: Mapping[str, str]) -> bool:
+    """Return whether the whole class was added or removed: then its name is sufficient."""
     top = key.rpartition(".")[0]
     return (top in old) != (top in new)
 

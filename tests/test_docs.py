@@ -1,4 +1,4 @@
-"""The pages that repeat what the code says."""
+"""Pages of the docs agree with the code that they describe."""
 
 from __future__ import annotations
 
@@ -12,50 +12,55 @@ from htx_async.error_codes import CAUSES
 from htx_async.errors import HTXError
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGE = DOCS / "errors.md"
+BASE_CLASSES = {"HTXError", "TransportError", "AuthenticationError"}
 
 
-def test_every_error_has_a_row() -> None:
-    """And every row an error."""
-    named = set(re.findall(r"^\| `(\w+Error)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
-    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type)}
-    ours = {kind.__name__ for kind in kinds if issubclass(kind, HTXError)}
-    assert named == ours - {"HTXError", "AuthenticationError"}
+def page(name: str) -> str:
+    """Return the source of a page."""
+    return (DOCS / name).read_text(encoding="utf-8")
 
 
-def rows() -> list[str]:
-    """Return the rows of the page's last table, as the table of causes says them."""
-    said = []
+def test_errors_page_has_a_row_per_error() -> None:
+    """No row is missing, and none describes an error that does not exist."""
+    rows = set(re.findall(r"(?m)^\| `(\w+Error)` \|", page("errors.md")))
+    classes = {value for value in vars(errors).values() if isinstance(value, type)}
+    names = {cls.__name__ for cls in classes if issubclass(cls, HTXError)}
+    assert rows == names - BASE_CLASSES
+
+
+def error_code_rows() -> list[str]:
+    """Return the rows of the table of HTX's error codes."""
+    rows = []
     for cause in CAUSES:
         codes = ", ".join(f"`{code}`" for code in cause.codes) or "any"
-        again = "yes" if cause.retryable else "no"
-        said.append(f"| {codes} | {cause.text or 'any'} | `{cause.error.__name__}` | {again} |")
-    return said
+        retryable = "yes" if cause.retryable else "no"
+        text = cause.text or "any"
+        rows.append(f"| {codes} | {text} | `{cause.error.__name__}` | {retryable} |")
+    return rows
 
 
-def test_the_table_of_causes_is_on_the_page() -> None:
-    """Row by row, in its order; `python -m tests.test_docs` prints it."""
-    page = PAGE.read_text(encoding="utf-8")
-    assert page.rpartition("| --- |\n")[2].splitlines() == rows()
+def test_errors_page_has_all_error_codes() -> None:
+    """Row by row, in the same order; `python -m tests.test_docs` prints the table."""
+    table = page("errors.md").rpartition("| --- |\n")[2]
+    assert table.splitlines() == error_code_rows()
 
 
-def test_every_public_name_is_in_the_reference() -> None:
-    """By name; the errors by their module, which has no others."""
-    page = (DOCS / "reference.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"(?m)auto(?:class|data|function):: (\w+)$", page))
-    assert ".. automodule:: htx_async.errors" in page
-    assert named == {name for name in htx_async.__all__ if not hasattr(errors, name)}
+def test_reference_has_every_public_name() -> None:
+    """Errors are included by their module, which contains nothing else that is public."""
+    reference = page("reference.md")
+    documented = set(re.findall(r"(?m)auto(?:class|data|function):: (\w+)$", reference))
+    assert ".. automodule:: htx_async.errors" in reference
+    assert documented == {name for name in htx_async.__all__ if not hasattr(errors, name)}
 
 
-def test_the_exit_codes_are_those_of_the_command() -> None:
-    """All of them, and no other."""
-    page = (DOCS / "promises.md").read_text(encoding="utf-8")
-    table = page.rpartition("## Exit codes")[2]
-    told = [int(code) for code in re.findall(r"(?m)^\| (\d+) \|", table)]
-    named = {value for value in vars(exit_codes).values() if isinstance(value, int)}
-    assert told == sorted(named)
+def test_exit_codes_are_documented() -> None:
+    """All of them, in ascending order, and no other."""
+    table = page("promises.md").rpartition("## Exit codes")[2]
+    documented = [int(code) for code in re.findall(r"(?m)^\| (\d+) \|", table)]
+    codes = {value for value in vars(exit_codes).values() if isinstance(value, int)}
+    assert documented == sorted(codes)
 
 
 if __name__ == "__main__":
-    print("| Code | The text says | Error | Transient |\n| --- | --- | --- | --- |")
-    print("\n".join(rows()))
+    print("| Code | Text contains | Error | Retryable |\n| --- | --- | --- | --- |")
+    print("\n".join(error_code_rows()))

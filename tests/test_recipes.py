@@ -1,4 +1,4 @@
-"""The programs of the docs, run as their readers run them: as processes, against a sandbox."""
+"""The recipes of the docs, run as processes against a sandbox."""
 
 from __future__ import annotations
 
@@ -36,53 +36,53 @@ pytestmark = pytest.mark.slow
 
 @asynccontextmanager
 async def process(base_url: str, *command: str) -> AsyncIterator[Process]:
-    """Run Python with keys and address of a sandbox; end it if it does not end itself."""
-    keys = {"HTX_ACCESS_KEY": "access-key", "HTX_SECRET_KEY": "secret-key"}
+    """Run Python with the environment of a sandbox user; kill it if it does not exit."""
+    credentials = {"HTX_ACCESS_KEY": "access-key", "HTX_SECRET_KEY": "secret-key"}
     path = os.pathsep.join([str(ROOT), str(RECIPES)])
-    environment = os.environ | keys | {"HTX_BASE_URL": base_url, "PYTHONPATH": path}
+    environment = os.environ | credentials | {"HTX_BASE_URL": base_url, "PYTHONPATH": path}
     pipe = asyncio.subprocess.PIPE
-    started = await asyncio.create_subprocess_exec(
+    child = await asyncio.create_subprocess_exec(
         sys.executable, "-W", "error", *command, stdout=pipe, stderr=pipe, env=environment
     )
     try:
-        yield started
+        yield child
     finally:
-        if started.returncode is None:
-            started.kill()
-        await started.communicate()
+        if child.returncode is None:
+            child.kill()
+        await child.communicate()
 
 
-async def told(stream: asyncio.StreamReader | None, pattern: str) -> re.Match[str]:
-    """Return where *pattern* is in the first line that has it."""
+async def read_until(stream: asyncio.StreamReader | None, pattern: str) -> re.Match[str]:
+    """Read lines until one matches *pattern*, and return the match."""
     assert stream is not None
     lines = []
     async with asyncio.timeout(10):
         while line := (await stream.readline()).decode():
             lines.append(line)
-            if found := re.search(pattern, line):
-                return found
+            if match := re.search(pattern, line):
+                return match
     raise AssertionError("".join(lines))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def application() -> AsyncIterator[Served]:
-    """Serve the FastAPI recipe, and give what it asks and a client of it."""
+    """Serve the FastAPI recipe; return its sandbox and an HTTP client for it."""
     options = ("--port", "0", "--backlog", "4096", "--ws", "none")
     sandbox = Sandbox()
     async with (
         sandbox.serve() as htx,
-        process(htx, "-m", "uvicorn", *options, "fastapi_app:app") as started,
+        process(htx, "-m", "uvicorn", *options, "fastapi_app:app") as server,
         httpx.AsyncClient(trust_env=False) as client,
     ):
-        client.base_url = httpx.URL((await told(started.stderr, r"http://[\d.:]+"))[0])
+        client.base_url = httpx.URL((await read_until(server.stderr, r"http://[\d.:]+"))[0])
         yield sandbox, client
-        started.terminate()
-        assert await asyncio.wait_for(started.wait(), 10) in (0, -signal.SIGTERM)
+        server.terminate()
+        assert await asyncio.wait_for(server.wait(), 10) in (0, -signal.SIGTERM)
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_the_application_answers(application: Served) -> None:
-    """Amounts are exact, and strings also in the schema; its health costs HTX nothing."""
+async def test_fastapi_recipe_returns_exact_amounts(application: Served) -> None:
+    """Amounts are strings, also in the schema. The health check sends no request to HTX."""
     sandbox, client = application
     health = (await client.get("/health")).json()
     assert health[BALANCE] == 100
@@ -106,36 +106,36 @@ async def test_the_application_answers(application: Served) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_thousand_ask_and_htx_is_asked_a_few_times(application: Served) -> None:
-    """Equal reads that wait share a request: also of points, of which HTX allows 2 a second."""
+async def test_fastapi_recipe_coalesces_a_thousand_calls(application: Served) -> None:
+    """Identical queued calls share a request: also for points, HTX allows 2 requests a second."""
     sandbox, client = application
     before = sandbox.requests
     async with asyncio.timeout(30):
         paths = ("/points", "/accounts/1000001/balance") * 500
-        answers = await asyncio.gather(*(fetched(client.base_url, path) for path in paths))
-        assert {head.partition(b"\r\n")[0] for head, _ in answers} == {b"HTTP/1.1 200 OK"}
-        assert len({body for _, body in answers}) == 2
-        assert len(answers) == 1000
+        responses = await asyncio.gather(*(fetch(client.base_url, path) for path in paths))
+        assert {head.partition(b"\r\n")[0] for head, _ in responses} == {b"HTTP/1.1 200 OK"}
+        assert len({body for _, body in responses}) == 2
+        assert len(responses) == 1000
         assert sandbox.requests - before <= 60
         assert sandbox.rate_limited == 0
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_the_application_tells_errors(application: Served) -> None:
+async def test_fastapi_recipe_maps_errors_to_statuses(application: Served) -> None:
     """
-    Each kind has the status that says whose fault it is, and none has a key in it.
+    Each error has its status, and no response contains a key.
 
-    The last that asks: afterwards the application waits for a minute, as it was told to.
+    This must be the last test of the application: `Retry-After` blocks it for a minute.
     """
     sandbox, client = application
 
-    async def status(path: str, *expected: faults.Fault) -> tuple[int, str, str | None]:
-        for fault in expected:
+    async def status(path: str, *injected: faults.Fault) -> tuple[int, str, str | None]:
+        for fault in injected:
             sandbox.faults.always(fault)
-        answer = await client.get(path)
+        response = await client.get(path)
         sandbox.faults.clear()
-        assert "access-key" not in answer.text
-        return answer.status_code, answer.json()["error"], answer.headers.get("retry-after")
+        assert "access-key" not in response.text
+        return response.status_code, response.json()["error"], response.headers.get("retry-after")
 
     balance = "/accounts/1000001/balance"
     assert await status("/accounts/42/balance") == (404, "AccountNotFoundError", None)
@@ -148,9 +148,9 @@ async def test_the_application_tells_errors(application: Served) -> None:
     assert await status(balance, wait) == (503, "RateLimitedError", "60")
 
 
-async def fetched(where: httpx.URL, path: str) -> tuple[bytes, bytes]:
-    """Return head and body of an answer, on a bare connection: a thousand clients are slow."""
-    reader, writer = await asyncio.open_connection(where.host, where.port)
+async def fetch(url: httpx.URL, path: str) -> tuple[bytes, bytes]:
+    """Return head and body of a response, without a client: a thousand of them are slow."""
+    reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
@@ -158,100 +158,100 @@ async def fetched(where: httpx.URL, path: str) -> tuple[bytes, bytes]:
     return head, body
 
 
-async def test_the_engine_reacts_to_changes_only() -> None:
-    """Through faults and a restart of the exchange, until it is told to stop."""
-    before = Sandbox()
+async def test_engine_recipe_reports_changes_through_faults_and_a_restart() -> None:
+    """It prints changes only, and stops on a signal."""
+    sandbox = Sandbox()
     async with AsyncExitStack() as stack:
-        async with before.serve() as base_url:
+        async with sandbox.serve() as base_url:
             engine = await stack.enter_async_context(process(base_url, ENGINE))
-            await told(engine.stdout, r"watching 5 accounts, each every 0\.2 s")
-            await asked(before, 10)
-            before.faults.at(1, faults.reset())
-            before.faults.next(faults.maintenance(), times=5)
-            before.faults.at(10, faults.html(502))
-            await asked(before, 24)
-            before.faults.always(faults.field(FIRST_ROW, "0.5"), endpoint=BALANCE)
-            moved = await told(engine.stdout, "1000001 usdt trade .*")
-        assert moved[0] == "1000001 usdt trade 91.850043797676510303 -> 0.5"
-        assert before.rate_limited == 0
-        await told(engine.stdout, "no news: ConnectError")
-        after = Sandbox(moved_world())
-        async with after.serve(port=int(base_url.rpartition(":")[2])):
-            moved = await told(engine.stdout, "1000001 usdt .*")
-            assert moved[0] == "1000001 usdt trade 0.5 -> 7.25"
+            await read_until(engine.stdout, r"watching 5 accounts every 0\.2 s")
+            await wait_for_requests(sandbox, 10)
+            sandbox.faults.at(1, faults.reset())
+            sandbox.faults.next(faults.maintenance(), times=5)
+            sandbox.faults.at(10, faults.html(502))
+            await wait_for_requests(sandbox, 24)
+            sandbox.faults.always(faults.field(FIRST_ROW, "0.5"), endpoint=BALANCE)
+            change = await read_until(engine.stdout, "1000001 usdt trade .*")
+        assert change[0] == "1000001 usdt trade 91.850043797676510303 -> 0.5"
+        assert sandbox.rate_limited == 0
+        await read_until(engine.stdout, "retrying after ConnectError")
+        restarted = Sandbox(changed_users())
+        async with restarted.serve(port=int(base_url.rpartition(":")[2])):
+            change = await read_until(engine.stdout, "1000001 usdt .*")
+            assert change[0] == "1000001 usdt trade 0.5 -> 7.25"
             engine.send_signal(signal.SIGTERM)
-            await ended(engine)
-            assert after.rate_limited == 0
+            await assert_stops(engine)
+            assert restarted.rate_limited == 0
 
 
-async def test_the_engine_ends_cleanly() -> None:
-    """Also on Ctrl-C, and while it waits for an exchange that does not answer."""
-    was_asked = asyncio.Event()
+async def test_engine_recipe_stops_on_ctrl_c_while_retrying() -> None:
+    """The exchange closes every connection without a response."""
+    connected = asyncio.Event()
 
-    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
-        was_asked.set()
+        connected.set()
 
-    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as listening:
-        port = listening.sockets[0].getsockname()[1]
+    async with await asyncio.start_server(close, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
         async with process(f"http://127.0.0.1:{port}", ENGINE) as engine, asyncio.timeout(10):
-            await was_asked.wait()
+            await connected.wait()
             engine.send_signal(signal.SIGINT)
-            await ended(engine)
+            await assert_stops(engine)
 
 
-async def test_the_engine_does_not_go_on_with_a_wrong_key() -> None:
-    """What does not help by waiting ends it, with an exit code that says so."""
+async def test_engine_recipe_exits_on_a_permanent_error() -> None:
+    """With a wrong key the exit code is 1."""
     sandbox = Sandbox(users=())
     async with sandbox.serve() as base_url, process(base_url, ENGINE) as engine:
-        _, said = await asyncio.wait_for(engine.communicate(), 10)
+        _, errors = await asyncio.wait_for(engine.communicate(), 10)
         assert engine.returncode == 1
-        assert b"AccessKeyError" in said
+        assert b"AccessKeyError" in errors
 
 
-async def test_the_script_prints_what_is_there() -> None:
+async def test_script_recipe_prints_all_nonzero_rows() -> None:
     """Every row of every account that is not zero, digit for digit."""
     async with Sandbox().serve() as base_url, process(base_url, SCRIPT) as script:
-        said, errors = await asyncio.wait_for(script.communicate(), 10)
+        output, errors = await asyncio.wait_for(script.communicate(), 10)
     assert (script.returncode, errors) == (0, b"")
-    rows = list(csv.DictReader(said.decode().splitlines()))
+    rows = list(csv.DictReader(output.decode().splitlines()))
     assert list(rows[1].values()) == ["1000001", "spot", "", "usdt", "trade", EXAMPLE]
     assert {row["account_type"] for row in rows} > {"point", "margin", "super-margin"}
     assert any(row["type"] == "loan" and row["balance"].startswith("-") for row in rows)
     assert all(Decimal(row["balance"]) for row in rows)
 
 
-async def test_the_script_tells_what_it_could_not_read() -> None:
-    """One account fails: the others are printed, and the exit code is not 0."""
+async def test_script_recipe_reports_failed_accounts() -> None:
+    """The other accounts are printed, and the exit code is 1."""
     sandbox = Sandbox()
     eighth_row = "data.list[7].balance"  # only margin accounts have so many
     sandbox.faults.always(faults.field(eighth_row, None), endpoint=BALANCE)
     async with sandbox.serve() as base_url, process(base_url, SCRIPT) as script:
-        said, errors = await asyncio.wait_for(script.communicate(), 10)
+        output, errors = await asyncio.wait_for(script.communicate(), 10)
     assert script.returncode == 1
     assert eighth_row.encode() in errors
-    assert len(said.splitlines()) > 5
+    assert len(output.splitlines()) > 5
 
 
-def test_the_script_names_what_it_needs() -> None:
-    """Its metadata is what runners of scripts read, and is ours."""
+def test_script_recipe_declares_its_dependencies() -> None:
+    """Its inline metadata agrees with pyproject.toml."""
     text = Path(SCRIPT).read_text(encoding="utf-8")
     block = re.search(r"(?m)^# /// script$\n((?:^#(?:| .*)$\n)+)^# ///$", text)
     assert block is not None
-    wanted = tomllib.loads(re.sub(r"(?m)^# ?", "", block[1]))
-    ours = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert wanted["dependencies"] == [ours["name"]]
-    assert wanted["requires-python"] == ours["requires-python"]
+    metadata = tomllib.loads(re.sub(r"(?m)^# ?", "", block[1]))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert metadata["dependencies"] == [project["name"]]
+    assert metadata["requires-python"] == project["requires-python"]
 
 
-async def asked(sandbox: Sandbox, times: int) -> None:
-    """Wait until it was asked so often."""
-    while sandbox.requests < times:  # noqa: ASYNC110 - it tells nobody
+async def wait_for_requests(sandbox: Sandbox, count: int) -> None:
+    """Wait until *sandbox* has received *count* requests."""
+    while sandbox.requests < count:  # noqa: ASYNC110 - a sandbox has no event for requests
         await asyncio.sleep(0.02)
 
 
-def moved_world() -> tuple[SandboxUser, ...]:
-    """Return the usual users, with another amount in the first row of the spot account."""
+def changed_users() -> tuple[SandboxUser, ...]:
+    """Return the default users, with another amount in the first row of the spot account."""
     parent, *others = default_users()
     point, spot, *rest = parent.accounts
     rows = (attrs.evolve(spot.rows[0], balance="7.25"), *spot.rows[1:])
@@ -259,8 +259,8 @@ def moved_world() -> tuple[SandboxUser, ...]:
     return (attrs.evolve(parent, accounts=accounts), *others)
 
 
-async def ended(engine: Process) -> None:
-    """See that it stops by itself, and says nothing but that."""
-    said, errors = await asyncio.wait_for(engine.communicate(), 10)
+async def assert_stops(engine: Process) -> None:
+    """Assert that the engine exits with code 0 and prints nothing but "stopped" at the end."""
+    output, errors = await asyncio.wait_for(engine.communicate(), 10)
     assert (engine.returncode, errors) == (0, b"")
-    assert said.endswith(b"stopped\n")
+    assert output.endswith(b"stopped\n")

@@ -1,4 +1,4 @@
-"""The public surface: what it is, and that it changes on purpose only."""
+"""The public API changes only on purpose, and every change is in the changelog."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tests import surface
 CHANGELOG = Path(__file__).parents[1] / "CHANGELOG.md"
 
 
-def test_the_surface_is_as_it_was_reviewed() -> None:
-    """Changed on purpose? `python -m tests.surface` renews `tests/surface.txt`."""
+def test_surface_is_unchanged() -> None:
+    """After a change on purpose, `python -m tests.surface` updates `tests/surface.txt`."""
     reviewed = surface.PATH.read_text(encoding="utf-8").splitlines()
     diff = difflib.unified_diff(
         reviewed, surface.surface().splitlines(), "tests/surface.txt", "the package", lineterm=""
     )
     changed = "\n".join(diff)
-    assert not changed, f"renew it with `python -m tests.surface`:\n{changed}"
+    assert not changed, f"update it with `python -m tests.surface`:\n{changed}"
 
 
-def test_what_changed_since_the_last_release_is_announced() -> None:
-    """Name it in CHANGELOG.md, under "[Unreleased]", as code: `HTXClient.get()` or `get`."""
+def test_changelog_lists_every_change_since_the_last_release() -> None:
+    """Add missing names to CHANGELOG.md, under "[Unreleased]", as code: `HTXClient.get()`."""
     released = surface.RELEASED.read_text(encoding="utf-8")
     changelog = CHANGELOG.read_text(encoding="utf-8")
-    assert surface.unannounced(released, surface.surface(), changelog) == []
+    assert surface.unlisted(released, surface.surface(), changelog) == []
 
 
 BEFORE = """\
@@ -40,7 +40,7 @@ class Client()
     property name -> str
 LIMIT: int
 """
-CHANGELOG_NOW = (
+CHANGELOG_TEMPLATE = (
     "## [Unreleased]\n\n- {}\n\n## [0.1.0] - 2026-01-01\n\n- `Client`, `get`, `LIMIT`, `New`\n"
 )
 
@@ -59,47 +59,43 @@ CHANGELOG_NOW = (
         (BEFORE[BEFORE.index("LIMIT") :], "Client"),
     ],
 )
-def test_a_change_is_announced_by_its_name(after: str, changed: str) -> None:
-    """As unreleased, as code: elsewhere it says nothing. A class announces its members."""
-    say = CHANGELOG_NOW.format
-    assert surface.unannounced(BEFORE, after, say("`other`")) == [changed]
-    assert surface.unannounced(BEFORE, after, say(changed)) == [changed]
-    assert surface.unannounced(BEFORE, after, say(f"`{changed}()` has changed")) == []
-    assert surface.unannounced(BEFORE, after, "") == [changed]
+def test_changelog_must_name_a_change_as_code(after: str, changed: str) -> None:
+    """Only names in the unreleased section count. A new or removed class covers its members."""
+    changelog = CHANGELOG_TEMPLATE.format
+    assert surface.unlisted(BEFORE, after, changelog("`other`")) == [changed]
+    assert surface.unlisted(BEFORE, after, changelog(changed)) == [changed]
+    assert surface.unlisted(BEFORE, after, changelog(f"`{changed}()` has changed")) == []
+    assert surface.unlisted(BEFORE, after, "") == [changed]
 
 
-def test_the_same_needs_no_announcement() -> None:
-    """Nor does a release with no changelog."""
-    assert surface.unannounced(BEFORE, BEFORE, "") == []
+def test_changelog_may_be_empty_without_changes() -> None:
+    assert surface.unlisted(BEFORE, BEFORE, "") == []
 
 
-def test_the_names_are_sorted_and_once() -> None:
-    """`__all__` is read by people."""
+def test_public_names_are_unique_and_have_no_underscore() -> None:
     assert len(set(htx_async.__all__)) == len(htx_async.__all__)
     assert not [name for name in htx_async.__all__ if name.startswith("_")]
 
 
 @pytest.mark.parametrize("name", htx_async.__all__)
-def test_every_name_is_there_and_explained(name: str) -> None:
-    """A class or function has a docstring of its own; so has each of its public members."""
+def test_public_name_has_a_docstring(name: str) -> None:
+    """Each public class has its own docstring; so has each of its public members."""
     value = getattr(htx_async, name)
     if not isinstance(value, type):
         assert inspect.getdoc(type(value))
         return
     assert vars(value).get("__doc__"), f"{name} has no docstring"
     for member in surface.own_members(value):
-        found = vars(value)[member]
-        if callable(found) or isinstance(found, property | classmethod | staticmethod):
-            assert found.__doc__, f"{name}.{member} has no docstring"
+        attribute = vars(value)[member]
+        if callable(attribute) or isinstance(attribute, property | classmethod | staticmethod):
+            assert attribute.__doc__, f"{name}.{member} has no docstring"
 
 
-def test_star_imports_what_is_public() -> None:
-    """Nothing more, nothing less."""
+def test_star_import_imports_exactly_the_public_names() -> None:
     names: dict[str, object] = {}
     exec("from htx_async import *", names)  # noqa: S102 - the only way to test it
     assert set(names) - {"__builtins__"} == set(htx_async.__all__)
 
 
-def test_the_package_is_typed() -> None:
-    """Type checkers look for this file."""
+def test_package_has_py_typed() -> None:
     assert surface.TYPED.is_file()

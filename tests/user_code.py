@@ -1,9 +1,9 @@
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 """
-What users write, with the types that they get: mypy and pyright read it, nobody runs it.
+Typical user code with the types that it gets. mypy and pyright check it; it is never run.
 
-A line with an ignore is a mistake that both must see: who does not, says that there is nothing to
-ignore.
+A line with an ignore comment is an error that both type checkers must detect: if one does not, it
+reports an unused ignore comment.
 """
 
 from __future__ import annotations
@@ -55,24 +55,26 @@ from htx_async.otel import Telemetry
 from htx_async.sandbox import Sandbox
 
 
-async def clients(keys: Credentials) -> None:
-    """What a client is made of, and what it gives."""
+async def clients(credentials: Credentials) -> None:
+    """Options of a client, and types of its attributes and methods."""
 
     async def provider() -> Credentials:
         return Credentials.ed25519("access-key", b"pem")
 
-    def heard(event: Event) -> None:
+    def listener(event: Event) -> None:
         assert_type(event.endpoint, str)
         assert_type(event.wait, float | None)
 
     HTXClient(provider, rate_limiter=UNLIMITED, transport=AiohttpTransport(), on_event=Telemetry())
-    HTXClient(keys, transport=httpx.ASGITransport(app=Sandbox()), clock=Clock(), retry=NO_RETRY)
+    HTXClient(
+        credentials, transport=httpx.ASGITransport(app=Sandbox()), clock=Clock(), retry=NO_RETRY
+    )
     HTXClient("access-key", "secret-key")  # type: ignore[call-arg, arg-type]
-    HTXClient(keys, timeout="5")  # type: ignore[arg-type]
+    HTXClient(credentials, timeout="5")  # type: ignore[arg-type]
     async with RedisRateLimiter("redis://localhost", user="us", on_outage=Share(0.25)) as shared:
         assert_type(shared, RedisRateLimiter)
         HTXClient(provider, rate_limiter=shared)
-    async with HTXClient(keys, rate_limiter=RateLimiter(), on_event=heard) as htx:
+    async with HTXClient(credentials, rate_limiter=RateLimiter(), on_event=listener) as htx:
         assert_type(htx, HTXClient)
         assert_type(htx.accounts, Accounts)
         assert_type(htx.points, Points)
@@ -85,19 +87,19 @@ async def clients(keys: Credentials) -> None:
 
 
 class MyClient(HTXClient):
-    """A client of one's own."""
+    """A subclass."""
 
 
-async def subclasses(mine: MyClient) -> None:
-    """They stay what they are."""
+async def subclasses(client: MyClient) -> None:
+    """Methods that return a client return the subclass."""
     assert_type(MyClient.from_env(), MyClient)
-    assert_type(mine.with_options(coalesce=False), MyClient)
-    async with mine as entered:
+    assert_type(client.with_options(coalesce=False), MyClient)
+    async with client as entered:
         assert_type(entered, MyClient)
 
 
 async def accounts(htx: HTXClient) -> None:
-    """Lists are tuples, amounts are Decimals, HTX's words are text."""
+    """Lists are tuples, amounts are Decimals, enums are text."""
     assert_type(await htx.accounts.list(), tuple[Account, ...])
     account = await htx.accounts.find(AccountType.SPOT)
     await htx.accounts.find("margin", "btcusdt")
@@ -117,36 +119,36 @@ async def accounts(htx: HTXClient) -> None:
     assert_type((valuation.balance, valuation.timestamp), tuple[Decimal, datetime | None])
 
 
-def balances(now: AccountBalance, before: AccountBalance) -> None:
+def balances(balance: AccountBalance, previous: AccountBalance) -> None:
     """A balance is a mapping."""
-    as_mapping: Mapping[str, CurrencyBalance] = now
+    as_mapping: Mapping[str, CurrencyBalance] = balance
     assert_type(as_mapping.get("usdt"), CurrencyBalance | None)
-    assert_type(now["usdt"], CurrencyBalance)
-    assert_type(now["usdt"].total + now["usdt"].amount(BalanceType.LOAN), Decimal)
-    assert_type(now.nonzero(), tuple[CurrencyBalance, ...])
-    assert_type(now.entries, tuple[BalanceEntry, ...])
-    assert_type(now.entries[0].debt, Decimal | None)
-    assert_type(now.entries[0].seq_num, int | None)
-    assert_type([currency for currency in now], list[str])  # noqa: C416 - its type is shown
-    now["usdt"].total + 1.5  # type: ignore[operator]
-    for change in now.changes(since=before):
+    assert_type(balance["usdt"], CurrencyBalance)
+    assert_type(balance["usdt"].total + balance["usdt"].amount(BalanceType.LOAN), Decimal)
+    assert_type(balance.nonzero(), tuple[CurrencyBalance, ...])
+    assert_type(balance.entries, tuple[BalanceEntry, ...])
+    assert_type(balance.entries[0].debt, Decimal | None)
+    assert_type(balance.entries[0].seq_num, int | None)
+    assert_type([currency for currency in balance], list[str])  # noqa: C416 - tests the type of the iterator
+    balance["usdt"].total + 1.5  # type: ignore[operator]
+    for change in balance.changes(since=previous):
         assert_type(change, BalanceChange)
         assert_type(change.delta, Decimal)
 
 
 async def snapshots(htx: HTXClient) -> None:
-    """What failed stands beside its account."""
+    """An account has a balance or an error."""
     snapshot = await htx.accounts.snapshot()
     assert_type(snapshot, Snapshot)
     assert_type(snapshot.balances, Mapping[int, AccountBalance])
     assert_type(snapshot.errors, Mapping[int, HTXError])
-    picture: AccountSnapshot = snapshot.accounts[0]
-    assert_type(picture.balance, AccountBalance | None)
-    picture.balance.currencies  # type: ignore[union-attr]  # noqa: B018
+    account: AccountSnapshot = snapshot.accounts[0]
+    assert_type(account.balance, AccountBalance | None)
+    account.balance.currencies  # type: ignore[union-attr]  # noqa: B018
 
 
 async def points(htx: HTXClient) -> None:
-    """Points, and when they expire."""
+    """Points and their groups."""
     balance = await htx.points.balance(sub_uid="123")
     assert_type(balance, PointBalance)
     assert_type(balance.account_status, PointAccountStatus)
@@ -155,15 +157,15 @@ async def points(htx: HTXClient) -> None:
     assert_type(group.expiry_date, datetime | None)
 
 
-async def others(htx: HTXClient) -> None:
-    """Any other path."""
-    answer = await htx.get("/v2/user/uid", params={"a": 1}, limit=RateLimit(1, per=1.0))
-    assert_type(answer, RawResponse)
+async def raw_responses(htx: HTXClient) -> None:
+    """Any other endpoint."""
+    response = await htx.get("/v2/user/uid", params={"a": 1}, limit=RateLimit(1, per=1.0))
+    assert_type(response, RawResponse)
     await htx.get("/v2/user/uid", params={"amount": 1.5})  # type: ignore[dict-item]
 
 
 def models(model: Model, text: str) -> None:
-    """All of them go out and come back."""
+    """Serialization and pattern matching."""
     assert_type(model.to_dict(), dict[str, Any])
     assert_type(model.to_json(indent=2), str)
     assert_type(PointBalance.from_json(text), PointBalance)
@@ -175,7 +177,7 @@ def models(model: Model, text: str) -> None:
 
 
 def errors(error: HTXError) -> None:
-    """Every error says what it is about; some are Python's own, too."""
+    """Attributes of errors."""
     assert_type(error.retryable, bool)
     assert_type(error.code, str | int | None)
     assert_type(error.retry_after, float | None)
@@ -188,12 +190,12 @@ def errors(error: HTXError) -> None:
             return
 
 
-SAID_BY_HTX: tuple[type[htx_async.APIError], ...] = (
+API_ERRORS: tuple[type[htx_async.APIError], ...] = (
     htx_async.AccountNotFoundError,
     htx_async.RateLimitedError,
     htx_async.ServiceUnavailableError,
 )
-SAID_OF_KEYS: tuple[type[htx_async.AuthenticationError], ...] = (
+AUTHENTICATION_ERRORS: tuple[type[htx_async.AuthenticationError], ...] = (
     htx_async.AccessKeyError,
     htx_async.IPAddressError,
     htx_async.KeyExpiredError,
@@ -201,13 +203,19 @@ SAID_OF_KEYS: tuple[type[htx_async.AuthenticationError], ...] = (
     htx_async.SignatureError,
     htx_async.ClockError,
 )
-SAID_HERE: tuple[type[HTXError], ...] = (htx_async.ConnectError, htx_async.NoResponseError)
-PYTHONS_VALUE_ERROR: type[ValueError] = htx_async.InvalidInputError
-PYTHONS_RUNTIME_ERROR: type[RuntimeError] = htx_async.ClientClosedError
-PYTHONS_TIMEOUT: type[TimeoutError] = htx_async.DeadlineExceededError
+TRANSPORT_ERRORS: tuple[type[htx_async.TransportError], ...] = (
+    htx_async.ConnectError,
+    htx_async.NoResponseError,
+)
+VALUE_ERROR: type[ValueError] = htx_async.InvalidInputError
+RUNTIME_ERRORS: tuple[type[RuntimeError], ...] = (
+    htx_async.ClientClosedError,
+    htx_async.EventLoopError,
+)
+TIMEOUT_ERROR: type[TimeoutError] = htx_async.DeadlineExceededError
 
 
-async def together(htx: HTXClient) -> None:
-    """Through asyncio's own."""
+async def gathering(htx: HTXClient) -> None:
+    """`asyncio.gather` keeps the types."""
     both = await asyncio.gather(htx.accounts.list(), htx.points.balance())
     assert_type(both, tuple[tuple[Account, ...], PointBalance])
