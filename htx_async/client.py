@@ -17,9 +17,8 @@ from htx_async.clock import Clock, ServerClock, running_loop
 from htx_async.errors import InvalidInputError
 from htx_async.events import Listener, SafeListener
 from htx_async.middleware.coalescing import Sharing
-from htx_async.middleware.converting import Converting
-from htx_async.middleware.drift import Noticing
-from htx_async.middleware.parsing import Opening
+from htx_async.middleware.drift import SchemaDriftReporter
+from htx_async.middleware.parsing import EnvelopeParsing
 from htx_async.middleware.rate_limiting import Limiting
 from htx_async.middleware.retrying import Retrying
 from htx_async.middleware.signing import Signing
@@ -136,13 +135,13 @@ class HTXClient:
         )
         signing = Signing(self._http, keys, origin.host, clock, self._time)
         slots = TokenQueue(TokenBucket(RateLimit(max_connections, per=0.0)), clock)
-        opening = Opening(signing, self._time.observe)
+        drift = SchemaDriftReporter(clock, listener)
+        opening = EnvelopeParsing(signing, self._time.observe, drift)
         self._slots = slots
         time = self._time
         limiting = Limiting(opening, budget, slots, clock, time.now, listener, time.offset)
         retrying = Retrying(limiting, clock, self._time, keys)
-        converting = Converting(Noticing(retrying, clock, listener))
-        self._sharing = Sharing(converting, clock, listener, str(origin))
+        self._sharing = Sharing(retrying, clock, listener, str(origin))
         self._shown = f"HTXClient({_shown(credentials)}, base_url={str(origin)!r})"
         self.accounts: Accounts = Accounts(self._ask)
         self.points: Points = Points(self._ask)

@@ -16,47 +16,30 @@ from msgspec.structs import force_setattr
 
 from htx_async.call_state import Flight, queue_time
 from htx_async.errors import HTXError
-from htx_async.models.shapes import Shape
 from htx_async.options import RequestOptions
 from htx_async.ratelimit.token_bucket import RateLimit
 
 T = TypeVar("T")
 
 
-class Usual(msgspec.Struct, frozen=True):
-    """
-    How the `data` of an endpoint is written as a rule: then it is read along with its envelope.
-
-    Attributes:
-        kind: What msgspec makes of it.
-        is_right: Tells whether that is all it must be. If not, its JSON is looked at closely.
-    """
-
-    kind: Any
-    is_right: Callable[[Any], bool]
-
-
 class Endpoint(msgspec.Struct, Generic[T], frozen=True):
     """
-    One read of HTX's API.
+    One endpoint of HTX's API.
 
     Attributes:
-        path: As HTX's pages write it, with `{...}` where a value goes.
-        limit: What HTX allows one user at this endpoint, whatever the parameters.
-        read: Makes the model from the JSON of `data`, or from what is usual; raises `DecodeError`.
-        signed: Whether HTX wants to know who asks.
-        shape: What its `data` looks like; `None`: anything.
-        usual: How `data` is written as a rule, where it is worth while; `None`: its JSON is kept.
-        name: Method and path, as HTX's pages write it.
+        path: Path as HTX documents it, with `{...}` where a value goes.
+        limit: Requests that HTX allows one user here, whatever the parameters.
+        data_type: What the `data` of a response is decoded into: a model, a tuple of models or
+            `int`; `bytes`: it is not decoded.
+        signed: Whether requests are signed.
+        name: Method and path.
     """
 
     path: str
     limit: RateLimit
-    read: Callable[[Any], T]
+    data_type: type[T]
     method: str = "GET"
     signed: bool = True
-    shape: Shape | None = None
-    usual: Usual | None = None
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -102,25 +85,28 @@ class Request(_Silent, frozen=True):
     def key(self) -> Hashable:
         """What makes two reads of one client equal."""
         endpoint = self.endpoint
-        how = (endpoint.name, endpoint.read, endpoint.signed)
+        how = (endpoint.name, endpoint.data_type, endpoint.signed)
         return (*how, self.path, self.params, self.options.retry)
 
 
 class Response(_Silent, frozen=True):
     """
-    One answer, on its way up.
+    One HTTP response.
 
     Attributes:
-        headers: Names in lower case.
-        first_byte_at: When its first byte was here, in monotonic seconds.
-        sent_query: The query that was sent: what an answer may echo, and nobody may see.
-        server_time: HTX's time of day when it answered, in seconds since 1970; `None`: not told.
-        data: Once the envelope is open, the JSON of `data`, a view of the body and not a copy;
-            or what the endpoint calls usual.
-        error: Why HTX refused, or why the answer makes no sense.
-        value: The model, once it is made.
-        attempts: The how-manieth attempt brought it.
-        queue_waits: When the read waited for tokens and connections: from, until, in monotonic seconds.
+        status: HTTP status.
+        headers: Response headers, names in lower case.
+        body: The body, decompressed.
+        first_byte_at: When the first byte arrived, in monotonic seconds.
+        sent_query: The query that was sent, with secrets: the response may repeat it.
+        server_time: HTX's wall clock when it responded, in seconds since 1970; `None`: not known.
+        error: Why there is no value: an API error, or the response cannot be decoded. Everywhere
+            else errors are raised. Parsing attaches this one, and rate limiting raises it: it needs
+            the headers and the time of the first byte before.
+        value: `data`, decoded into the `data_type` of the endpoint.
+        attempts: Number of requests that were sent for it.
+        queue_waits: When it was queued for tokens and connections: start and end of each wait, in
+            monotonic seconds.
     """
 
     shown: ClassVar[tuple[str, ...]] = (
@@ -138,7 +124,6 @@ class Response(_Silent, frozen=True):
     first_byte_at: float = -math.inf
     sent_query: str = ""
     server_time: float | None = None
-    data: Any = b""
     error: HTXError | None = None
     value: Any = None
     attempts: int = 1

@@ -62,7 +62,7 @@ class World:
         began = self.clock.monotonic()
         await self.clock.sleep(trip.read)
         data = json.dumps(number).encode()
-        return Response(200, {}, data, began, data=data)
+        return Response(200, {}, data, began, value=number)
 
 
 def endpoint(limit: int = 3, per: float = 1.0, path: str = "/v1/test") -> Endpoint[int]:

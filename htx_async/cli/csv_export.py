@@ -8,7 +8,8 @@ from typing import TextIO
 
 from htx_async.cli.number_format import figure
 from htx_async.cli.tables import COLUMNS
-from htx_async.models.balance import AccountBalance, CurrencyBalance, Snapshot
+from htx_async.models.balance import AccountBalance, CurrencyBalance
+from htx_async.models.snapshot import Snapshot
 
 Row = tuple[object, ...]
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import attrs
 
 from htx_async.client import HTXClient
-from htx_async.models.balance import AccountBalance, Snapshot
+from htx_async.models.balance import AccountBalance
 from htx_async.models.enums import AccountType
+from htx_async.models.snapshot import Snapshot
 from htx_async.ratelimit.queue import RateLimitStatus
 
 

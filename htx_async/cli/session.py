@@ -15,7 +15,8 @@ from rich.console import Console
 from htx_async.auth.credentials import Credentials
 from htx_async.client import HTXClient
 from htx_async.events import Event, Listener
-from htx_async.models.balance import Account, AccountBalance
+from htx_async.models.account import Account
+from htx_async.models.balance import AccountBalance
 
 Flag = Annotated[bool, Parameter(show_default=False)]
 

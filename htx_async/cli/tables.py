@@ -14,19 +14,15 @@ from rich.text import Text
 
 from htx_async.cli.doctor.finding import Finding, Verdict
 from htx_async.cli.number_format import aligned, figure, figures
-from htx_async.models.balance import (
-    Account,
-    AccountBalance,
-    AccountSnapshot,
-    CurrencyBalance,
-    Snapshot,
-)
+from htx_async.models.account import Account
+from htx_async.models.balance import AccountBalance, CurrencyBalance
 from htx_async.models.decimals import total
 from htx_async.models.enums import AccountType, BalanceType
+from htx_async.models.points import PointBalance, PointGroup
+from htx_async.models.snapshot import AccountSnapshot, Snapshot
 from htx_async.ratelimit.headers import RateLimitHeaders
 from htx_async.ratelimit.queue import RateLimitStatus
 from htx_async.redaction import one_line
-from htx_async.resources.points import PointBalance, PointGroup
 
 COLUMNS = (BalanceType.TRADE, BalanceType.FROZEN)
 """Row types that have a column of their own."""

@@ -19,19 +19,17 @@ from htx_async.clock import MAX_UNCORRECTED_SKEW, PLAUSIBLE_EPOCH_MS, Clock, Ser
 from htx_async.errors import (
     AuthenticationError,
     ClockError,
-    DecodeError,
     HTXError,
     SignatureError,
     with_attempt_notes,
 )
-from htx_async.models.decoding import reader
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Handler, Request, Response
 
 TIMESTAMP = Endpoint[int](
     "/v1/common/timestamp",
     RateLimit(10, per=1.0),  # HTX's rule for endpoints without one of their own, by IP address
-    reader(int),
+    int,
     signed=False,
 )
 """HTX, "Get Current Timestamp": its time of day, in milliseconds."""
@@ -62,7 +60,8 @@ class Retrying(msgspec.Struct, frozen=True):
             attempt += 1
             outcome = await self._attempt(request)
             if isinstance(outcome, Response):
-                return outcome
+                waits = tuple(flight.waits)
+                return replace(outcome, attempts=flight.attempts, queue_waits=waits)
             flight.failed(outcome)
             left = flight.until - self.clock.monotonic()
             delay = policy.delay(attempt, outcome, left, self.jitter())
@@ -106,10 +105,7 @@ class Retrying(msgspec.Struct, frozen=True):
             answer = await self._attempt(asked)
             if isinstance(answer, HTXError):
                 return None
-            try:
-                milliseconds = TIMESTAMP.read(answer.data)
-            except DecodeError:
-                return None
+            milliseconds = answer.value
             if milliseconds not in PLAUSIBLE_EPOCH_MS:
                 return None
             self.time.calibrate(milliseconds / 1000, answer.first_byte_at)

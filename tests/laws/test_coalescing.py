@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from htx_async.errors import DeadlineExceededError, HTXError, NoResponseError, RateLimitQueueError
 from htx_async.middleware.coalescing import Sharing
-from htx_async.middleware.converting import Converting
 from htx_async.middleware.rate_limiting import Limiting
 from htx_async.options import RequestOptions
 from htx_async.ratelimit.limiter import RateLimiter
@@ -36,7 +35,7 @@ class Stack:
         self.budget = RateLimiter()
         slots = TokenQueue(TokenBucket(RateLimit(20, per=0.0)), self.clock)
         limiting = Limiting(self.world, self.budget, slots, self.clock, self.clock.now)
-        self.send = Sharing(Converting(limiting), self.clock)
+        self.send = Sharing(limiting, self.clock)
 
     async def ask(self, path: str = "/x", **options: object) -> Response:
         chosen = RequestOptions(**options)  # type: ignore[arg-type]
@@ -137,11 +136,11 @@ def test_nobody_gets_what_left_before_it_asked(arriving: list[Caller], network: 
         async def noting(request: Request) -> Response:
             left = clock.monotonic()
             response = await world(request)
-            sent[response.data] = (left, request.path)
+            sent[response.value] = (left, request.path)
             return response
 
         slots = TokenQueue(TokenBucket(RateLimit(20, per=0.0)), clock)
-        send = Sharing(Converting(Limiting(noting, stack.budget, slots, clock, clock.now)), clock)
+        send = Sharing(Limiting(noting, stack.budget, slots, clock, clock.now), clock)
 
         async def call(who: Caller) -> None:
             asked = clock.monotonic()
@@ -152,7 +151,7 @@ def test_nobody_gets_what_left_before_it_asked(arriving: list[Caller], network: 
             except (HTXError, TimeoutError):
                 assert clock.monotonic() <= asked + who.timeout
                 return
-            left, path = sent[response.data]
+            left, path = sent[response.value]
             assert asked <= left
             assert path == who.path
             assert clock.monotonic() <= asked + who.timeout

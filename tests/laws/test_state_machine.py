@@ -68,7 +68,7 @@ from htx_async.ratelimit.queue import TokenQueue
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Request, Response
 from htx_async.resources import points
-from htx_async.resources.points import PointBalance
+from htx_async.models.points import PointBalance
 from tests.laws.test_rate_limit import TICK, ticks
 from tests.virtual import DAY, VirtualClock, VirtualLoop
 
