@@ -29,17 +29,13 @@ from htx_async.errors import (
     TransportError,
 )
 from htx_async.events import Event
-from htx_async.models.balance import (
-    Account,
-    AccountBalance,
-    AccountSnapshot,
-    CurrencyBalance,
-    Snapshot,
-)
+from htx_async.models.account import Account
+from htx_async.models.balance import AccountBalance, BalanceEntry, CurrencyBalance
 from htx_async.models.balance_diff import BalanceChange
 from htx_async.models.base import Model
 from htx_async.models.enums import AccountState, AccountType, BalanceType, PointAccountStatus
-from htx_async.models.rows import BalanceEntry
+from htx_async.models.points import PointBalance, PointGroup
+from htx_async.models.snapshot import AccountSnapshot, Snapshot
 from htx_async.models.valuation import AssetValuation
 from htx_async.options import NO_RETRY, RetryPolicy
 from htx_async.ratelimit.limiter import UNLIMITED, RateLimiter
@@ -47,7 +43,7 @@ from htx_async.ratelimit.queue import RateLimitStatus
 from htx_async.ratelimit.redis.limiter import RedisRateLimiter, Share
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.resources.accounts import Accounts
-from htx_async.resources.points import PointBalance, PointGroup, Points
+from htx_async.resources.points import Points
 from htx_async.resources.raw import RawResponse
 from htx_async.transports.adapter import AiohttpTransport
 

@@ -18,11 +18,12 @@ from htx_async.clock import Clock, ServerClock, running_loop
 from htx_async.errors import InvalidInputError
 from htx_async.events import EventEmitter, Listener
 from htx_async.middleware.coalescing import RequestCoalescing
+from htx_async.middleware.drift import SchemaDriftReporter
 from htx_async.middleware.parsing import EnvelopeParsing
 from htx_async.middleware.rate_limiting import RateLimiting
 from htx_async.middleware.retrying import Retrying
 from htx_async.middleware.signing import Signing
-from htx_async.models.balance import Account
+from htx_async.models.account import Account
 from htx_async.options import RequestOptions, RetryPolicy
 from htx_async.ratelimit.limiter import RateLimiter, shared_rate_limiter
 from htx_async.ratelimit.queue import RateLimitStatus, TokenQueue
@@ -134,6 +135,7 @@ class HTXClient:
         clock = self._clock = clock or Clock()
         server_clock = self._server_clock = ServerClock(clock)
         events = EventEmitter(on_event, clock)
+        drift = SchemaDriftReporter(clock, events)
         store = CredentialStore(credentials, clock)
         slots = self._connection_slots = TokenQueue(
             TokenBucket(RateLimit(max_connections, per=0.0)), clock
@@ -147,7 +149,7 @@ class HTXClient:
             lambda call_next: RequestCoalescing(call_next, clock, events, str(origin)),
             lambda call_next: Retrying(call_next, clock, server_clock, store),
             lambda call_next: RateLimiting(call_next, limiter, slots, clock, server_clock, events),
-            lambda call_next: EnvelopeParsing(call_next, server_clock, clock, events),
+            lambda call_next: EnvelopeParsing(call_next, server_clock.observe, drift),
             lambda call_next: Signing(call_next, store, origin.host, clock, server_clock),
         ]
         handler: Handler = self._transport

@@ -18,47 +18,30 @@ from msgspec.structs import force_setattr
 
 from htx_async.call_state import CallState, CallStats
 from htx_async.errors import HTXError
-from htx_async.models.shapes import Shape
 from htx_async.options import RequestOptions
 from htx_async.ratelimit.token_bucket import RateLimit
 
 T = TypeVar("T")
 
 
-class Usual(msgspec.Struct, frozen=True):
-    """
-    How the `data` of an endpoint is written as a rule: then it is read along with its envelope.
-
-    Attributes:
-        kind: What msgspec makes of it.
-        is_right: Tells whether that is all it must be. If not, its JSON is looked at closely.
-    """
-
-    kind: Any
-    is_right: Callable[[Any], bool]
-
-
 class Endpoint(msgspec.Struct, Generic[T], frozen=True):
     """
-    One read of HTX's API.
+    One endpoint of HTX's API.
 
     Attributes:
-        path: As HTX's pages write it, with `{...}` where a value goes.
-        limit: What HTX allows one user at this endpoint, whatever the parameters.
-        read: Makes the model from the JSON of `data`, or from what is usual; raises `DecodeError`.
-        signed: Whether HTX wants to know who asks.
-        shape: What its `data` looks like; `None`: anything.
-        usual: How `data` is written as a rule, where it is worth while; `None`: its JSON is kept.
-        name: Method and path, as HTX's pages write it.
+        path: Path as HTX documents it, with `{...}` where a value goes.
+        limit: Requests that HTX allows one user here, whatever the parameters.
+        data_type: What the `data` of a response is decoded into: a model, a tuple of models or
+            `int`; `bytes`: it is not decoded.
+        signed: Whether requests are signed.
+        name: Method and path.
     """
 
     path: str
     limit: RateLimit
-    read: Callable[[Any], T]
+    data_type: type[T]
     method: str = "GET"
     signed: bool = True
-    shape: Shape | None = None
-    usual: Usual | None = None
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -116,7 +99,7 @@ class Request(_RedactedRepr, frozen=True):
     def key(self) -> Hashable:
         """Calls of one client with equal keys are identical."""
         endpoint = self.endpoint
-        how = (endpoint.name, endpoint.read, endpoint.signed)
+        how = (endpoint.name, endpoint.data_type, endpoint.signed)
         return (*how, self.path, self.params, self.options.retry)
 
 
@@ -131,8 +114,6 @@ class Response(_RedactedRepr, frozen=True):
         first_byte_at: When its first byte arrived, in monotonic seconds.
         sent_query: The query of the request: a response may repeat the secrets in it.
         server_time: HTX's time in the response, in seconds since 1970; `None`: there was none.
-        data: Once the envelope is open, the JSON of `data`, a view of the body and not a copy;
-            or what the endpoint calls usual.
         error: What HTX returned instead of data, or why the response cannot be decoded.
         value: The decoded data.
         stats: Attempts and queue times of the call.
@@ -152,7 +133,6 @@ class Response(_RedactedRepr, frozen=True):
     first_byte_at: float = -math.inf
     sent_query: str = ""
     server_time: float | None = None
-    data: Any = b""
     error: HTXError | None = None
     value: Any = None
     stats: CallStats = CallStats()

@@ -40,6 +40,7 @@ from tests.benchmarks.plain import Found
 from tests.benchmarks.rivals import CONTENDERS
 from tests.benchmarks.simulation import RULES, lost, simulate
 from tests.benchmarks.timing import Sample, ratio
+from tests.decoded import decoded
 
 REQUESTS = 300
 
@@ -69,7 +70,7 @@ def test_cancellations_cost_no_token() -> None:
 
 @pytest.mark.parametrize("rows", [answers.MANY, answers.FEW])
 def test_the_canned_balance_is_what_htx_sends(rows: int) -> None:
-    balance = accounts.BALANCE.read(answers.data(answers.balance(rows)))
+    balance = decoded(accounts.BALANCE, answers.data(answers.balance(rows)))
     assert len(balance.entries) == rows
     assert len(balance) == rows // 2
     zeros = sum(1 for entry in balance.entries if not entry.balance)
@@ -78,12 +79,12 @@ def test_the_canned_balance_is_what_htx_sends(rows: int) -> None:
 
 
 def test_a_dense_balance_has_no_zeros() -> None:
-    balance = accounts.BALANCE.read(answers.data(answers.balance(answers.FEW, dense=True)))
+    balance = decoded(accounts.BALANCE, answers.data(answers.balance(answers.FEW, dense=True)))
     assert all(entry.balance for entry in balance.entries)
 
 
 def test_the_canned_points_are_what_htx_sends() -> None:
-    balance = points.BALANCE.read(answers.data(answers.points()))
+    balance = decoded(points.BALANCE, answers.data(answers.points()))
     assert balance.acct_balance == sum(group.remain_amt for group in balance.group_ids)
 
 

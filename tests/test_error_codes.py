@@ -18,7 +18,7 @@ from htx_async import (
     ServiceUnavailableError,
     SignatureError,
 )
-from htx_async.error_codes import CAUSES, STATUSES, Code, cause_of
+from htx_async.error_codes import CAUSES, HTTP_STATUS_ERRORS, Code, cause_of
 
 NOT_VALID = "api-signature-not-valid"
 
@@ -128,7 +128,7 @@ def test_every_row_says_how_we_know() -> None:
 def test_any_answer_can_be_asked_for(code: Code, text: str) -> None:
     """A row that fits, or none; never an error."""
     cause = cause_of(code, text)
-    assert cause is None or cause.fits(code, text.lower())
+    assert cause is None or cause.matches(code, text.lower())
 
 
 @pytest.mark.parametrize(
@@ -152,10 +152,10 @@ def test_any_answer_can_be_asked_for(code: Code, text: str) -> None:
 )
 def test_what_a_status_means(status: int, kind: type[APIError], retryable: bool) -> None:
     """The first row that a status is in counts."""
-    found = next(row for row in STATUSES if status in row[0])
+    found = next(row for row in HTTP_STATUS_ERRORS if status in row[0])
     assert found[1:3] == (kind, retryable)
 
 
 def test_success_is_in_no_row() -> None:
     """A status of success tells nothing of a refusal."""
-    assert not any(status in row[0] for row in STATUSES for status in range(100, 300))
+    assert not any(status in row[0] for row in HTTP_STATUS_ERRORS for status in range(100, 300))

@@ -12,7 +12,7 @@ from htx_async.resources import accounts
 
 SECRET = "Signature=4F65x5A2bLyMWVQj3Aqp%2BB4w"
 DOWN = Request(accounts.LIST, "/v1/account/accounts", query=SECRET)
-UP = Response(200, {"via": SECRET}, SECRET.encode(), sent_query=SECRET, data=SECRET.encode())
+UP = Response(200, {"via": SECRET}, SECRET.encode(), sent_query=SECRET)
 
 
 @pytest.mark.parametrize("shown", [repr, pretty_repr])

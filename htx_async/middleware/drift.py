@@ -1,8 +1,7 @@
 """
-Notices what HTX says and this version does not know, so that its users hear of it first.
+Reports schema drift: fields and enum values of responses that this version does not know.
 
-Nothing breaks by it: unknown fields are passed over, unknown words kept. Each thing is told once:
-as an event by each client, in the log once in a process.
+Decoding ignores them. Each is reported once: as an event by each client, in the log by the process.
 """
 
 from __future__ import annotations
@@ -10,85 +9,125 @@ from __future__ import annotations
 import logging
 import re
 import threading
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
 from htx_async.clock import Clock
-from htx_async.events import Event, Listener
-from htx_async.models.shapes import unknown
+from htx_async.events import EventEmitter
+from htx_async.models.decoding import load_json
+from htx_async.models.enums import OpenStrEnum
+from htx_async.models.schema import FieldType, field_type, fields_of
+from htx_async.models.wire_types import InvalidValueError
 from htx_async.redaction import auth_values, redact
-from htx_async.request import Handler, Request, Response
+from htx_async.request import Request, Response
 
-PAUSE = 1.0
-"""Seconds for which no other answer of an endpoint is looked at: it takes as long as signing."""
-AT_MOST = 30
-"""Things that are told at all: a server may make up names for ever."""
+SAMPLE_INTERVAL = 1.0
+"""Seconds between two responses of an endpoint that are inspected: it takes longer than decoding."""
+MAX_REPORTS = 30
+"""Most reports of a client, and of the process: a server may send new names without end."""
+ENVELOPE_FIELDS: Final = frozenset(
+    {"status", "data", "ts", "ch", "next-id", "nextId", "print-log", "full-log"}
+    | {"err-code", "err-msg", "err_code", "err_msg", "code", "message", "success", "ok"}
+)
+"""Fields beside `data` that HTX's pages, or recorded responses, contain."""
 
-_SHOWN = re.compile(r"[A-Za-z0-9_.-]{1,40}")
-_UNSHOWN = "(a name that is not shown)"
+Unknown: TypeAlias = tuple[str, str]
+"""Path of an object with a dot and the name of an unknown field, or path of a field with an equals
+sign and its unknown value."""
 
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+_REDACTED_NAME = "(a name that is not shown)"
+
+_objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _log = logging.getLogger("htx_async")
 _logged: set[tuple[str, str]] = set()
 _lock = threading.Lock()
 
 
-class Noticing(msgspec.Struct, frozen=True):
-    """The layer that looks at answers, and lets them pass."""
+class SchemaDriftReporter:
+    """Inspects the first response of each endpoint, and at most one each second after that."""
 
-    send: Handler
-    clock: Clock
-    listener: Listener | None = None
-    _seen: set[tuple[str, str]] = msgspec.field(default_factory=set[tuple[str, str]])
-    _looked: dict[str, float] = msgspec.field(default_factory=dict[str, float])
+    def __init__(self, clock: Clock, events: EventEmitter) -> None:
+        self._clock = clock
+        self._events = events
+        self._reported: set[tuple[str, str]] = set()
+        self._last_sampled: dict[str, float] = {}
 
-    async def __call__(self, request: Request) -> Response:
-        """Return the answer as it is."""
-        response = await self.send(request)
-        if self._is_time(request.endpoint.name):
-            self._look(request, response)
-        return response
+    def inspect(self, request: Request, response: Response) -> None:
+        """Report what the model of a response does not know, if it is time for a sample."""
+        if self._due(request.endpoint.name):
+            secrets = auth_values(response.sent_query)
+            for path, unknown in find_unknown(response.body, request.endpoint.data_type):
+                self._report(request, path + _redacted(unknown, secrets))
 
-    def _is_time(self, endpoint: str) -> bool:
-        now = self.clock.monotonic()
-        if now < self._looked.get(endpoint, now - PAUSE) + PAUSE:
+    def _due(self, endpoint: str) -> bool:
+        now = self._clock.monotonic()
+        if now < self._last_sampled.get(endpoint, now - SAMPLE_INTERVAL) + SAMPLE_INTERVAL:
             return False
-        self._looked[endpoint] = now
+        self._last_sampled[endpoint] = now
         return True
 
-    def _look(self, request: Request, response: Response) -> None:
-        found = unknown(response.body, request.endpoint.shape)
-        for where, name, word in found:
-            secrets = auth_values(response.sent_query)
-            what = ".".join(filter(None, (where, _shown(name, secrets))))
-            if word is not None:
-                what = f"{what}={_shown(word, secrets)}"
-            self._tell(request, what)
-
-    def _tell(self, request: Request, what: str) -> None:
-        key = (request.endpoint.name, what)
-        if key in self._seen or len(self._seen) >= AT_MOST:
+    def _report(self, request: Request, unknown: str) -> None:
+        endpoint = request.endpoint.name
+        key = (endpoint, unknown)
+        if key in self._reported or len(self._reported) >= MAX_REPORTS:
             return
-        self._seen.add(key)
+        self._reported.add(key)
         if _is_new(key):
-            text = "HTX says %s at %s: this version of htx_async does not know it"
-            _log.warning(text, what, request.endpoint.name)
-        if self.listener is not None:
-            name, number = key[0], request.id
-            at = self.clock.now()
-            self.listener(
-                Event(kind="schema_drift", endpoint=name, request_id=number, at=at, unknown=what)
-            )
+            text = "HTX sent %s at %s, which this version of htx_async does not know"
+            _log.warning(text, unknown, endpoint)
+        self._events.emit("schema_drift", endpoint, request.id, unknown=unknown)
+
+
+def find_unknown(body: bytes, data_type: Any) -> Iterator[Unknown]:
+    """Yield the unknown fields and enum values of a response; nothing if it is not JSON."""
+    try:
+        envelope = _objects.decode(body)
+        for name in envelope:
+            if name not in ENVELOPE_FIELDS:
+                yield "", name
+        if data_type is not bytes and "data" in envelope:
+            data = load_json(bytes(envelope["data"]).decode())
+            yield from _unknown_in([data], field_type(data_type), "data")
+    except (msgspec.MsgspecError, InvalidValueError, ValueError, RecursionError):
+        return
+
+
+def _unknown_in(values: list[Any], field: FieldType, path: str) -> Iterator[Unknown]:
+    """Yield what is unknown in any of *values*, which are at the same path."""
+    if field.item is not None:
+        if field.is_list:
+            lists = [value for value in values if isinstance(value, list)]
+            values, path = [*chain.from_iterable(lists)], f"{path}[]"
+        yield from _unknown_in(values, field.item, path)
+    elif field.kind == "model":
+        objects = [cast("dict[str, Any]", value) for value in values if isinstance(value, dict)]
+        known = {inner.wire_name: inner.type for inner in fields_of(field.annotation)}
+        for name in dict.fromkeys(chain.from_iterable(objects)):
+            if name not in known:
+                yield f"{path}.", name
+            else:
+                inner_values = [value[name] for value in objects if name in value]
+                yield from _unknown_in(inner_values, known[name], f"{path}.{name}")
+    elif issubclass(field.annotation, OpenStrEnum):
+        for text in dict.fromkeys(value for value in values if isinstance(value, str)):
+            if not field.annotation(text).is_known:
+                yield f"{path}=", text
+
+
+def _redacted(name: str, secrets: tuple[str, ...]) -> str:
+    """Return a name if it is short and plain; it may repeat anything, for example the query."""
+    is_plain = _PLAIN_NAME.fullmatch(name) and redact(name, secrets) == name
+    return name if is_plain else _REDACTED_NAME
 
 
 def _is_new(key: tuple[str, str]) -> bool:
-    """Tell whether this process has not logged it yet."""
+    """Return whether this process has not logged it yet."""
     with _lock:
-        if key in _logged or len(_logged) >= AT_MOST:
+        if key in _logged or len(_logged) >= MAX_REPORTS:
             return False
         _logged.add(key)
         return True
-
-
-def _shown(name: str, secrets: tuple[str, ...]) -> str:
-    """Return a name if it is short and plain; it may echo anything, the query for instance."""
-    return name if _SHOWN.fullmatch(name) and redact(name, secrets) == name else _UNSHOWN

@@ -1,21 +1,23 @@
 """
-Opens the envelope that HTX's answers come in: the JSON of `data`, or a typed error.
+Parses the response envelope into the model of `data`, or a typed error.
 
-There are two of them, and the path does not tell which: v1 says `status`, `err-code` and
-`err-msg`, v2 says `code`, `message` and sometimes `success` or `ok`. Refusals come with HTTP 200.
+HTX has two envelopes, and the path does not tell which one a response has: v1 has `status`,
+`err-code` and `err-msg`, v2 has `code`, `message` and sometimes `success` or `ok`. API errors may
+have HTTP status 200.
 """
 
 from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from htx_async.clock import PLAUSIBLE_EPOCH_MS
-from htx_async.error_codes import STATUSES, Code, cause_of
+from htx_async.error_codes import HTTP_STATUS_ERRORS, Code, cause_of
 from htx_async.errors import (
     APIError,
     DecodeError,
@@ -23,129 +25,142 @@ from htx_async.errors import (
     RateLimitedError,
     ServiceUnavailableError,
 )
-from htx_async.models.wire_types import json_decoder
+from htx_async.middleware.drift import SchemaDriftReporter
+from htx_async.models import decoding
+from htx_async.models.wire_types import BrokenText, InvalidValueError
 from htx_async.redaction import EXCERPT_LENGTH, auth_values, one_line, redact
-from htx_async.request import Endpoint, Handler, Request, Response, Usual
+from htx_async.request import Endpoint, Handler, Request, Response
 
 D = TypeVar("D")
 
-_NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_ABSENT = msgspec.UNSET
 _SUCCESS = 200
 _SUCCESSFUL = range(200, 300)
-"""What RFC 9110 calls successful: such a status tells nothing of a refusal."""
+"""RFC 9110: such a status is not an error."""
 _PAGE = "That is a page of a proxy, a CDN or a login, not HTX's API."
-_HEAD_BYTES = 2000
+_EXCERPT_BYTES = 2000
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
 _TOO_LARGE = 10**9
 _CODE_LENGTH = 80
-_IP_SEEN = re.compile(r"(?i)ip address[^:]*:\s*([0-9a-f.:]{3,45})")
+_CLIENT_IP = re.compile(r"(?i)ip address[^:]*:\s*([0-9a-f.:]{3,45})")
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 
 
 class _Envelope(msgspec.Struct, Generic[D]):
-    """Both envelopes at once; a futures host writes `err_code`, some v2 answers say `ok`."""
+    """Both envelopes at once. Futures hosts write `err_code`, some v2 responses have `ok`."""
 
-    status: Any = _ABSENT
-    code: Any = _ABSENT
-    success: Any = _ABSENT
-    ok: Any = _ABSENT
+    status: Any = None
+    code: Any = msgspec.UNSET
+    success: Any = None
+    ok: Any = None
     message: Any = None
     err_code: Any = msgspec.field(default=None, name="err-code")
     err_msg: Any = msgspec.field(default=None, name="err-msg")
     futures_code: Any = msgspec.field(default=None, name="err_code")
     futures_msg: Any = msgspec.field(default=None, name="err_msg")
     ts: Any = None
-    data: D | msgspec.UnsetType = _ABSENT
+    data: D | msgspec.UnsetType = msgspec.UNSET
 
 
-@functools.cache
-def _decoder_of(kind: Any) -> msgspec.json.Decoder[_Envelope[Any]]:
-    # It makes a kind of text of numbers with a point: no word of HTX's is one.
-    return json_decoder(_Envelope[kind])
+class _ErrorPayload(msgspec.Struct, frozen=True):
+    code: Code
+    text: str
 
 
 class EnvelopeParsing(msgspec.Struct, frozen=True):
+    """
+    Middleware that parses responses. It attaches errors; rate limiting raises them.
+
+    Attributes:
+        call_next: The next handler.
+        on_server_time: Called with HTX's wall clock, and the time of the first byte in monotonic
+            seconds.
+        drift: Reports what the models do not know.
+    """
+
     call_next: Handler
-    server_clock: Any
-    clock: Any
-    events: Any
+    on_server_time: Callable[[float, float], None] | None = None
+    drift: SchemaDriftReporter | None = None
 
     async def __call__(self, request: Request) -> Response:
-        """Return the answer with its `data`, or with the error that it is."""
+        """Return the response with its `value` or `error`."""
         response = await self.call_next(request)
         if response.error is None:
-            response = open_envelope(request.endpoint, response)
-        if response.server_time is not None:
-            self.server_clock.observe(response.server_time, response.first_byte_at)
-        if response.error is None:
-            try:
-                response = replace(response, value=request.endpoint.read(response.data))
-            except DecodeError as error:
-                error.endpoint, error.http_status = request.endpoint.name, response.status
-                response = replace(response, error=error)
+            response = parse_response(request.endpoint, response)
+            if self.drift is not None and not isinstance(response.error, APIError):
+                self.drift.inspect(request, response)
+        if self.on_server_time is not None and response.server_time is not None:
+            self.on_server_time(response.server_time, response.first_byte_at)
         return response
 
 
-def open_envelope(endpoint: Endpoint[Any], response: Response) -> Response:
-    """Return *response* with its `data`, or with the error that it is."""
-    envelope = _usual(endpoint.usual, response.body) or _any(response.body)
+def parse_response(endpoint: Endpoint[Any], response: Response) -> Response:
+    """Return *response* with its `value`, or with its `error`."""
+    exact = decoding.decode_as(response.body, _envelope_type(endpoint.data_type))
+    envelope = exact or _decode_raw(response.body)
     if envelope is None:
-        return replace(response, error=_unreadable(endpoint.name, response))
-    # Only now: the date of a page that is not HTX's says nothing of HTX's clock.
-    at, error = _time_of(response, envelope), _error_in(envelope, endpoint.name, response)
-    if error is not None or envelope.data is _ABSENT:
-        return replace(response, server_time=at, error=error)
-    data = envelope.data
-    return replace(
-        response, server_time=at, data=memoryview(data) if type(data) is msgspec.Raw else data
-    )
-
-
-def _usual(usual: Usual | None, body: bytes) -> _Envelope[Any] | None:
-    """Return an envelope whose `data` is as usual: to read it twice would take a sixth longer."""
-    if usual is None:
-        return None
+        return replace(response, error=_not_json(endpoint.name, response))
+    # Only now: the date of a page that is not HTX's is not that of HTX's clock.
+    time, error = _server_time(response, envelope), _error_in(envelope, endpoint.name, response)
+    if error is not None:
+        return replace(response, server_time=time, error=error)
+    if exact is None and not decoding.is_utf8(response.body):
+        error = _malformed(endpoint.name, response, "", "it is not UTF-8 text")
+        return replace(response, server_time=time, error=error)
     try:
-        envelope = _decoder_of(usual.kind).decode(body)
-    except _NO_JSON:
-        return None
-    data = envelope.data
-    return envelope if isinstance(data, usual.kind) and usual.is_right(data) else None
+        data_type, data = endpoint.data_type, envelope.data
+        wire = data if exact is not None else decoding.convert(data, data_type)
+        value = decoding.structure(wire, data_type)
+    except InvalidValueError as fault:
+        # Without an excerpt: `data` is private, and may repeat the request.
+        path = f"data{fault.path}"
+        error = _decode_error(endpoint.name, response, path, f"{path} {fault.fault}")
+        return replace(response, server_time=time, error=error)
+    return replace(response, server_time=time, value=value)
 
 
-def _any(body: bytes) -> _Envelope[Any] | None:
-    """Return an envelope with the JSON of its `data`."""
+@functools.cache
+def _envelope_type(data_type: Any) -> Any:
+    return _Envelope[decoding.wire_type(data_type)]  # type: ignore[misc]  # made at run time
+
+
+def _decode_raw(body: bytes) -> _Envelope[Any] | None:
+    """
+    Return the envelope of a body that does not have the expected types; `None`: not an envelope.
+
+    Only an error is accepted from it, also if its text is cut or not UTF-8: its code decides.
+    """
     try:
-        return _decoder_of(msgspec.Raw).decode(body)
-    except _NO_JSON:
+        fields = decoding.load_json(body.decode(errors="replace"))
+    except InvalidValueError:
         return None
+    return msgspec.convert(fields, _Envelope[Any]) if isinstance(fields, dict) else None
 
 
 def _error_in(envelope: _Envelope[Any], endpoint: str, response: Response) -> HTXError | None:
-    """Return what is wrong with an answer; `None`: it has its `data`."""
-    verdict = _verdict(envelope)
-    if isinstance(verdict, _Refusal):
-        return _refused(endpoint, response, verdict)
+    """Return the error that a response is; `None` if it has `data`."""
+    parsed = _parse_status(envelope)
+    if isinstance(parsed, _ErrorPayload):
+        return _api_error(endpoint, response, parsed)
     if response.status not in _SUCCESSFUL:
-        return _refused(endpoint, response, _Refusal(None, ""))
-    if verdict or envelope.data is _ABSENT:
-        return _malformed(endpoint, response, verdict or "data")
+        return _api_error(endpoint, response, _ErrorPayload(None, ""))
+    if parsed or envelope.data is msgspec.UNSET:
+        path = parsed or "data"
+        return _malformed(endpoint, response, path, f"`{path}` is missing or malformed")
     return None
 
 
-def _time_of(response: Response, said: _Envelope[Any]) -> float | None:
-    """Return HTX's time of day: by the header, which is when it answered, else by the body."""
-    at = _date(response.headers.get("date", ""))
-    if at is None and isinstance(said.ts, int) and said.ts in PLAUSIBLE_EPOCH_MS:
-        return said.ts / 1000
-    return at
+def _server_time(response: Response, envelope: _Envelope[Any]) -> float | None:
+    """Return HTX's wall clock: by the header, which is when it responded, else by the body."""
+    time = _parse_date(response.headers.get("date", ""))
+    if time is None and isinstance(envelope.ts, int) and envelope.ts in PLAUSIBLE_EPOCH_MS:
+        return envelope.ts / 1000
+    return time
 
 
 @functools.lru_cache(maxsize=4)
-def _date(header: str) -> float | None:
-    """Return the middle of the second that a `Date` header names."""
-    from email.utils import mktime_tz, parsedate_tz  # noqa: PLC0415 - brings ten modules
+def _parse_date(header: str) -> float | None:
+    """Return the middle of the second in a `Date` header."""
+    from email.utils import mktime_tz, parsedate_tz  # noqa: PLC0415 - imports ten modules
 
     parsed = parsedate_tz(header)
     try:
@@ -154,69 +169,71 @@ def _date(header: str) -> float | None:
         return None
 
 
-class _Refusal(msgspec.Struct, frozen=True):
-    code: Code
-    text: str
-
-
-def _verdict(said: _Envelope[Any]) -> _Refusal | str:
-    """Return the refusal that an envelope is, or where it is malformed; "": neither."""
-    if type(said.status) is str:  # v1, and answers that are both: margin balances
-        if said.status == "ok":
+def _parse_status(envelope: _Envelope[Any]) -> _ErrorPayload | str:
+    """Return the error in an envelope, or the field that is malformed; "": neither."""
+    if type(envelope.status) is str:  # v1, and responses with both: margin balances
+        if envelope.status == "ok":
             return ""
-        code = _code(said.err_code) or _code(said.futures_code) or _code(said.code)
-        return _Refusal(code, _text(said.err_msg, said.futures_msg, said.message))
-    code = _code(said.code)
+        codes = (envelope.err_code, envelope.futures_code, envelope.code)
+        code = next((code for code in map(_code, codes) if code), None)
+        return _ErrorPayload(
+            code, _first_text(envelope.err_msg, envelope.futures_msg, envelope.message)
+        )
+    code = _code(envelope.code)
     if code is None:
-        return "status" if said.code is _ABSENT else "code"
-    refused = code != _SUCCESS or _is_false(said.success) or _is_false(said.ok)
-    return _Refusal(code, _text(said.message)) if refused else ""
+        return "status" if envelope.code is msgspec.UNSET else "code"
+    if code != _SUCCESS or _means_false(envelope.success) or _means_false(envelope.ok):
+        return _ErrorPayload(code, _first_text(envelope.message))
+    return ""
 
 
 def _code(code: object) -> Code:
-    """Return a code as text, or as a number also where HTX wrote the number as text."""
-    if type(code) is str:
+    """Return a code as text, or as a number, also where HTX wrote the number as text."""
+    if isinstance(code, str):
         return int(code) if _NUMBER.fullmatch(code) else code
     if isinstance(code, int) and not isinstance(code, bool) and abs(code) < _TOO_LARGE:
         return code
     return None
 
 
-def _text(*said: object) -> str:
-    """Return the first that is text, and not empty."""
-    return next((text for text in said if type(text) is str and text), "")
+def _first_text(*values: object) -> str:
+    """Return the first of *values* that is text and not empty."""
+    texts = (value.text if isinstance(value, BrokenText) else value for value in values)
+    return next((text for text in texts if isinstance(text, str) and text), "")
 
 
-def _is_false(flag: object) -> bool:
+def _means_false(flag: object) -> bool:
     return flag is False or (isinstance(flag, str) and flag.lower() == "false")
 
 
-def _refused(endpoint: str, response: Response, said: _Refusal) -> APIError:
-    """Return the refusal by its name, with what to do about it."""
+def _api_error(endpoint: str, response: Response, payload: _ErrorPayload) -> APIError:
+    """Return the error of the class that its code and text mean, with a hint."""
     kind, retryable, hint = _by_status(response.status)
-    cause = cause_of(said.code, said.text)
+    cause = cause_of(payload.code, payload.text)
     if cause is not None and kind is not RateLimitedError:
         kind, retryable, hint = cause.error, cause.retryable, cause.hint
-    code = _clean(said.code, response, _CODE_LENGTH) if isinstance(said.code, str) else said.code
-    message = _clean(said.text, response)
-    if seen := _IP_SEEN.search(message):
-        hint = f"{hint} HTX saw {seen[1]}."
-    return _error(kind, endpoint, response, retryable, hint, code, message)
+    code = payload.code
+    code = _sanitize(code, response, _CODE_LENGTH) if isinstance(code, str) else code
+    message = _sanitize(payload.text, response)
+    if address := _CLIENT_IP.search(message):
+        hint = f"{hint} HTX saw {address[1]}."
+    return _create_error(kind, endpoint, response, retryable, hint, code, message)
 
 
-def _unreadable(endpoint: str, response: Response) -> HTXError:
-    """Return what a body is that is no JSON: a page of somebody else, or a broken answer."""
-    head = _clean(response.body[:_HEAD_BYTES].decode(errors="replace"), response)
+def _not_json(endpoint: str, response: Response) -> HTXError:
+    """Return the error for a body that is not a JSON object: another server's page, or broken."""
+    excerpt = _excerpt(response)
     kind, retryable, hint = _by_status(response.status)
-    successful = response.status in _SUCCESSFUL
-    if head.startswith("<") and kind is not RateLimitedError:
-        kind, retryable, hint = ServiceUnavailableError, retryable or successful, f"{_PAGE} {hint}"
-    elif successful:
-        return _malformed(endpoint, response, "", head)
-    return _error(kind, endpoint, response, retryable, hint, None, head)
+    is_successful = response.status in _SUCCESSFUL
+    if excerpt.startswith("<") and kind is not RateLimitedError:
+        kind, hint = ServiceUnavailableError, f"{_PAGE} {hint}"
+        retryable = retryable or is_successful
+    elif is_successful:
+        return _malformed(endpoint, response, "", "it is not a JSON object")
+    return _create_error(kind, endpoint, response, retryable, hint, None, excerpt)
 
 
-def _error(  # noqa: PLR0917 - the columns of the table, and what was said
+def _create_error(  # noqa: PLR0917 - the columns of the table, and the payload
     kind: type[APIError],
     endpoint: str,
     response: Response,
@@ -225,13 +242,13 @@ def _error(  # noqa: PLR0917 - the columns of the table, and what was said
     code: Code,
     message: str,
 ) -> APIError:
-    words = [str(code)] if code is not None else []
-    if response.status != 200:  # noqa: PLR2004 - then HTTP tells nothing
-        words.insert(0, f"HTTP {response.status}")
-    words += [message] if message else []
-    sentence = ": ".join(words) or "without a reason"
+    parts = [str(code)] if code is not None else []
+    if response.status != 200:  # noqa: PLR2004 - HTTP's success
+        parts.insert(0, f"HTTP {response.status}")
+    parts += [message] if message else []
+    sentence = ": ".join(["HTX returned an error", *parts])
     return kind(
-        f"HTX refused: {sentence.rstrip('.')}. {hint}".strip(),
+        f"{sentence.rstrip('.')}. {hint}".strip(),
         endpoint=endpoint,
         retryable=retryable,
         code=code,
@@ -241,24 +258,32 @@ def _error(  # noqa: PLR0917 - the columns of the table, and what was said
     )
 
 
-def _malformed(endpoint: str, response: Response, path: str, head: str = "") -> DecodeError:
-    head = head or _clean(response.body[:_HEAD_BYTES].decode(errors="replace"), response)
-    what = f"`{path}` is missing or malformed" if path else "it is not a JSON object"
-    text = f"the answer cannot be read: {what}. It begins: {head or '(it is empty)'}"
+def _malformed(endpoint: str, response: Response, path: str, fault: str) -> DecodeError:
+    """Return the error for a response whose envelope is malformed."""
+    text = f"{fault}. It begins: {_excerpt(response) or '(it is empty)'}"
+    return _decode_error(endpoint, response, path, text)
+
+
+def _decode_error(endpoint: str, response: Response, path: str, fault: str) -> DecodeError:
+    text = f"the response cannot be decoded: {fault}"
     return DecodeError(text, path=path, endpoint=endpoint, http_status=response.status)
 
 
 def _by_status(status: int) -> tuple[type[APIError], bool, str]:
-    for statuses, kind, retryable, hint in STATUSES:
+    for statuses, kind, retryable, hint in HTTP_STATUS_ERRORS:
         if status in statuses:
             return kind, retryable, hint
     return APIError, False, ""
 
 
-def _clean(text: str, response: Response, limit: int = EXCERPT_LENGTH) -> str:
+def _excerpt(response: Response) -> str:
+    return _sanitize(response.body[:_EXCERPT_BYTES].decode(errors="replace"), response)
+
+
+def _sanitize(text: str, response: Response, limit: int = EXCERPT_LENGTH) -> str:
     return one_line(redact(text, auth_values(response.sent_query)), limit)
 
 
 def _retry_after(response: Response) -> float | None:
-    given = response.headers.get("retry-after", "").strip()
-    return float(given) if _SECONDS.fullmatch(given) else None
+    header = response.headers.get("retry-after", "").strip()
+    return float(header) if _SECONDS.fullmatch(header) else None

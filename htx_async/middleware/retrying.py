@@ -22,14 +22,13 @@ from htx_async.errors import (
     HTXError,
     SignatureError,
 )
-from htx_async.models.decoding import reader
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Handler, Request, Response
 
 SERVER_TIME = Endpoint[int](
     "/v1/common/timestamp",
     RateLimit(10, per=1.0),  # HTX's rule for endpoints without a limit of their own, by IP address
-    reader(int),
+    int,
     signed=False,
 )
 """HTX, "Get Current Timestamp": HTX's wall-clock time, in milliseconds."""

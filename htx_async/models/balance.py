@@ -1,248 +1,327 @@
-"""The models of accounts: frozen values with exact amounts."""
+"""The balance of an account: thousands of rows, of which most programs read a few."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from functools import cached_property
-from itertools import zip_longest
-from types import MappingProxyType
-from typing import Any, Final, cast
+from itertools import chain, zip_longest
+from typing import Any, Self, cast
 
 import attrs
+import msgspec
 
-from htx_async.errors import HTXError, InvalidInputError
-from htx_async.models import error_json
-from htx_async.models.balance_diff import BalanceChange, between
+from htx_async.errors import InvalidInputError
+from htx_async.models.balance_diff import BalanceChange, diff
 from htx_async.models.base import Model
 from htx_async.models.decimals import total
-from htx_async.models.decoding import reader, wire
 from htx_async.models.enums import AccountState, AccountType, BalanceType
-from htx_async.models.rows import (
-    BalanceEntry,
-    Maker,
-    Source,
-    Unmade,
-    Written,
-    by_currency,
-    run_at,
-    unmade,
-    written,
-)
-from htx_async.models.wire_types import whole
+from htx_async.models.schema import Rows, at, wire
+from htx_async.models.wire_types import all_decimals, optional, parse_decimal, parse_id
 
 
-@attrs.frozen(repr=False)
-class Account(Model):
+class BalanceEntry(Model, msgspec.Struct, frozen=True, gc=False):
     """
-    One account of a user.
+    One row of a balance: an amount of one type in one currency.
 
     Attributes:
-        id: What balances are asked by. The UID is another number.
-        type: What it is for, such as `spot`.
-        subtype: The symbol of an isolated margin account, the chain of a trust account, else "".
-        state: `working` or `lock`.
+        currency: Currency as HTX writes it, such as `usdt`.
+        type: What the amount is: `trade` (free), `frozen` (in orders), `loan` and more.
+        balance: The amount, in *currency*.
+        debt: HTX calls it an invalid field; `None` if it is not a number.
+        available: HTX calls it an invalid field; `None` if it is not a number.
+        seq_num: Serial number of the last change; `None` if it is missing.
     """
 
-    id: int = wire("id")
-    type: AccountType = wire("type")
-    subtype: str = wire("subtype", absent="")
-    state: AccountState = wire("state")
+    currency: str
+    type: BalanceType
+    balance: Decimal
+    debt: Decimal | None = None
+    available: Decimal | None = None
+    seq_num: int | None = msgspec.field(default=None, name="seq-num")
+
+
+class BalanceRows(Rows):
+    """
+    Valid rows of a balance: as they were decoded, or entries once those have been created.
+
+    Several threads may do that at once; their results are equal, and the last one is kept.
+    """
+
+    item = BalanceEntry
+
+    __slots__ = ("_index", "_rows")
+
+    def __init__(self, rows: Sequence[Any]) -> None:
+        self._rows = rows
+        self._index: tuple[Sequence[Any], Mapping[str, int]] | None = None
+
+    @classmethod
+    def of(cls, entries: Iterable[BalanceEntry] | BalanceRows) -> BalanceRows:
+        """Return rows of these *entries*."""
+        return entries if isinstance(entries, BalanceRows) else cls(tuple(entries))
+
+    @classmethod
+    def from_wire(cls, rows: list[Any]) -> Self:
+        """Return the rows if the amount of each is valid; the decoder has checked the rest."""
+        try:
+            are_valid = all_decimals({row.balance for row in rows})
+        except TypeError:  # a list or an object
+            are_valid = False
+        if not are_valid:
+            for index, row in enumerate(rows):
+                at(f"[{index}].balance", parse_decimal, row.balance)
+        return cls(rows)
+
+    @property
+    def entries(self) -> tuple[BalanceEntry, ...]:
+        """The entries, created when they are first read."""
+        rows = self._rows
+        if not isinstance(rows, tuple):
+            rows = self._rows = _create_entries(rows)
+            self._index = None
+        return rows
+
+    @property
+    def starts(self) -> Mapping[str, int]:
+        """The currencies in order of first appearance."""
+        return self._by_currency()[1]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def amounts(self, type: str) -> Iterator[Decimal]:  # noqa: A002 - HTX's word
+        """Yield the amounts of the rows of one type."""
+        return (_amount(row) for row in self._rows if row.type == type)
+
+    def of_currency(self, currency: str) -> BalanceRows:
+        """Return the rows of one currency; `KeyError` if there is none."""
+        rows, starts = self._by_currency()
+        start = end = starts[currency]
+        while end < len(rows) and rows[end].currency == currency:
+            end += 1
+        return BalanceRows(rows[start:end])
+
+    def of_currencies(self, currencies: Collection[str]) -> BalanceRows:
+        """Return the rows of these currencies."""
+        rows = [row for row in self._rows if row.currency in currencies]
+        return BalanceRows(tuple(rows) if isinstance(self._rows, tuple) else rows)
+
+    def nonzero(self) -> set[str]:
+        """Return the currencies with any amount."""
+        rows = self._rows
+        if isinstance(rows, tuple):
+            return {row.currency for row in rows if row.balance}
+        zeros = {value for value in {row.balance for row in rows} if not parse_decimal(value)}
+        return {row.currency for row in rows if row.balance not in zeros}
+
+    def changed(self, since: BalanceRows) -> set[str]:
+        """Return the currencies of the rows that differ."""
+        pairs = zip_longest(since._rows, self._rows)
+        differing = (filter(None, pair) for pair in pairs if pair[0] != pair[1])
+        return {row.currency for rows in differing for row in rows}
+
+    def _by_currency(self) -> tuple[Sequence[Any], Mapping[str, int]]:
+        index = self._index
+        if index is None:
+            index = self._index = _by_currency(self._rows)
+        return index
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BalanceRows) and self.entries == other.entries
+
+    def __hash__(self) -> int:
+        return hash(self.entries)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BalanceRows, (self.entries,)
 
 
 @attrs.frozen(repr=False)
-class CurrencyBalance(Unmade, Model):
+class CurrencyBalance(Model):
     """
     All rows of one currency. Amounts are in that currency, and exact in any decimal context.
 
     Attributes:
-        currency: As HTX writes it, such as `usdt`.
+        currency: Currency as HTX writes it, such as `usdt`.
         entries: The rows, in HTX's order.
     """
 
     currency: str
-    entries: tuple[BalanceEntry, ...]
+    _rows: BalanceRows = attrs.field(alias="entries", converter=BalanceRows.of)
+
+    __match_args__ = ("currency", "entries")
+
+    @property
+    def entries(self) -> tuple[BalanceEntry, ...]:
+        """The rows, in HTX's order."""
+        return self._rows.entries
 
     def amount(self, type: str) -> Decimal:  # noqa: A002 - HTX's word
-        """Return the amount of one row type, such as `"loan"`; 0 where there is no such row."""
-        maker, rows = self._source
-        return total(maker.amount(row) for row in rows if row.type == type)
+        """Return the amount of one row type, such as `"loan"`; 0 if there is no such row."""
+        return total(self._rows.amounts(type))
 
     @property
     def trade(self) -> Decimal:
-        """What is free to be used."""
+        """Amount that is free to be used."""
         return self.amount(BalanceType.TRADE)
 
     @property
     def frozen(self) -> Decimal:
-        """What open orders hold."""
+        """Amount that open orders hold."""
         return self.amount(BalanceType.FROZEN)
 
     @property
     def total(self) -> Decimal:
-        """`trade` and `frozen` together; loans and the like are not in it."""
+        """Sum of `trade` and `frozen`, without loans and the like."""
         return total((self.trade, self.frozen))
 
 
-_new, _set = object.__new__, object.__setattr__
-
-
-def _in_currency(currency: str, maker: Any, rows: Sequence[Any]) -> CurrencyBalance:
-    self = unmade(_new(CurrencyBalance), maker, rows)
-    _set(self, "currency", currency)
-    return self
-
-
-@attrs.frozen
-class AccountBalance(Unmade, Model, Mapping[str, CurrencyBalance]):
+@attrs.frozen(repr=False)
+class AccountBalance(Model, Mapping[str, CurrencyBalance]):
     """
     The balance of one account: a mapping of its currencies, in HTX's order.
 
-    Currencies without any amount are listed too: HTX names all that it trades.
+    Currencies without any amount are included: HTX lists all that it trades.
 
     Attributes:
-        id: The account's.
-        type: What the account is for.
+        id: Account id.
+        type: Purpose of the account.
         state: Whether it can be used.
-        entries: Every row, in HTX's order; made when first touched.
+        entries: Every row, in HTX's order; created when first read.
     """
 
-    id: int = wire("id")
-    type: AccountType = wire("type")
-    state: AccountState = wire("state")
-    entries: tuple[BalanceEntry, ...] = wire("list")
+    id: int = attrs.field(metadata=wire("id"))
+    type: AccountType = attrs.field(metadata=wire("type"))
+    state: AccountState = attrs.field(metadata=wire("state"))
+    _rows: BalanceRows = attrs.field(
+        alias="entries", converter=BalanceRows.of, metadata=wire("list")
+    )
 
-    @cached_property
-    def _by_currency(self) -> tuple[Source, dict[str, int]]:
-        maker, given = self._source
-        rows, begins = by_currency(given)
-        return (maker, rows), begins
+    __match_args__ = ("id", "type", "state", "entries")
+
+    @property
+    def entries(self) -> tuple[BalanceEntry, ...]:
+        """Every row, in HTX's order; created when first read."""
+        return self._rows.entries
 
     def __getitem__(self, currency: str) -> CurrencyBalance:
-        (maker, rows), begins = self._by_currency
-        return _in_currency(currency, maker, run_at(rows, begins[currency]))
+        return CurrencyBalance(currency, self._rows.of_currency(currency))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._by_currency[1])
+        return iter(self._rows.starts)
 
     def __len__(self) -> int:
-        return len(self._by_currency[1])
+        return len(self._rows.starts)
+
+    def __contains__(self, currency: object) -> bool:
+        return currency in self._rows.starts
 
     @property
     def currencies(self) -> tuple[str, ...]:
         """All currencies, in order of first appearance."""
-        return tuple(self._by_currency[1])
+        return tuple(self._rows.starts)
 
     def nonzero(self) -> tuple[CurrencyBalance, ...]:
         """Return the currencies of which any row is not zero."""
-        maker, rows = self._source
-        nonzero = maker.nonzero(rows)
+        nonzero = self._rows.nonzero()
         return tuple([self[currency] for currency in self if currency in nonzero])
 
     def changes(self, since: AccountBalance) -> tuple[BalanceChange, ...]:
         """
-        Return what has moved since an earlier balance of this account, and by how much.
+        Return the amounts that have changed since an earlier balance of this account.
 
-        In the order of this balance; what is gone comes last. A row that appears or disappears
-        has moved from or to 0. A row that HTX only moved, or wrote with more zeros, has not.
+        In the order of this balance; what only the earlier one has comes last. A row that appears
+        or disappears has changed from or to 0. A row that has another place, or more zeros, has
+        not changed.
 
         Args:
-            since: The balance before, as it was read.
+            since: The earlier balance.
 
         Raises:
-            InvalidInputError: *since* is the balance of another account, or none.
+            InvalidInputError: *since* is not a balance, or is the balance of another account.
         """
-        given = cast("object", since)
-        if not isinstance(given, AccountBalance):
-            msg = f"since must be an AccountBalance, not {type(given).__name__}"
+        value = cast("object", since)
+        if not isinstance(value, AccountBalance):
+            msg = f"since must be an AccountBalance, got {type(value).__name__}"
             raise InvalidInputError(msg)
         if since.id != self.id:
             msg = f"since is the balance of account {since.id}, this one is of {self.id}"
             raise InvalidInputError(msg)
-        # Most rows are as they were: only of the others are models made.
-        moved = {
-            row.currency
-            for pair in zip_longest(since._source[1], self._source[1])
-            if pair[0] != pair[1]
-            for row in filter(None, pair)
-        }
-        return between(since._entries_in(moved), self._entries_in(moved))
-
-    def _entries_in(self, currencies: set[str]) -> tuple[BalanceEntry, ...]:
-        maker, rows = self._source
-        made: tuple[BalanceEntry, ...] = maker.entries(
-            [row for row in rows if row.currency in currencies]
-        )
-        return made
+        # Most rows are the same: entries are created of the others only.
+        changed = self._rows.changed(since._rows)
+        old, new = since._rows.of_currencies(changed), self._rows.of_currencies(changed)
+        return diff(old.entries, new.entries)
 
     def __repr__(self) -> str:
-        currencies, rows = len(self), len(self._source[1])
+        currencies, rows = len(self), len(self._rows)
         head = f"id={self.id}, type={str(self.type)!r}, state={str(self.state)!r}"
         return f"AccountBalance({head}, {currencies} currencies in {rows} entries)"
 
 
-def read_balance(data: bytes | memoryview | Written) -> AccountBalance:
+def _amount(row: Any) -> Decimal:
+    return row.balance if type(row) is BalanceEntry else parse_decimal(row.balance)
+
+
+def _create_entries(rows: Sequence[Any]) -> tuple[BalanceEntry, ...]:
+    """Return the entries of valid rows. A text that many rows have is parsed once."""
+    if isinstance(rows, tuple):
+        return rows
+    try:
+        balances = {row.balance for row in rows}
+        others = {row.debt for row in rows}.union([row.available for row in rows]) - balances
+        numbers = {row.seq_num for row in rows}
+    except TypeError:  # a list or an object, which cannot be in a set
+        return tuple(map(_create_entry, rows))
+    if not all(value is None or type(value) is str for value in chain(balances, others, numbers)):
+        return tuple(map(_create_entry, rows))
+    amounts = {value: Decimal(value) for value in balances}
+    amounts |= {value: _decimal_or_none(value) for value in others}
+    ids = {value: _id_or_none(value) for value in numbers}
+    return tuple(
+        [
+            BalanceEntry(
+                row.currency,
+                row.type,
+                amounts[row.balance],
+                amounts[row.debt],
+                amounts[row.available],
+                ids[row.seq_num],
+            )
+            for row in rows
+        ]
+    )
+
+
+def _create_entry(row: Any) -> BalanceEntry:
+    return BalanceEntry(
+        row.currency,
+        row.type,
+        parse_decimal(row.balance),
+        _decimal_or_none(row.debt),
+        _decimal_or_none(row.available),
+        _id_or_none(row.seq_num),
+    )
+
+
+_decimal_or_none, _id_or_none = optional(parse_decimal), optional(parse_id)
+
+
+def _by_currency(rows: Sequence[Any]) -> tuple[Sequence[Any], Mapping[str, int]]:
     """
-    Return the balance that *data* is: JSON, or rows that `is_right` has seen.
+    Return the rows with those of a currency side by side, and where those of each start.
 
-    Raises:
-        DecodeError: Something that matters is missing or malformed.
+    HTX writes them like that. A list for each currency would take twice as long, and give the
+    garbage collector thousands of objects to traverse.
     """
-    if isinstance(data, Written):
-        return _made(data)
-    found = written(data)
-    # Written in another way, or wrong: the converter knows.
-    return _by_the_rules(data) if found is None else _made(found)
-
-
-def _made(found: Written) -> AccountBalance:
-    self = unmade(_new(AccountBalance), Maker(), found.rows)
-    _set(self, "id", whole(found.id))
-    _set(self, "type", AccountType(found.type))
-    _set(self, "state", AccountState(found.state))
-    return self
-
-
-_by_the_rules: Final[Callable[[bytes | memoryview], AccountBalance]] = reader(AccountBalance)
-
-
-@attrs.frozen(repr=False)
-class AccountSnapshot(Model):
-    """
-    One account in a snapshot: it has either a balance or an error.
-
-    Attributes:
-        account: As the list tells it.
-        balance: `None` where it could not be read.
-        error: Why it could not, else `None`. For `==` it counts what it tells.
-    """
-
-    account: Account
-    balance: AccountBalance | None
-    error: HTXError | None = attrs.field(eq=error_json.value)
-
-
-@attrs.frozen(repr=False)
-class Snapshot(Model):
-    """
-    All accounts of a user, with what is in them: read at once, as far as the limit allows.
-
-    Attributes:
-        accounts: One for each account, in HTX's order.
-    """
-
-    accounts: tuple[AccountSnapshot, ...]
-
-    @property
-    def balances(self) -> Mapping[int, AccountBalance]:
-        """The balances that could be read, by account id."""
-        read = ((picture.account.id, picture.balance) for picture in self.accounts)
-        return MappingProxyType(
-            {number: balance for number, balance in read if balance is not None}
-        )
-
-    @property
-    def errors(self) -> Mapping[int, HTXError]:
-        """Why the others could not, by account id."""
-        read = ((picture.account.id, picture.error) for picture in self.accounts)
-        return MappingProxyType({key: error for key, error in read if error is not None})
+    starts: dict[str, int] = {}
+    previous = None
+    for index, row in enumerate(rows):
+        currency = row.currency
+        if currency != previous:
+            if currency in starts:
+                names = dict.fromkeys(row.currency for row in rows)
+                order = {name: position for position, name in enumerate(names)}
+                return _by_currency(sorted(rows, key=lambda row: order[row.currency]))
+            starts[currency] = index
+            previous = currency
+    return rows, starts

@@ -1,4 +1,4 @@
-"""What has moved between two balances of one account."""
+"""Differences between two balances of one account."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from htx_async.models.decimals import difference, total
 from htx_async.models.enums import BalanceType
 
 if TYPE_CHECKING:
-    from htx_async.models.rows import BalanceEntry
+    from htx_async.models.balance import BalanceEntry
 
 _Key: TypeAlias = tuple[str, BalanceType]
 
@@ -21,13 +21,13 @@ _Key: TypeAlias = tuple[str, BalanceType]
 @attrs.frozen(repr=False)
 class BalanceChange(Model):
     """
-    An amount that has moved: one row type in one currency, rows of it added.
+    Change of an amount: the sum of the rows of one type in one currency.
 
     Attributes:
-        currency: As HTX writes it, such as `usdt`.
+        currency: Currency as HTX writes it, such as `usdt`.
         type: What the amount is: `trade` (free), `frozen` (in orders), `loan` and more.
-        before: What it was, in *currency*; 0 where there was no such row.
-        after: What it is; 0 where there is no such row any more.
+        before: The earlier amount, in *currency*; 0 if there was no such row.
+        after: The later amount; 0 if there is no such row any more.
     """
 
     currency: str
@@ -37,22 +37,22 @@ class BalanceChange(Model):
 
     @property
     def delta(self) -> Decimal:
-        """By how much it moved, in *currency*: below zero if it fell."""
+        """The difference, in *currency*: below zero if the amount fell."""
         return difference(self.after, self.before)
 
 
-def between(
+def diff(
     before: Iterable[BalanceEntry], after: Iterable[BalanceEntry]
 ) -> tuple[BalanceChange, ...]:
-    """Return what has moved, in the order of *after*; what is gone comes last."""
-    was, now = _totals(before), _totals(after)
+    """Return the changes in the order of *after*; what only *before* has comes last."""
+    old, new = _totals(before), _totals(after)
     zero = Decimal(0)
-    moved = ((key, was.get(key, zero), now.get(key, zero)) for key in now | was)
-    return tuple(BalanceChange(*key, old, new) for key, old, new in moved if old != new)
+    pairs = ((key, old.get(key, zero), new.get(key, zero)) for key in new | old)
+    return tuple(BalanceChange(*key, was, now) for key, was, now in pairs if was != now)
 
 
 def _totals(entries: Iterable[BalanceEntry]) -> dict[_Key, Decimal]:
-    rows: dict[_Key, list[Decimal]] = {}
+    amounts: dict[_Key, list[Decimal]] = {}
     for entry in entries:
-        rows.setdefault((entry.currency, entry.type), []).append(entry.balance)
-    return {key: total(amounts) for key, amounts in rows.items()}
+        amounts.setdefault((entry.currency, entry.type), []).append(entry.balance)
+    return {key: total(values) for key, values in amounts.items()}

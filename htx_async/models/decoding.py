@@ -1,60 +1,284 @@
 """
-From the JSON of `data` to frozen models.
+The one decoder: from the JSON of a response to models.
 
-A field matters unless it says what it is when `absent`: where it is missing or malformed, a
-`DecodeError` names its path. Unknown fields are passed over.
+msgspec parses the JSON into structs that are derived from the schema of the model, in one pass.
+Unknown fields are skipped. cattrs then structures models from them. Faults carry their path.
 """
 
 from __future__ import annotations
 
 import functools
+import json
+import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import attrs
 import msgspec
 
 from htx_async.errors import DecodeError
-from htx_async.models.wire_types import ABSENT, WIRE, MalformedError, json_decoder
+from htx_async.models.enums import OpenStrEnum
+from htx_async.models.schema import REQUIRED, FieldSchema, FieldType, Rows, field_type, fields_of
+from htx_async.models.wire_types import (
+    MAX_LENGTH,
+    BrokenText,
+    InvalidValueError,
+    NumberText,
+    parse_decimal,
+    parse_id,
+    parse_str,
+    parse_timestamp_ms,
+)
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 T = TypeVar("T")
+_Hook = Callable[[Any, Any], Any]
 
-_decoder = json_decoder()
+_FAULT = re.compile(
+    r"(Object missing required field `(?P<missing>.*?)`|Expected `(?P<expected>\w+).*?)"
+    r"( - at `\$(?P<path>.*)`)?"
+)
+"""What msgspec writes about a value of another type."""
+_EXPECTED = {"object": "must be an object", "array": "must be a list", "str": "must be text"}
+
+_exact = msgspec.json.Decoder(float_hook=parse_decimal)
 
 
-def wire(name: str, **options: Any) -> Any:
+def decode_json(text: bytes | str, subject: str) -> Any:
     """
-    Return an attrs field that is called *name* on the wire.
+    Return JSON as plain values; a number with a decimal point or an exponent is a `Decimal`.
 
-    With *absent*, the field does not matter: missing, null or malformed, it is that.
+    Raises:
+        DecodeError: *subject* is not JSON, or contains a number that is too long to be exact.
     """
-    known = {key: options.pop(key) for key in (ABSENT,) if key in options}
-    return attrs.field(metadata={WIRE: name, **known}, **options)
+    try:
+        return _exact.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass
+    # Raised here, so that no error of a library is chained.
+    msg = f"{subject} cannot be decoded: it is not JSON, or a number has too many digits"
+    raise DecodeError(msg)
+
+
+def decode_as(body: bytes, kind: type[T]) -> T | None:
+    """
+    Return JSON as an object of *kind*; `None` if it is not one, or contains broken values.
+
+    Broken are text and numbers that cannot be represented: `load_json` can read them.
+    """
+    if not is_utf8(body):  # msgspec does not check what it skips
+        return None
+    try:
+        decoded: T = _decoder(kind).decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return decoded
+
+
+def is_utf8(body: bytes) -> bool:
+    """Return whether *body* is valid UTF-8."""
+    try:
+        if not body.isascii():
+            body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def load_json(text: str) -> Any:
+    """
+    Return JSON as plain values, whatever text and numbers are in it.
+
+    Raises:
+        InvalidValueError: *text* is not JSON.
+    """
+    try:
+        return _tolerant.decode(text)
+    except (ValueError, RecursionError):
+        msg = "is not JSON"
+    raise InvalidValueError(msg)
+
+
+def convert(value: Any, data_type: Any) -> Any:
+    """Return a result of `load_json` as `wire_type(data_type)`; raise `InvalidValueError`."""
+    try:
+        return msgspec.convert(value, wire_type(data_type))
+    except msgspec.ValidationError as error:
+        match = _FAULT.fullmatch(str(error))
+    groups = match.groupdict() if match else {}
+    path, missing = groups.get("path") or "", groups.get("missing")
+    if missing is not None:
+        msg = "is missing"
+        raise InvalidValueError(msg, f"{path}.{missing}")
+    raise InvalidValueError(_EXPECTED.get(groups.get("expected") or "", "is malformed"), path)
+
+
+def structure(value: Any, data_type: Any) -> Any:
+    """Return the model of a value of `wire_type(data_type)`; raise `InvalidValueError`."""
+    return _structure_hook(data_type)(value, data_type)
 
 
 @functools.cache
-def _structure(model: Any) -> Callable[[Any], Any]:
-    # Only with the first answer: cattrs takes as long to import as all of ours.
-    from htx_async.models.structure import structure_of  # noqa: PLC0415
+def wire_type(data_type: Any) -> Any:
+    """
+    Return the type that msgspec decodes the JSON of a *data_type* into.
 
-    return structure_of(model)
+    Numbers and fields that do not matter are left as they are, for the hooks below.
+    """
+    return msgspec.Raw if data_type is bytes else _wire_type(field_type(data_type))
 
 
-def reader(model: type[T] | Any) -> Callable[[bytes | memoryview], T]:
-    """Return a function that makes a *model* of the JSON of `data`, or raises `DecodeError`."""
-    kind: Any = model
+def _wire_type(field: FieldType) -> Any:
+    if field.kind == "text":
+        return field.annotation
+    if field.kind == "model":
+        return _wire_struct(field.annotation)
+    return list[_wire_type(field.item)] if field.kind == "list" else Any  # type: ignore[misc]
 
-    def read(data: bytes | memoryview) -> T:
+
+@functools.cache
+def _wire_struct(model: Any) -> type[msgspec.Struct]:
+    fields = [
+        (field.name, _wire_type(field.type), msgspec.field(name=field.wire_name))
+        if field.default is REQUIRED
+        else (
+            field.name,
+            _wire_type(field.type) | None if field.type.is_list else Any,
+            msgspec.field(name=field.wire_name, default=None),
+        )
+        for field in fields_of(model)
+    ]
+    return msgspec.defstruct(model.__name__, fields, kw_only=True, gc=False)
+
+
+@functools.cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind, float_hook=NumberText)
+
+
+@functools.cache
+def _structure_hook(data_type: Any) -> _Hook:
+    return _converter().get_structure_hook(data_type)
+
+
+@functools.cache
+def _converter() -> Converter:
+    import cattrs  # noqa: PLC0415 - not needed before the first response, and slow to import
+
+    converter = cattrs.Converter()
+    # By class, not by a predicate: those that cattrs has for `int` and `str` would go first.
+    for scalar, parse in (
+        (Decimal, parse_decimal),
+        (int, parse_id),
+        (datetime, parse_timestamp_ms),
+        (str, parse_str),
+        (bytes, bytes),
+    ):
+        converter.register_structure_hook(scalar, _hook(parse))
+    converter.register_structure_hook(OpenStrEnum, _structure_enum)
+    converter.register_structure_hook(Rows, lambda rows, annotation: annotation.from_wire(rows))
+    converter.register_structure_hook_factory(attrs.has, _model_hook)
+    converter.register_structure_hook_factory(_is_list, _list_hook)
+    return converter
+
+
+def _structure_enum(value: Any, enum: Any) -> Any:
+    return value if type(value) is enum else enum(parse_str(value))
+
+
+def _hook(parse: Callable[[Any], Any]) -> _Hook:
+    return lambda value, _: parse(value)
+
+
+def _model_hook(model: Any, converter: Converter) -> _Hook:
+    fields = [
+        (field.name, f".{field.wire_name}", *_field_hook(field, converter))
+        for field in fields_of(model)
+    ]
+
+    def structure_model(value: Any, _: Any) -> Any:
+        values, path = {}, ""
         try:
-            structure: Callable[[Any], T] = _structure(kind)
-            return structure(_decoder.decode(data))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            path, wanted = "data", "is no JSON"
-        except MalformedError as error:
-            path, wanted = f"data{error.args[0]}", error.args[1]
-        # Raised out here: no error of a lower layer is chained. Nothing of `data` is shown: it
-        # may echo the request, and who asked is not known here.
-        msg = f"the answer cannot be read: {path} {wanted}"
-        raise DecodeError(msg, path=path)
+            for name, path, hook, annotation in fields:
+                values[name] = hook(getattr(value, name), annotation)
+        except InvalidValueError as error:
+            error.path = path + error.path
+            raise
+        return model(**values)
 
-    return read
+    return structure_model
+
+
+def _field_hook(field: FieldSchema, converter: Converter) -> tuple[_Hook, Any]:
+    """Return the hook of a field, and the type that it is called with."""
+    field_type = field.type.item or field.type if field.type.kind == "optional" else field.type
+    hook = converter.get_structure_hook(field_type.annotation)
+    if field.default is REQUIRED:
+        return hook, field_type.annotation
+
+    def optional_hook(value: Any, annotation: Any) -> Any:
+        if value is None:
+            return field.default
+        try:
+            return hook(value, annotation)
+        except InvalidValueError:
+            if field_type.kind == "list":
+                raise  # what is in it matters
+            return field.default
+
+    return optional_hook, field_type.annotation
+
+
+def _list_hook(annotation: Any, converter: Converter) -> _Hook:
+    item = annotation.__args__[0]
+    hook = converter.get_structure_hook(item)
+
+    def structure_list(values: Any, _: Any) -> Any:
+        items: list[Any] = []
+        try:
+            for value in values:
+                items.append(hook(value, item))  # noqa: PERF401 - its length is the index of a fault
+        except InvalidValueError as error:
+            error.path = f"[{len(items)}]{error.path}"
+            raise
+        return tuple(items)
+
+    return structure_list
+
+
+def _is_list(annotation: Any) -> bool:
+    return getattr(annotation, "__origin__", None) is tuple
+
+
+def _parse_int(text: str) -> int | NumberText:
+    # Longer ones are neither an amount nor an id, and `int` may reject them.
+    return int(text) if len(text) <= MAX_LENGTH else NumberText(text)
+
+
+def _reject(constant: str) -> NoReturn:
+    raise ValueError(constant)  # NaN and Infinity are not JSON
+
+
+def _mark_broken(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: _mark(value) for name, value in pairs}
+
+
+def _mark(value: Any) -> Any:
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return BrokenText(value)
+    return value
+
+
+_tolerant = json.JSONDecoder(
+    object_pairs_hook=_mark_broken,
+    parse_int=_parse_int,
+    parse_float=NumberText,
+    parse_constant=_reject,
+)

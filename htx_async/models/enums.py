@@ -1,109 +1,103 @@
-"""HTX's words for kinds and states. The lists are open: an unknown word is kept as it came."""
+"""HTX's account and balance types. The enums are open: an unknown value is kept as it is."""
 
 from __future__ import annotations
 
-from typing import ClassVar, TypeVar
+import enum
+import functools
+from typing import Self, TypeVar
 
-W = TypeVar("W", bound="Word")
+E = TypeVar("E", bound="OpenStrEnum")
 
-
-class _Known:
-    """A known word, as a constant of its class."""
-
-    def __init__(self, word: str) -> None:
-        self._word = word
-
-    def __set_name__(self, owner: type[Word], name: str) -> None:
-        owner.known = owner.known | {self._word}
-
-    def __get__(self, instance: object, owner: type[W]) -> W:
-        return owner(self._word)
+_CACHED_UNKNOWN = 1024
+"""Unknown values of which one instance is kept: a server may send new ones without end."""
 
 
-class Word(str):
-    """Text of which some values are known. It compares and hashes as the text that it is."""
+class OpenStrEnum(enum.StrEnum):
+    """
+    Enum of text that accepts every text: one that is not a member is kept, and not known.
 
-    __slots__ = ()
+    A value compares and hashes as its text.
+    """
 
-    known: ClassVar[frozenset[str]] = frozenset()
-    """All words that HTX's pages, or recorded answers, show."""
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        return _unknown_member(cls, str(value)) if isinstance(value, str) else None
 
     @property
     def is_known(self) -> bool:
-        """Whether HTX's pages, or recorded answers, show this word."""
-        return self in self.known
+        """Whether HTX's pages, or recorded responses, contain this value."""
+        return type(self).__members__.get(self.name) is self
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self)!r})"
+        return f"{type(self).__name__}({self.value!r})"
 
 
-class AccountType(Word):
-    """What an account is for."""
+@functools.lru_cache(_CACHED_UNKNOWN)
+def _unknown_member(cls: type[E], value: str) -> E:
+    member = str.__new__(cls, value)
+    member._name_ = member._value_ = value
+    return member
 
-    __slots__ = ()
 
-    SPOT = _Known("spot")
-    MARGIN = _Known("margin")
+class AccountType(OpenStrEnum):
+    """Purpose of an account."""
+
+    SPOT = "spot"
+    MARGIN = "margin"
     """Isolated margin; the account's `subtype` is the symbol."""
-    SUPER_MARGIN = _Known("super-margin")
+    SUPER_MARGIN = "super-margin"
     """Cross margin."""
-    OTC = _Known("otc")
-    POINT = _Known("point")
-    GRID_TRADING = _Known("grid-trading")
-    OTC_OPTIONS = _Known("otc-options")
-    TRUST_CREDIT = _Known("trust-credit")
+    OTC = "otc"
+    POINT = "point"
+    GRID_TRADING = "grid-trading"
+    OTC_OPTIONS = "otc-options"
+    TRUST_CREDIT = "trust-credit"
     """A third-party trust account; the account's `subtype` is the chain."""
-    INVESTMENT = _Known("investment")
-    BORROW = _Known("borrow")
-    MINEPOOL = _Known("minepool")
-    ETF = _Known("etf")
-    CROSS_MARGIN = _Known("cross-margin")
-    DEPOSIT_EARNING = _Known("deposit-earning")
-    CRYPTO_LOANS = _Known("crypto-loans")
+    INVESTMENT = "investment"
+    BORROW = "borrow"
+    MINEPOOL = "minepool"
+    ETF = "etf"
+    CROSS_MARGIN = "cross-margin"
+    DEPOSIT_EARNING = "deposit-earning"
+    CRYPTO_LOANS = "crypto-loans"
 
 
-class AccountState(Word):
+class AccountState(OpenStrEnum):
     """Whether an account can be used."""
 
-    __slots__ = ()
-
-    WORKING = _Known("working")
-    LOCK = _Known("lock")
-    FL_SYS = _Known("fl-sys")
-    FL_END = _Known("fl-end")
-    FL_NEGATIVE = _Known("fl-negative")
+    WORKING = "working"
+    LOCK = "lock"
+    FL_SYS = "fl-sys"
+    FL_END = "fl-end"
+    FL_NEGATIVE = "fl-negative"
 
 
-class BalanceType(Word):
-    """What an amount in an account is."""
+class BalanceType(OpenStrEnum):
+    """Type of an amount in an account."""
 
-    __slots__ = ()
-
-    TRADE = _Known("trade")
+    TRADE = "trade"
     """Free to be used."""
-    FROZEN = _Known("frozen")
+    FROZEN = "frozen"
     """Held by open orders."""
-    LOAN = _Known("loan")
+    LOAN = "loan"
     """An amount below zero, to be repaid."""
-    INTEREST = _Known("interest")
+    INTEREST = "interest"
     """An amount below zero, to be repaid."""
-    LOCK = _Known("lock")
-    BANK = _Known("bank")
-    CREDIT_REPAY = _Known("credit-repay")
-    TRUST_ASSET = _Known("trust-asset")
-    TRANSFER_OUT_AVAILABLE = _Known("transfer-out-available")
-    LOAN_AVAILABLE = _Known("loan-available")
-    LENDING = _Known("lending")
+    LOCK = "lock"
+    BANK = "bank"
+    CREDIT_REPAY = "credit-repay"
+    TRUST_ASSET = "trust-asset"
+    TRANSFER_OUT_AVAILABLE = "transfer-out-available"
+    LOAN_AVAILABLE = "loan-available"
+    LENDING = "lending"
 
 
-class PointAccountStatus(Word):
+class PointAccountStatus(OpenStrEnum):
     """Whether a point account can be used."""
 
-    __slots__ = ()
-
-    WORKING = _Known("working")
-    LOCK = _Known("lock")
-    FL_SYS = _Known("fl-sys")
-    FL_MGT = _Known("fl-mgt")
-    FL_END = _Known("fl-end")
-    FL_NEGATIVE = _Known("fl-negative")
+    WORKING = "working"
+    LOCK = "lock"
+    FL_SYS = "fl-sys"
+    FL_MGT = "fl-mgt"
+    FL_END = "fl-end"
+    FL_NEGATIVE = "fl-negative"

@@ -1,15 +1,16 @@
-"""Errors as plain values, and back: a snapshot keeps them beside the accounts that they are of."""
+"""Errors as plain values and back: a snapshot keeps them beside their accounts."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from decimal import Decimal
 from typing import Any, Final, cast
 
 from htx_async import errors
 from htx_async.errors import HTXError
+from htx_async.models.wire_types import InvalidValueError
 
-_FACTS: Final[dict[str, tuple[type, ...]]] = {
+_DETAILS: Final[dict[str, tuple[type, ...]]] = {
     "endpoint": (str,),
     "retryable": (bool,),
     "delivery": (str,),
@@ -19,62 +20,57 @@ _FACTS: Final[dict[str, tuple[type, ...]]] = {
     "retry_after": (float, int, Decimal),
     "path": (str,),
 }
-"""What an error knows besides its text, and what that may be; all of it may be `None`, too."""
+"""Attributes of an error besides its text, with their types. Each may be `None`, too."""
 
-_KINDS = {
-    name: kind
-    for name, kind in vars(errors).items()
-    if isinstance(kind, type) and issubclass(kind, HTXError)
+_CLASSES = {
+    name: value
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and issubclass(value, HTXError)
 }
 
 
-def plain(error: HTXError) -> dict[str, Any]:
-    """Return *error* as JSON knows it: the name of its class, its text, facts and notes."""
-    name = next(kind.__name__ for kind in type(error).__mro__ if kind in _KINDS.values())
-    facts = {fact: getattr(error, fact) for fact in _FACTS if hasattr(error, fact)}
+def error_to_dict(error: HTXError) -> dict[str, Any]:
+    """Return *error* as plain values: the name of its class, text, attributes and notes."""
+    name = next(base.__name__ for base in type(error).__mro__ if base in _CLASSES.values())
+    details = {key: getattr(error, key) for key in _DETAILS if hasattr(error, key)}
     text = str(error.args[0]) if error.args else ""
-    return {"error": name, "text": text, **facts, "notes": [*getattr(error, "__notes__", ())]}
+    return {"error": name, "text": text, **details, "notes": [*getattr(error, "__notes__", ())]}
 
 
-def remade(said: Mapping[str, Any]) -> HTXError:
+def error_from_dict(data: object) -> HTXError:
     """
-    Return the error that *said* tells of; one of an unknown name is an `HTXError`.
+    Return the error with these plain values; an `HTXError` if its class is unknown.
 
     Raises:
-        KeyError: Its name or text is missing.
-        ValueError: Something in it is not what it must be; the error's text says what.
+        InvalidValueError: *data* is not the plain values of an error.
     """
-    name, text = said["error"], said["text"]
-    notes: Any = said.get("notes", ())
+    payload = cast("Mapping[str, Any]", data if isinstance(data, Mapping) else {})
+    name, text, notes = payload.get("error"), payload.get("text"), payload.get("notes", ())
     if not isinstance(name, str) or not isinstance(text, str):
-        msg = "an error with its name and text"
-        raise ValueError(msg)  # noqa: TRY004 - one kind of fault, one kind of error
-    if not isinstance(notes, list | tuple) or not _are_text(cast("list[object]", notes)):
-        msg = "an error whose notes are text"
-        raise ValueError(msg)
-    error = _KINDS.get(name, HTXError)(text)
-    for fact in said.keys() & _FACTS.keys():
-        _set(error, fact, said[fact])
-    for note in cast("list[str]", notes):
+        msg = "must be an error with its name and text"
+        raise InvalidValueError(msg)
+    if not isinstance(notes, list | tuple) or not all(isinstance(note, str) for note in notes):
+        msg = "must be an error whose notes are text"
+        raise InvalidValueError(msg)
+    error = _CLASSES.get(name, HTXError)(text)
+    for key in payload.keys() & _DETAILS.keys():
+        _set(error, key, payload[key])
+    for note in notes:
         error.add_note(note)
     return error
 
 
-def _are_text(notes: Iterable[object]) -> bool:
-    return all(isinstance(note, str) for note in notes)
-
-
-def _set(error: HTXError, fact: str, value: object) -> None:
-    if value is not None and not isinstance(value, _FACTS[fact]):
-        msg = f"an error whose {fact} is another value"
-        raise ValueError(msg)
-    said = float(value) if isinstance(value, Decimal) else value
-    if getattr(error, fact, None) != said:
-        setattr(error, fact, said)
-
-
-def value(error: HTXError | None) -> Hashable:
-    """Return what makes two errors equal: all that they tell."""
+def error_key(error: HTXError | None) -> Hashable:
+    """Return a key that is equal for equal errors: class, text, attributes and notes."""
     if error is None:
         return None
-    return tuple((fact, str(said)) for fact, said in plain(error).items())
+    return tuple((key, str(value)) for key, value in error_to_dict(error).items())
+
+
+def _set(error: HTXError, key: str, value: object) -> None:
+    if value is not None and not isinstance(value, _DETAILS[key]):
+        msg = f"must be an error whose {key} has another type"
+        raise InvalidValueError(msg)
+    plain = float(value) if isinstance(value, Decimal) else value
+    if getattr(error, key, None) != plain:
+        setattr(error, key, plain)

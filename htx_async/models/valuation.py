@@ -1,4 +1,4 @@
-"""What the assets of a user are worth."""
+"""Value of a user's assets."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from decimal import Decimal
 import attrs
 
 from htx_async.models.base import Model
-from htx_async.models.decoding import wire
+from htx_async.models.schema import wire
 
 
 @attrs.frozen(repr=False)
 class AssetValuation(Model):
     """
-    What assets are worth.
+    Value of assets.
 
     Attributes:
-        balance: Their worth, in units of the currency that was asked for.
-        timestamp: When that was, in UTC; `None`: HTX did not say.
+        balance: The value, in the currency that was requested.
+        timestamp: Time of the valuation, in UTC; `None` if HTX did not send it.
     """
 
-    balance: Decimal = wire("balance")
-    timestamp: datetime | None = wire("timestamp", absent=None)
+    balance: Decimal = attrs.field(metadata=wire("balance"))
+    timestamp: datetime | None = attrs.field(metadata=wire("timestamp", default=None))

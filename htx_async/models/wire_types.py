@@ -1,116 +1,130 @@
-"""
-What HTX may write where a value of some kind is wanted, and what is made of it.
-
-An amount is a `Decimal` of the very digits on the wire, however it is written.
-"""
+"""Scalars as HTX writes them: amounts, ids, timestamps and text."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, TypeVar
-
-import msgspec
+from typing import TypeVar
 
 from htx_async.validation import MAX_DIGITS
 
 T = TypeVar("T")
 
-WIRE: Final = "wire"
-ABSENT: Final = "absent"
-"""What the metadata of a field say: its name on the wire, and what it is if it is not there."""
-
-WRITTEN = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
+DECIMAL_PATTERN = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
 """How an amount is written, wherever it comes from."""
-_AMOUNT = re.compile(WRITTEN)
-_AMOUNTS = re.compile(rf"(?:{WRITTEN}\n)*+")
-_ID = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
-_TOO_LONG = 10**MAX_DIGITS
-_MAX_AMOUNT = 100
+MAX_LENGTH = 100
+"""Characters of an amount on the wire."""
+
+_matches_decimal = re.compile(DECIMAL_PATTERN).fullmatch
+_DECIMALS = re.compile(rf"(?:{DECIMAL_PATTERN}\n)*+")
+_matches_id = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}").fullmatch
+_ID_LIMIT = 10**MAX_DIGITS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MAX_MILLISECONDS = 253_402_300_799_999
-"""The last moment that a `datetime` knows: the year 9999."""
+_MAX_TIMESTAMP_MS = 253_402_300_799_999
+"""The last millisecond that a `datetime` can hold, in the year 9999."""
 
 
-class _Number(str):
-    """A JSON number with a point or an exponent, as the text that it is on the wire."""
+class NumberText:
+    """A JSON number as its text: with a decimal point or an exponent, or a very long one."""
 
-    __slots__ = ()
+    __slots__ = ("text",)
 
-
-class WrongError(ValueError):
-    """A value is not what its field wants. Its text ends the sentence "... must be"."""
-
-
-class MalformedError(ValueError):
-    """Something in an answer is not what it must be. Its arguments: where, and what is wrong."""
+    def __init__(self, text: str) -> None:
+        self.text = text
 
 
-def json_decoder(kind: Any = Any) -> msgspec.json.Decoder[Any]:
-    """Return what reads JSON, with numbers as the digits that they are."""
-    return msgspec.json.Decoder(kind, float_hook=_Number)
+class BrokenText:
+    """Text with a lone surrogate, which UTF-8 cannot represent; `text` is with replacements."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text.encode(errors="replace").decode()
 
 
-def amount(value: object) -> Decimal:
-    """Return an amount, from text or from a JSON number, digit for digit."""
-    text = value if isinstance(value, str) else _digits(value)
-    if len(text) <= _MAX_AMOUNT and _AMOUNT.fullmatch(text):
+class InvalidValueError(ValueError):
+    """
+    A value is malformed or missing.
+
+    Attributes:
+        fault: What is wrong, for example `must be a decimal number`.
+        path: Where, below the value that was checked; for example `.list[3].balance`.
+    """
+
+    def __init__(self, fault: str, path: str = "") -> None:
+        super().__init__(fault, path)
+        self.fault = fault
+        self.path = path
+
+
+def parse_decimal(value: object) -> Decimal:
+    """Return an amount, given as text or as a JSON number, digit for digit."""
+    text = value if type(value) is str else _decimal_text(value)
+    if len(text) <= MAX_LENGTH and _matches_decimal(text):
         return Decimal(text)
-    msg = "a decimal number"
-    raise WrongError(msg)
+    msg = "must be a decimal number"
+    raise InvalidValueError(msg)
 
 
-def are_amounts(texts: Collection[str]) -> bool:
-    """Tell whether each of them is an amount, in one go."""
-    lines = "\n".join([*texts, ""])
+def all_decimals(values: Iterable[object]) -> bool:
+    """Return whether each of *values* is the text of an amount, by a single match."""
+    texts = [*values, ""]
+    try:
+        lines = "\n".join(texts)  # type: ignore[arg-type]  # `TypeError` if one is not text
+    except TypeError:
+        return False
     return (
-        _AMOUNTS.fullmatch(lines) is not None
-        and lines.count("\n") == len(texts)
-        and max(map(len, texts), default=0) <= _MAX_AMOUNT
+        _DECIMALS.fullmatch(lines) is not None
+        and lines.count("\n") == len(texts) - 1
+        and max(map(len, texts)) <= MAX_LENGTH  # type: ignore[arg-type]
     )
 
 
-def whole(value: object) -> int:
-    """Return an id or another whole number that is not negative, from a number or its digits."""
-    if isinstance(value, str) and _ID.fullmatch(value):
+def parse_id(value: object) -> int:
+    """Return an id or another number that is not negative, given as a number or its digits."""
+    if isinstance(value, str) and _matches_id(value):
         return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _TOO_LONG:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _ID_LIMIT:
         return int(value)
-    msg = "a whole number"
-    raise WrongError(msg)
+    msg = "must be a whole number"
+    raise InvalidValueError(msg)
 
 
-def moment(value: object) -> datetime:
-    """Return the moment that is *value* milliseconds after 1970, in UTC."""
-    milliseconds = whole(value)
-    if milliseconds > _MAX_MILLISECONDS:
-        msg = "milliseconds since 1970"
-        raise WrongError(msg)
+def parse_timestamp_ms(value: object) -> datetime:
+    """Return the time that is *value* milliseconds after 1970, in UTC."""
+    milliseconds = parse_id(value)
+    if milliseconds > _MAX_TIMESTAMP_MS:
+        msg = "must be milliseconds since 1970"
+        raise InvalidValueError(msg)
     return _EPOCH + timedelta(milliseconds=milliseconds)
 
 
-def text(value: object) -> str:
-    """Return text; a number is none."""
-    if isinstance(value, str) and not isinstance(value, _Number):
+def parse_str(value: object) -> str:
+    """Return text; a number is not text."""
+    if isinstance(value, str):
         return value
-    msg = "text"
-    raise WrongError(msg)
+    msg = "must be text"
+    raise InvalidValueError(msg)
 
 
-def or_none(rule: Callable[[object], T]) -> Callable[[object], T | None]:
-    """Return *rule* for what does not matter: `None` for what it does not like."""
+def optional(parse: Callable[[object], T]) -> Callable[[object], T | None]:
+    """Return *parse* for a field that does not matter: it returns `None` for a malformed value."""
 
-    def lenient(value: object) -> T | None:
+    def parse_or_none(value: object) -> T | None:
         try:
-            return rule(value)
-        except WrongError:
+            return parse(value)
+        except InvalidValueError:
             return None
 
-    return lenient
+    return parse_or_none
 
 
-def _digits(value: object) -> str:
-    """Return the digits of a JSON number; "": it is something else."""
+def _decimal_text(value: object) -> str:
+    """Return the text of an amount; empty if *value* is neither text nor a number."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, NumberText):
+        return value.text
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""

@@ -16,40 +16,29 @@ from collections.abc import Iterable
 from typing import Final
 
 from htx_async.errors import AccountNotFoundError, HTXError, InvalidInputError
-from htx_async.models.balance import (
-    Account,
-    AccountBalance,
-    AccountSnapshot,
-    Snapshot,
-    read_balance,
-)
-from htx_async.models.decoding import reader
-from htx_async.models.rows import Written, is_right
-from htx_async.models.shapes import shape_of
+from htx_async.models.account import Account
+from htx_async.models.balance import AccountBalance
+from htx_async.models.snapshot import AccountSnapshot, Snapshot
 from htx_async.models.valuation import AssetValuation
 from htx_async.ratelimit.token_bucket import RateLimit
-from htx_async.request import Endpoint, Usual
+from htx_async.request import Endpoint
 from htx_async.resources.base import Client, Resource
 from htx_async.validation import enum_value, numeric_id
 
-LIST: Final = Endpoint[tuple[Account, ...]](
+LIST: Final = Endpoint(
     "/v1/account/accounts",
     RateLimit(100, per=2.0),  # "100times/2s", HTX's page of it
-    reader(tuple[Account, ...]),
-    shape=shape_of(tuple[Account, ...]),
+    tuple[Account, ...],
 )
-BALANCE: Final = Endpoint[AccountBalance](
+BALANCE: Final = Endpoint(
     "/v1/account/accounts/{account-id}/balance",
     RateLimit(100, per=2.0),  # "100times/2s", HTX's page of it; for all ids together
-    read_balance,
-    shape=shape_of(AccountBalance),
-    usual=Usual(Written, is_right),
+    AccountBalance,
 )
-VALUATION: Final = Endpoint[AssetValuation](
+VALUATION: Final = Endpoint(
     "/v2/account/asset-valuation",
     RateLimit(100, per=2.0),  # "100times/2s", HTX's page of it
-    reader(AssetValuation),
-    shape=shape_of(AssetValuation),
+    AssetValuation,
 )
 
 

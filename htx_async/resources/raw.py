@@ -11,7 +11,7 @@ import attrs
 
 from htx_async import validation
 from htx_async.errors import DecodeError, InvalidInputError
-from htx_async.models import exact
+from htx_async.models import decoding
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.redaction import auth_values, redact
 from htx_async.request import Endpoint, Response
@@ -131,7 +131,7 @@ def to_raw_response(
 ) -> RawResponse:
     """Return the result of a call that was made at *called_at* (monotonic seconds)."""
     try:
-        envelope = exact.values(response.body, "the response")
+        envelope = decoding.decode_json(response.body, "the response")
     except DecodeError as error:
         error.endpoint, error.http_status, error.path = endpoint.name, response.status, "data"
         raise

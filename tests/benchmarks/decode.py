@@ -21,6 +21,7 @@ from tests.benchmarks.clients import OURS
 from tests.benchmarks.goals import Goal
 from tests.benchmarks.plain import Balance, Entry, Found, Row, ShortRow
 from tests.benchmarks.timing import Costs, interleaved, kept, ratio, short, spread
+from tests.decoded import decoded
 
 ROUNDS: Final = 25
 _QUICK: Final = 3
@@ -101,7 +102,9 @@ def _ccxt() -> Decoder:
 def decoders(*, short: bool = False) -> list[Decoder]:
     """Return all that can be measured here, ours first; *short*: what the goals need."""
     found = [
-        Decoder(OURS.name, BALANCE.read, _look, lambda balance: _touch(balance.entries)),
+        Decoder(
+            OURS.name, partial(decoded, BALANCE), _look, lambda balance: _touch(balance.entries)
+        ),
         _structs(STRUCTS, Row),
         _structs(f"{STRUCTS}, 3 fields", ShortRow),
         Decoder("cattrs", _cattrs, lambda x: plain.look(x.list), lambda x: _touch(x.list)),

@@ -25,6 +25,7 @@ from htx_async import (
 from htx_async.cli import tables
 from htx_async.cli.number_format import add_amount_columns, format_amount
 from htx_async.resources.accounts import BALANCE
+from tests.decoded import decoded
 
 
 def rendered(table: RenderableType, width: int = 80) -> str:
@@ -71,11 +72,12 @@ def test_amount_is_wrapped_in_narrow_column() -> None:
 
 
 def test_balance_caption_counts_hidden_currencies() -> None:
-    balance = BALANCE.read(
+    balance = decoded(
+        BALANCE,
         b'{"id":1,"type":"spot","state":"working","list":['
         b'{"currency":"btc","type":"trade","balance":"0"},'
         b'{"currency":"usdt","type":"trade","balance":"1"},'
-        b'{"currency":"usdt","type":"lock","balance":"7"}]}'
+        b'{"currency":"usdt","type":"lock","balance":"7"}]}',
     )
     nonzero = rendered(tables.balance(balance, show_zero=False))
     assert "btc" not in nonzero
@@ -115,7 +117,7 @@ MARGIN = (
 
 def test_balance_has_row_for_each_amount_on_narrow_terminal() -> None:
     """Amounts are not wrapped. A row type that is called total is not the total."""
-    balance = tables.balance(BALANCE.read(MARGIN), show_zero=False, subtype="btcusdt")
+    balance = tables.balance(decoded(BALANCE, MARGIN), show_zero=False, subtype="btcusdt")
     wide, narrow = rendered(balance, 160), rendered(balance, 80)
     for text in (wide, narrow):
         assert "Balance of margin btcusdt account 2 (working)" in text
@@ -132,8 +134,8 @@ def test_snapshot_lists_balances_total_empty_and_failed_accounts() -> None:
     def account(number: int, kind: str) -> Account:
         return Account(number, AccountType(kind), "", AccountState("working"))
 
-    margin = BALANCE.read(MARGIN)
-    empty = BALANCE.read(b'{"id":3,"type":"spot","state":"working","list":[]}')
+    margin = decoded(BALANCE, MARGIN)
+    empty = decoded(BALANCE, b'{"id":3,"type":"spot","state":"working","list":[]}')
     accounts = (
         AccountSnapshot(account(2, "margin"), margin, None),
         AccountSnapshot(account(3, "spot"), empty, None),

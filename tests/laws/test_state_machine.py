@@ -61,14 +61,13 @@ from htx_async.events import Event
 from htx_async.middleware.coalescing import DRAIN_TIMEOUT
 from htx_async.middleware.rate_limiting import RateLimiting
 from htx_async.middleware.retrying import SERVER_TIME
+from htx_async.models.points import PointBalance
 from htx_async.options import NO_RETRY, RequestOptions, RetryPolicy
 from htx_async.ratelimit.headers import EXPIRE_HEADER, REMAINING_HEADER
 from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import TokenQueue
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Request, Response
-from htx_async.resources import points
-from htx_async.resources.points import PointBalance
 from tests.laws.test_rate_limit import TICK, ticks
 from tests.virtual import DAY, VirtualClock, VirtualLoop
 
@@ -463,8 +462,8 @@ class Machine(RuleBasedStateMachine):
         self.clock = VirtualClock(skew)
         self.exchange = Exchange(self.clock, sliding=sliding, tells=tells)
         self.endpoints = (
-            Endpoint("/v1/a", RateLimit(limit, per), points.BALANCE.read),
-            Endpoint("/v2/b", RateLimit(2, per=1.0), points.BALANCE.read),
+            Endpoint("/v1/a", RateLimit(limit, per), PointBalance),
+            Endpoint("/v2/b", RateLimit(2, per=1.0), PointBalance),
         )
         self.exchange.endpoints |= {endpoint.path: endpoint for endpoint in self.endpoints}
         self.budget = RateLimiter()

@@ -30,6 +30,7 @@ from htx_async import (
 )
 from htx_async.resources import accounts
 from tests import strategies
+from tests.decoded import decoded
 
 ALL_SIGNALS = [
     decimal.Inexact,
@@ -198,7 +199,7 @@ def test_the_repr_does_not_list_the_rows() -> None:
 @given(strategies.balances())
 def test_sums_are_exact_whatever_the_context(drawn: strategies.Drawn) -> None:
     """Three digits of precision, every trap set: a sum has all its digits."""
-    balance = accounts.BALANCE.read(drawn.text.encode())
+    balance = decoded(accounts.BALANCE, drawn.text.encode())
     with decimal.localcontext(decimal.Context(prec=3, Emax=3, Emin=-3, traps=ALL_SIGNALS)) as here:
         totals = {name: currency.total for name, currency in balance.items()}
         loans = {name: currency.amount("new-kind") for name, currency in balance.items()}

@@ -43,6 +43,7 @@ from htx_async import (
 from htx_async.errors import with_attempt_notes
 from htx_async.resources import accounts, points
 from tests import strategies
+from tests.decoded import decoded
 from tests.models.test_balance import ALL_SIGNALS, MODELS, ROWS
 
 ACCOUNT = Account(1, AccountType.MARGIN, "btcusdt", AccountState.WORKING)
@@ -116,7 +117,7 @@ def test_a_model_comes_back(model: Model) -> None:
 @given(strategies.balances())
 def test_any_balance_comes_back(drawn: strategies.Drawn) -> None:
     """In any decimal context, with every row."""
-    balance = accounts.BALANCE.read(drawn.text.encode())
+    balance = decoded(accounts.BALANCE, drawn.text.encode())
     with decimal.localcontext(decimal.Context(prec=3, Emax=3, Emin=-3, traps=ALL_SIGNALS)) as here:
         other = AccountBalance.from_json(balance.to_json())
         assert not any(here.flags.values())
@@ -130,9 +131,9 @@ def test_any_accounts_and_points_come_back(
     listed: strategies.Drawn, drawn: strategies.Drawn
 ) -> None:
     """Unknown words too."""
-    for account in accounts.LIST.read(listed.text.encode()):
+    for account in decoded(accounts.LIST, listed.text.encode()):
         assert again(account) == account
-    found = points.BALANCE.read(drawn.text.encode())
+    found = decoded(points.BALANCE, drawn.text.encode())
     assert again(found) == found
 
 

@@ -8,6 +8,7 @@ import attrs
 
 from htx_async.errors import HTXError
 from htx_async.request import Endpoint
+from tests.decoded import decoded
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ class Canned:
         answer = self.answers.pop(0)
         if isinstance(answer, HTXError):
             raise answer
-        return endpoint.read(answer.encode())
+        return decoded(endpoint, answer)
 
     @property
     def paths(self) -> list[str]:

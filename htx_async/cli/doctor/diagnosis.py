@@ -22,7 +22,7 @@ from htx_async import (
 )
 from htx_async.cli.doctor.finding import Finding, Verdict
 from htx_async.clock import MAX_UNCORRECTED_SKEW
-from htx_async.error_codes import STATUSES, cause_of
+from htx_async.error_codes import HTTP_STATUS_ERRORS, cause_of
 from htx_async.redaction import mask_key, one_line, redact
 from htx_async.validation import Origin
 
@@ -229,7 +229,9 @@ def _hint(error: APIError) -> str:
     cause = cause_of(error.code, error.message or "")
     if cause is not None:
         return cause.hint
-    return next((hint for statuses, *_, hint in STATUSES if error.http_status in statuses), "")
+    return next(
+        (hint for statuses, *_, hint in HTTP_STATUS_ERRORS if error.http_status in statuses), ""
+    )
 
 
 def _os_message(error: OSError) -> str:

@@ -28,6 +28,7 @@ from htx_async.cli.watch import view
 from htx_async.cli.watch.state import MAX_CHANGES, WatchState, watch
 from htx_async.resources.accounts import BALANCE
 from htx_async.sandbox import Sandbox, faults
+from tests.decoded import decoded
 from tests.virtual import DAY, VirtualClock
 
 
@@ -37,8 +38,8 @@ def spot(**amounts: str) -> AccountBalance:
         f'{{"currency":"{name}","type":"trade","balance":"{amount}"}}'
         for name, amount in amounts.items()
     )
-    return BALANCE.read(
-        f'{{"id":1,"type":"spot","state":"working","list":[{",".join(rows)}]}}'.encode()
+    return decoded(
+        BALANCE, f'{{"id":1,"type":"spot","state":"working","list":[{",".join(rows)}]}}'.encode()
     )
 
 

@@ -1,0 +1,55 @@
+"""All accounts of a user with their balances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import attrs
+
+from htx_async.errors import HTXError
+from htx_async.models.account import Account
+from htx_async.models.balance import AccountBalance
+from htx_async.models.base import Model
+from htx_async.models.error_json import error_key
+
+
+@attrs.frozen(repr=False)
+class AccountSnapshot(Model):
+    """
+    One account in a snapshot: it has either a balance or an error.
+
+    Attributes:
+        account: The account as it is listed.
+        balance: Its balance; `None` if the request failed.
+        error: The error if the request failed, else `None`. Errors with the same class, text,
+            attributes and notes are equal here.
+    """
+
+    account: Account
+    balance: AccountBalance | None
+    error: HTXError | None = attrs.field(eq=error_key)
+
+
+@attrs.frozen(repr=False)
+class Snapshot(Model):
+    """
+    All accounts of a user with their balances, requested at once as far as the limit allows.
+
+    Attributes:
+        accounts: One account snapshot for each account, in HTX's order.
+    """
+
+    accounts: tuple[AccountSnapshot, ...]
+
+    @property
+    def balances(self) -> Mapping[int, AccountBalance]:
+        """The balances by account id, without those that failed."""
+        balances = ((item.account.id, item.balance) for item in self.accounts)
+        return MappingProxyType({key: value for key, value in balances if value is not None})
+
+    @property
+    def errors(self) -> Mapping[int, HTXError]:
+        """The errors by account id."""
+        errors = ((item.account.id, item.error) for item in self.accounts)
+        return MappingProxyType({key: value for key, value in errors if value is not None})
