@@ -161,6 +161,15 @@ def test_shared_rate_limiter_keeps_limiter_with_returning_tokens(
     assert not shared_rate_limiter("used").is_idle_full(Clock().monotonic())
 
 
+@pytest.mark.usefixtures("virtual_time")
+async def test_unlimited_rate_limiter_never_waits() -> None:
+    """An endpoint's own limit does not apply."""
+    queue = UNLIMITED.queue_for(endpoint(1, 1.0), VirtualClock())
+    async with asyncio.timeout(1.0):
+        for _ in range(3):
+            await queue.acquire()
+
+
 def test_rate_limiter_repr_shows_endpoints_and_tokens() -> None:
     async def main() -> None:
         shared = RateLimiter()

@@ -459,6 +459,23 @@ async def test_token_of_cancelled_waiter_goes_to_next_waiter(client: Any) -> Non
 
 
 @pytest.mark.usefixtures("virtual_time")
+async def test_lease_queue_acquire_with_slot_returns_token_when_cancelled(client: Any) -> None:
+    """A caller that is cancelled while it waits for a slot keeps neither token nor slot."""
+    [process] = start_processes(client, 1)
+    queue, slots = queue_of(process, TWO), TokenQueue(TokenBucket(RateLimit(1, per=0.0)), CLOCK)
+    slot = await slots.acquire()
+    waiter = asyncio.create_task(
+        queue.acquire_with_slot(slots, lambda ahead, wait: None, lambda: 9.0)
+    )
+    await asyncio.sleep(0.1)
+    assert (len(queue._book.in_use), slots.status().queued) == (1, 1)
+    await cancel(waiter)
+    assert (len(queue._book.in_use), slots.status().queued) == (0, 0)
+    slots.release_unused(slot)
+    assert slots.bucket.in_use == 0
+
+
+@pytest.mark.usefixtures("virtual_time")
 async def test_waiter_cancelled_before_grant_is_skipped(client: Any) -> None:
     """Both happen in the same loop iteration."""
     [process] = start_processes(client, 1)
@@ -521,8 +538,8 @@ def test_release_after_loop_closed_is_ignored(client: Any) -> None:
 async def call_all(send: RequestCoalescing, count: int, **options: Any) -> list[Any]:
     """Make *count* concurrent calls; return their results and exceptions."""
     target = endpoint(TWO.requests, TWO.per)
-    options_ = RequestOptions(timeout=50.0, coalesce=False, **options)
-    calls = (send(Request(target, f"/{number}", options=options_)) for number in range(count))
+    call_options = RequestOptions(timeout=50.0, coalesce=False, **options)
+    calls = (send(Request(target, f"/{number}", options=call_options)) for number in range(count))
     return await asyncio.gather(*calls, return_exceptions=True)
 
 
