@@ -464,9 +464,7 @@ async def test_lease_queue_acquire_with_slot_returns_token_when_cancelled(client
     [process] = start_processes(client, 1)
     queue, slots = queue_of(process, TWO), TokenQueue(TokenBucket(RateLimit(1, per=0.0)), CLOCK)
     slot = await slots.acquire()
-    waiter = asyncio.create_task(
-        queue.acquire_with_slot(slots, lambda ahead, wait: None, lambda: 9.0)
-    )
+    waiter = asyncio.create_task(queue.acquire_with_slot(slots, lambda *_: None, lambda: 9.0))
     await asyncio.sleep(0.1)
     assert (len(queue._book.in_use), slots.status().queued) == (1, 1)
     await cancel(waiter)

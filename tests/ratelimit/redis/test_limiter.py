@@ -295,7 +295,7 @@ async def test_server_that_is_too_old_is_rejected(
 def documented_permissions() -> str:
     """Return the permissions that the docs list for a user of its own."""
     page = Path(__file__).parents[3] / "docs" / "workers.md"
-    [commands] = re.findall(r"these commands: `(.*?)`", page.read_text("utf-8"), re.DOTALL)
+    [commands] = re.findall(r"these commands:\s+`(.*?)`", page.read_text("utf-8"), re.DOTALL)
     return " ".join(commands.split())
 
 
