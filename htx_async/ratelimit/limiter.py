@@ -17,13 +17,17 @@ registry_lock: threading.Lock = threading.Lock()
 
 
 class LimitedEndpoint(Protocol):
-    """An endpoint with a rate limit; *name* is unique."""
+    """An endpoint with a rate limit."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102 - described by the class
+    def name(self) -> str:
+        """Unique name: method and path."""
+        ...
 
     @property
-    def limit(self) -> RateLimit: ...  # noqa: D102 - the same
+    def limit(self) -> RateLimit:
+        """Limit for one user, whatever the parameters."""
+        ...
 
 
 class RateLimiter:

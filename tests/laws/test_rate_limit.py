@@ -1,4 +1,4 @@
-"""Law 2, a token per attempt, and law 3, first come, first served: as properties."""
+"""Law 2 (one token per attempt) and law 3 (first in, first out) as property tests."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import TokenQueue
 from htx_async.ratelimit.token_bucket import Permit, RateLimit, TokenBucket
 from htx_async.request import Request
-from tests.lending import processes, queue_of, settle_down
+from tests.ratelimit.redis.virtual_server import flush_all, queue_of, start_processes
 from tests.redis_process import RedisProcess
 from tests.virtual import VirtualClock, run
 from tests.world import Trip, World, coalesced, endpoint, most_in_a_window, rate_limited
 
 TICK = 1 / 64
-"""All times are whole ticks: a binary fraction, so that sums are exact."""
+"""All times are multiples of a binary fraction, so that sums are exact."""
 
 
 def ticks(most: int) -> st.SearchStrategy[float]:
-    """Draw some seconds, in whole ticks."""
+    """Draw a number of seconds, in whole ticks."""
     return st.integers(0, most).map(lambda count: count * TICK)
 
 
@@ -43,18 +43,18 @@ trips = st.builds(
 
 @attrs.frozen
 class Call:
-    """A caller comes *after* seconds and, if *leaves* is not `None`, leaves that much later."""
+    """A call made *after* seconds; cancelled *cancel_after* seconds later unless that is `None`."""
 
     after: float
-    leaves: float | None
+    cancel_after: float | None
 
 
-calls = st.builds(Call, after=ticks(40), leaves=st.none() | ticks(96))
+calls = st.builds(Call, after=ticks(40), cancel_after=st.none() | ticks(96))
 settings_ = st.tuples(st.integers(1, 5), st.integers(1, 128).map(lambda count: count * TICK))
 
 
-class Refilling(TokenBucket):
-    """The plain token bucket: full at first, then *limit* / *per* a second."""
+class RefillingBucket(TokenBucket):
+    """The usual token bucket: full at first, then `requests / per` tokens a second."""
 
     __slots__ = ("_level", "_since")
 
@@ -77,16 +77,16 @@ class Refilling(TokenBucket):
         pass
 
 
-class FromSending(TokenBucket):
-    """Counts the time from when a request left."""
+class SendTimeBucket(TokenBucket):
+    """Frees a token `per` seconds after its request was sent."""
 
     __slots__ = ()
 
     def try_acquire(self, now: float) -> Permit | None:
-        grant = super().try_acquire(now)
-        if grant:
+        permit = super().try_acquire(now)
+        if permit:
             super().release_at(now)
-        return grant
+        return permit
 
     def release_at(self, first_byte_at: float) -> None:
         pass
@@ -98,53 +98,53 @@ async def simulate(
     network: list[Trip],
     kind: type[TokenBucket] = TokenBucket,
 ) -> World:
-    """Let callers come and go over a network, and return what the server saw."""
+    """Make the *arriving* calls over a *network*; return what the server received."""
     clock = VirtualClock()
-    budget, asked = RateLimiter(), endpoint(limit.requests, limit.per)
-    budget.queue_for(asked, clock).bucket = kind(limit)
-    world = await come_and_go([budget], limit, arriving, network)
-    assert not budget.queue_for(asked, clock).bucket.in_use
+    limiter, target = RateLimiter(), endpoint(limit.requests, limit.per)
+    limiter.queue_for(target, clock).bucket = kind(limit)
+    world = await make_calls([limiter], limit, arriving, network)
+    assert not limiter.queue_for(target, clock).bucket.in_use
     return world
 
 
-async def come_and_go(
-    budgets: Sequence[RateLimiter], limit: RateLimit, arriving: list[Call], network: list[Trip]
+async def make_calls(
+    limiters: Sequence[RateLimiter], limit: RateLimit, arriving: list[Call], network: list[Trip]
 ) -> World:
-    """Let callers of some processes, in turn, come and go."""
+    """Make the *arriving* calls through the processes with these *limiters*, in turn."""
     clock = VirtualClock()
     world = World(clock, cycle(network))
-    asked = endpoint(limit.requests, limit.per)
+    target = endpoint(limit.requests, limit.per)
     sends = [
-        coalesced(rate_limited(world, budget, clock, slots(clock)), clock) for budget in budgets
+        coalesced(rate_limited(world, limiter, clock, slots(clock)), clock) for limiter in limiters
     ]
 
-    async def call(number: int, who: Call) -> None:
+    async def make(number: int, call: Call) -> None:
         options = RequestOptions(timeout=1000.0, coalesce=False)
         try:
-            async with asyncio.timeout(who.leaves):
-                await sends[number % len(sends)](Request(asked, f"/{number}", options=options))
+            async with asyncio.timeout(call.cancel_after):
+                await sends[number % len(sends)](Request(target, f"/{number}", options=options))
         except (HTXError, TimeoutError):
             pass
 
     async with asyncio.TaskGroup() as group:
-        for number, who in enumerate(arriving):
-            await clock.sleep(who.after)
-            group.create_task(call(number, who))
+        for number, call in enumerate(arriving):
+            await clock.sleep(call.after)
+            group.create_task(make(number, call))
     await clock.sleep(10.0)
     assert not world.flying
     return world
 
 
 def slots(clock: VirtualClock) -> TokenQueue:
-    """Return four connections."""
+    """Return four connection slots."""
     return TokenQueue(TokenBucket(RateLimit(4, per=0.0)), clock)
 
 
 @given(settings_, st.lists(calls, max_size=40), st.lists(trips, min_size=1, max_size=20))
-def test_no_window_holds_more_than_the_limit(
+def test_rate_limit_holds_in_every_window(
     setting: tuple[int, float], arriving: list[Call], network: list[Trip]
 ) -> None:
-    """Whatever the jitter, the faults and the cancellations: no window is over the limit."""
+    """No window exceeds the limit, whatever the jitter, the faults and the cancellations."""
     limit = RateLimit(*setting)
     world = run(simulate(limit, arriving, network))
     assert most_in_a_window(world.arrivals, limit.per) <= limit.requests
@@ -159,7 +159,7 @@ def test_no_window_holds_more_than_the_limit(
     st.lists(st.tuples(ticks(8), ticks(8)), min_size=1, max_size=5),
     st.integers(1, 3),
 )
-def test_no_window_holds_more_than_the_limit_of_processes_that_share(
+def test_rate_limit_holds_in_every_window_across_processes(
     redis_process: RedisProcess,
     setting: tuple[int, float],
     arriving: list[Call],
@@ -167,18 +167,16 @@ def test_no_window_holds_more_than_the_limit_of_processes_that_share(
     to_redis: list[tuple[float, float]],
     count: int,
 ) -> None:
-    """The same of the rule on a Redis, whatever its network does: and every token comes back."""
+    """The same with Redis, whatever the latency to it; and every token becomes free again."""
     limit = RateLimit(*setting)
 
     async def main(client: Any) -> World:
-        budgets = processes(client, count, to_redis)
-        world = await come_and_go(budgets, limit, arriving, network)
-        await settle_down(budgets)
+        processes = start_processes(client, count, to_redis)
+        world = await make_calls(processes, limit, arriving, network)
+        await flush_all(processes)
         await VirtualClock().sleep(limit.per)
-        lender = budgets[0].lender
-        reply = lender.run(
-            queue_of(budgets[0], limit)._book.request(lender.clock.monotonic(), 0, 0)
-        )
+        server, book = processes[0].server, queue_of(processes[0], limit)._book
+        reply = server.run(book.request(server.clock.monotonic(), 0, 0))
         assert reply.free == limit.requests
         return world
 
@@ -187,9 +185,9 @@ def test_no_window_holds_more_than_the_limit_of_processes_that_share(
     assert most_in_a_window(world.arrivals, limit.per) <= limit.requests
 
 
-@pytest.mark.parametrize("kind", [Refilling, FromSending])
-def test_the_property_catches_buckets_that_are_wrong(kind: type[TokenBucket]) -> None:
-    """The plain rules, under the same test, let too much through."""
+@pytest.mark.parametrize("kind", [RefillingBucket, SendTimeBucket])
+def test_rate_limit_property_detects_wrong_buckets(kind: type[TokenBucket]) -> None:
+    """The usual algorithms exceed the limit in the same simulation."""
     limit = RateLimit(4, per=1.0)
     arriving = [Call(TICK, None)] * 40
     network = [Trip(up=0.4), Trip(), Trip(up=0.2), Trip(up=0.1), Trip()]
@@ -201,10 +199,8 @@ def test_the_property_catches_buckets_that_are_wrong(kind: type[TokenBucket]) ->
 
 
 @given(st.lists(calls, min_size=1, max_size=30), st.integers(1, 4))
-def test_those_who_stay_are_served_in_the_order_in_which_they_came(
-    arriving: list[Call], limit: int
-) -> None:
-    """Leaving delays nobody, and nobody is overtaken."""
+def test_queue_serves_waiters_in_order_of_arrival(arriving: list[Call], limit: int) -> None:
+    """Cancelled calls delay nobody, and no call overtakes another."""
     network = [Trip(down=TICK)]
     world = run(simulate(RateLimit(limit, per=1.0), arriving, network))
     served = [int(path[1:]) for path in world.paths]
@@ -212,30 +208,30 @@ def test_those_who_stay_are_served_in_the_order_in_which_they_came(
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30))
-def test_who_leaves_before_the_token_takes_none(stays: list[bool]) -> None:
-    """Of callers that wait behind a taken token, only those who stay cost one."""
+def test_queue_cancelled_waiter_consumes_no_token(stays: list[bool]) -> None:
+    """Of the calls that wait for a token, only those that are not cancelled consume one."""
     limit = RateLimit(1, per=1.0)
     first = [Call(0.0, None)]
     arriving = first + [Call(0.0, None if stay else TICK) for stay in stays]
     world = run(simulate(limit, arriving, [Trip(down=2 * TICK)]))
     assert len(world.arrivals) == 1 + sum(stays)
-    # One after the other, a period after the answer: nobody who left costs any time.
+    # One request per window after the previous response: cancelled calls cost no time.
     step = 1.0 + 2 * TICK
     assert world.arrivals == [index * step for index in range(1 + sum(stays))]
 
 
 @given(st.integers(1, 6), st.lists(trips, min_size=1, max_size=10))
-def test_there_are_never_more_attempts_than_connections(slots: int, network: list[Trip]) -> None:
-    """Requests wait for a connection before they are signed, not inside the pool."""
+def test_attempts_never_exceed_connection_slots(slots: int, network: list[Trip]) -> None:
+    """A request waits for its slot before it is signed, not inside the connection pool."""
 
     async def main() -> World:
         clock = VirtualClock()
         world = World(clock, cycle(network))
         queue = TokenQueue(TokenBucket(RateLimit(slots, per=0.0)), clock)
-        limiting = rate_limited(world, RateLimiter(), clock, queue)
-        asked = endpoint(100, 1.0)
+        send = rate_limited(world, RateLimiter(), clock, queue)
+        target = endpoint(100, 1.0)
         await asyncio.gather(
-            *(limiting(Request(asked, "/x")) for _ in range(30)), return_exceptions=True
+            *(send(Request(target, "/x")) for _ in range(30)), return_exceptions=True
         )
         return world
 

@@ -1,4 +1,4 @@
-"""Whose tokens they are: one budget for all clients of a key, across loops."""
+"""Rate limiter: shared by the clients of one key, across event loops and threads."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.world import endpoint, most_in_a_window
 KEYS = Credentials("access-key", "secret-key")
 
 
-class Shifted(Clock):
-    """Real asyncio time, but one that all loops of a test share: it starts at *start*."""
+class ShiftedClock(Clock):
+    """Virtual time that starts at *start*, so that all loops of a test share one time axis."""
 
     def __init__(self, start: float) -> None:
         self.start = start
@@ -34,8 +34,8 @@ class Shifted(Clock):
         return 1_700_000_000.0 + self.monotonic()
 
 
-def test_clients_of_one_key_share_without_being_told() -> None:
-    """Whatever the host; another key, or another clock, has its own."""
+def test_rate_limiter_is_shared_by_clients_of_one_key() -> None:
+    """On any host; another key and another clock have limiters of their own."""
     first = HTXClient(KEYS)
     second = HTXClient(KEYS, base_url="https://api-aws.huobi.pro")
     other = HTXClient(Credentials("other-key", "secret-key"))
@@ -45,8 +45,8 @@ def test_clients_of_one_key_share_without_being_told() -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_client_per_request_keeps_the_law() -> None:
-    """Six clients, one after the other, ask for points: no second holds more than two."""
+async def test_rate_limiter_limits_successive_clients_together() -> None:
+    """Six clients, one after the other, send two requests a second at most."""
     clock, shared = VirtualClock(), RateLimiter()
     sandbox = Sandbox(clock=clock)
     for _ in range(6):
@@ -57,39 +57,39 @@ async def test_a_client_per_request_keeps_the_law() -> None:
     assert most_in_a_window([arrival.at for arrival in sandbox.arrivals], 1.0) == 2
 
 
-def test_the_process_budget_outlives_its_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until its tokens are back, a new client finds them spent."""
-    monkeypatch.setattr(Clock, "monotonic", lambda _: 5.0)  # they never are
+def test_shared_rate_limiter_outlives_its_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new client of the same key does not get the tokens that are still returning."""
+    monkeypatch.setattr(Clock, "monotonic", lambda _: 5.0)  # no token ever returns
 
     async def main() -> None:
-        for spent in (0, 1, 2):
+        for used in (0, 1, 2):
             transport = httpx.ASGITransport(app=Sandbox())
             async with HTXClient(KEYS, transport=transport) as htx:
-                free = htx.limits()["GET /v2/point/account"].available
-                if spent < 2:
+                available = htx.limits()["GET /v2/point/account"].available
+                if used < 2:
                     await htx.points.balance()
                 else:
                     assert htx.limits()["GET /v2/point/account"].wait > 0
             del htx
             gc.collect()
-            assert free == 2 - spent or spent == 0
+            assert available == 2 - used or used == 0
 
     asyncio.run(main())
 
 
-def test_a_second_loop_takes_over_from_a_closed_one() -> None:
-    """`asyncio.run` twice: what the first has spent is spent, what it had out is over."""
-    shared, asked = RateLimiter(), endpoint(2, 1.0)
+def test_rate_limiter_second_loop_takes_over_from_closed_loop() -> None:
+    """After a second `asyncio.run`, used tokens stay used and open requests are over."""
+    shared, points = RateLimiter(), endpoint(2, 1.0)
 
     async def first() -> None:
-        queue = shared.queue_for(asked, Shifted(0.0))
-        grant = await queue.acquire()
+        queue = shared.queue_for(points, ShiftedClock(0.0))
+        permit = await queue.acquire()
         await queue.acquire()
-        queue.release_at(grant, 0.0)  # the other one is still out when the loop ends
+        queue.release_at(permit, 0.0)  # the other token is still in use when the loop ends
 
     async def second() -> float:
-        clock = Shifted(0.25)
-        queue = shared.queue_for(asked, clock)
+        clock = ShiftedClock(0.25)
+        queue = shared.queue_for(points, clock)
         await queue.acquire()
         assert clock.monotonic() == 1.0
         await queue.acquire()
@@ -99,12 +99,12 @@ def test_a_second_loop_takes_over_from_a_closed_one() -> None:
     assert run(second()) == 1.25
 
 
-def test_two_asyncio_runs_keep_the_law() -> None:
-    """The same through clients: four reads of points, two in each run."""
+def test_rate_limiter_keeps_limit_across_two_asyncio_runs() -> None:
+    """Two runs with two calls each: at most two requests in a second."""
     arrivals: list[float] = []
 
     async def main(start: float) -> float:
-        clock = Shifted(start)
+        clock = ShiftedClock(start)
         sandbox = Sandbox(clock=clock)
         transport = httpx.ASGITransport(app=sandbox)
         async with HTXClient(KEYS, transport=transport, rate_limiter=shared, clock=clock) as htx:
@@ -113,31 +113,31 @@ def test_two_asyncio_runs_keep_the_law() -> None:
         return clock.monotonic()
 
     shared = RateLimiter()
-    over = run(main(0.0))
-    run(main(over + 0.125))
+    end = run(main(0.0))
+    run(main(end + 0.125))
     assert len(arrivals) == 4
     assert most_in_a_window(arrivals, 1.0) == 2
 
 
-def test_two_loops_that_run_at_once_count_separately() -> None:
-    """As documented: neither knows what the other has out."""
-    shared, asked = RateLimiter(), endpoint(1, 1.0)
-    seen: list[TokenBucket] = []
+def test_rate_limiter_counts_concurrent_loops_separately() -> None:
+    """Two loops that run at the same time have a bucket each."""
+    shared, points = RateLimiter(), endpoint(1, 1.0)
+    buckets: list[TokenBucket] = []
 
     async def use() -> None:
-        seen.append(shared.queue_for(asked, Clock()).bucket)
-        if len(seen) == 1:
+        buckets.append(shared.queue_for(points, Clock()).bucket)
+        if len(buckets) == 1:
             thread = threading.Thread(target=asyncio.run, args=(use(),))
             thread.start()
             thread.join()
-            assert shared.queue_for(asked, Clock()).bucket is seen[0]
+            assert shared.queue_for(points, Clock()).bucket is buckets[0]
 
     asyncio.run(use())
-    assert seen[0] is not seen[1]
+    assert buckets[0] is not buckets[1]
 
 
-def test_old_budgets_are_forgotten_when_they_are_rested(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many keys do not fill the memory, and one that is in use is never split in two."""
+def test_shared_rate_limiter_forgets_full_limiters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many keys use bounded memory, and a limiter that is in use is never replaced."""
     monkeypatch.setattr(module, "_SWEEP_AT", 3)
     used = shared_rate_limiter("in use")
     for number in range(10):
@@ -146,23 +146,31 @@ def test_old_budgets_are_forgotten_when_they_are_rested(monkeypatch: pytest.Monk
     assert shared_rate_limiter("in use") is used
 
 
-def test_a_budget_that_is_not_rested_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its tokens are not back yet."""
+def test_shared_rate_limiter_keeps_limiter_with_returning_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "_SWEEP_AT", 1)
 
-    async def spend() -> None:
-        queue = shared_rate_limiter("spent").queue_for(endpoint(1, 1000.0), Clock())
+    async def use() -> None:
+        queue = shared_rate_limiter("used").queue_for(endpoint(1, 1000.0), Clock())
         queue.release_at(await queue.acquire(), Clock().monotonic())
 
-    asyncio.run(spend())
+    asyncio.run(use())
     shared_rate_limiter("other")
     gc.collect()
-    assert not shared_rate_limiter("spent").is_idle_full(Clock().monotonic())
+    assert not shared_rate_limiter("used").is_idle_full(Clock().monotonic())
 
 
-def test_its_repr_tells_the_level() -> None:
-    """What a person wants to know when looking at one."""
+@pytest.mark.usefixtures("virtual_time")
+async def test_unlimited_rate_limiter_never_waits() -> None:
+    """An endpoint's own limit does not apply."""
+    queue = UNLIMITED.queue_for(endpoint(1, 1.0), VirtualClock())
+    async with asyncio.timeout(1.0):
+        for _ in range(3):
+            await queue.acquire()
 
+
+def test_rate_limiter_repr_shows_endpoints_and_tokens() -> None:
     async def main() -> None:
         shared = RateLimiter()
         await shared.queue_for(endpoint(2, 1.0), VirtualClock()).acquire()
@@ -172,8 +180,8 @@ def test_its_repr_tells_the_level() -> None:
     assert repr(UNLIMITED) == "UNLIMITED"
 
 
-def test_virtual_loops_are_independent() -> None:
-    """A check of the tool: two loops start at the same time."""
+def test_virtual_loops_have_independent_time() -> None:
+    """Self-check of the test tool: each virtual loop starts at 0."""
     loops = [VirtualLoop(), VirtualLoop()]
     assert [loop.time() for loop in loops] == [0.0, 0.0]
     for loop in loops:

@@ -1,9 +1,11 @@
-"""The queue before a bucket: order, cancellation, timers."""
+"""Token queue: order, cancellation and timers."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
@@ -12,29 +14,29 @@ from htx_async.ratelimit.token_bucket import Permit, RateLimit, TokenBucket
 from tests.virtual import VirtualClock, run
 
 ANY = Permit(0, 0)
-"""A grant; tokens of one bucket are all alike."""
+"""A permit; the tokens of one local bucket are interchangeable."""
 
 
-def queue_of(limit: int, per: float) -> TokenQueue:
+def queue_of(requests: int, per: float) -> TokenQueue:
     """Return a queue on virtual time."""
-    return TokenQueue(TokenBucket(RateLimit(limit, per)), VirtualClock())
+    return TokenQueue(TokenBucket(RateLimit(requests, per)), VirtualClock())
 
 
 def timers() -> int:
-    """Return how many timers the loop has."""
+    """Return the number of active timers of the loop."""
     scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
     return sum(not handle.cancelled() for handle in scheduled)
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_no_timer_while_nobody_waits() -> None:
-    """Neither before, nor while all tokens are out, nor after the last has left."""
+async def test_token_queue_has_no_timer_without_returning_token() -> None:
+    """No timer before the first waiter, while all tokens are in use, or after the last waiter."""
     queue = queue_of(1, 1.0)
     await queue.acquire()
     assert timers() == 0
     waiter = asyncio.create_task(queue.acquire())
     await asyncio.sleep(0)
-    assert timers() == 0  # the token is out: nobody knows when it is back
+    assert timers() == 0  # the token is in use, so its return time is not known
     queue.release_at(ANY, 0.0)
     assert timers() == 1
     waiter.cancel()
@@ -43,8 +45,7 @@ async def test_no_timer_while_nobody_waits() -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_one_timer_for_many_who_wait() -> None:
-    """It is the same with one and with a thousand."""
+async def test_token_queue_has_one_timer_for_all_waiters() -> None:
     queue = queue_of(1, 1.0)
     await queue.acquire()
     queue.release_at(ANY, 0.0)
@@ -58,8 +59,8 @@ async def test_one_timer_for_many_who_wait() -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_grant_to_one_who_was_cancelled_goes_to_the_next() -> None:
-    """Granted and cancelled in the same breath: the token is not lost."""
+async def test_token_queue_passes_token_on_when_cancelled_after_grant() -> None:
+    """The first waiter is granted a token and cancelled in the same loop iteration."""
     queue = queue_of(1, 1.0)
     await queue.acquire()
     first, second = (asyncio.create_task(queue.acquire()) for _ in range(2))
@@ -72,8 +73,8 @@ async def test_a_grant_to_one_who_was_cancelled_goes_to_the_next() -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_one_who_is_cancelled_before_the_grant_is_passed_over() -> None:
-    """The other order of the same two things."""
+async def test_token_queue_skips_waiter_cancelled_before_grant() -> None:
+    """The first waiter is cancelled and would be granted a token in the same loop iteration."""
     queue = queue_of(1, 1.0)
     await queue.acquire()
     first, second = (asyncio.create_task(queue.acquire()) for _ in range(2))
@@ -87,39 +88,39 @@ async def test_one_who_is_cancelled_before_the_grant_is_passed_over() -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_newcomer_does_not_overtake() -> None:
-    """A token that is free goes to who waits, even if somebody else asks first."""
+async def test_token_queue_new_caller_does_not_overtake_waiter() -> None:
+    """A free token goes to the waiter, even if a new caller runs first."""
     queue = queue_of(1, 1.0)
     await queue.acquire()
     order: list[str] = []
 
-    async def take(name: str) -> None:
+    async def use(name: str) -> None:
         await queue.acquire()
         order.append(name)
         queue.release_unused(ANY)
 
-    waiting = asyncio.create_task(take("first"))
+    waiting = asyncio.create_task(use("first"))
     await asyncio.sleep(0)
     queue.release_unused(ANY)
-    newcomer = asyncio.create_task(take("newcomer"))
+    newcomer = asyncio.create_task(use("newcomer"))
     await asyncio.gather(waiting, newcomer)
     assert order == ["first", "newcomer"]
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_who_must_wait_is_told_before() -> None:
-    """How many are ahead, and how long that takes at least."""
+async def test_token_queue_reports_position_and_wait_before_waiting() -> None:
+    """`on_wait` gets the number of waiters ahead and the minimum wait, and only if there is one."""
     queue = queue_of(1, 1.0)
-    told: list[tuple[int, float]] = []
+    waits: list[tuple[int, float]] = []
 
-    def tell(ahead: int, wait: float) -> None:
-        told.append((ahead, wait))
+    def on_wait(ahead: int, wait: float) -> None:
+        waits.append((ahead, wait))
 
-    await queue.acquire(tell)
+    await queue.acquire(on_wait)
     queue.release_at(ANY, 0.0)
-    tasks = [asyncio.create_task(queue.acquire(tell)) for _ in range(2)]
+    tasks = [asyncio.create_task(queue.acquire(on_wait)) for _ in range(2)]
     await asyncio.sleep(0)
-    assert told == [(0, 1.0), (1, 2.0)]
+    assert waits == [(0, 1.0), (1, 2.0)]
     assert queue.wait() == 3.0
     for task in tasks:
         task.cancel()
@@ -127,8 +128,25 @@ async def test_who_must_wait_is_told_before() -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_its_status_and_repr() -> None:
-    """A frozen picture of how things stand."""
+async def test_token_queue_acquire_with_slot_returns_token_when_cancelled() -> None:
+    """A caller that is cancelled while it waits for a slot keeps neither token nor slot."""
+    queue, slots = queue_of(2, 1.0), queue_of(1, 0.0)
+    waits: list[tuple[int, float]] = []
+
+    def acquire() -> Coroutine[Any, Any, tuple[Permit, Permit]]:
+        return queue.acquire_with_slot(slots, lambda *wait: waits.append(wait), lambda: 9.0)
+
+    await acquire()
+    waiter = asyncio.create_task(acquire())
+    await asyncio.sleep(0)
+    assert (queue.bucket.in_use, slots.status().queued, waits) == (2, 1, [(0, 0.0)])
+    waiter.cancel()
+    await asyncio.gather(waiter, return_exceptions=True)
+    assert (queue.bucket.in_use, slots.bucket.in_use, slots.status().queued) == (1, 1, 0)
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_token_queue_status_and_repr_show_current_state() -> None:
     queue = queue_of(2, 1.0)
     await queue.acquire()
     status = queue.status()
@@ -140,8 +158,8 @@ async def test_its_status_and_repr() -> None:
 
 
 @pytest.mark.parametrize("waiting", [1, 20_000])
-def test_acquire_and_release_do_not_search_the_queue(waiting: int) -> None:
-    """A storm of cancellations ends at once: nothing is looked for from the front."""
+def test_token_queue_cancels_many_waiters_without_searching(waiting: int) -> None:
+    """Removing a waiter takes constant time, so cancelling all of them ends quickly."""
 
     async def main() -> None:
         queue = queue_of(1, 1.0)
@@ -155,5 +173,5 @@ def test_acquire_and_release_do_not_search_the_queue(waiting: int) -> None:
 
     before = time.process_time()
     run(main())
-    # A search would take minutes for 20,000; this only tells seconds from minutes.
+    # A linear search would take minutes for 20,000 waiters, so a rough bound is enough.
     assert time.process_time() - before < 20

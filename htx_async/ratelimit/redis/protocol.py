@@ -111,7 +111,7 @@ class LeaseUpdate:
 @attrs.frozen
 class ServerMemory:
     """
-    What the last reply said about the server's memory.
+    State of the server's memory, from its last reply.
 
     Attributes:
         origin: Since when the server knows every grant, by its own clock.

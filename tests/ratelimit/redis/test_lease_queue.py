@@ -1,4 +1,4 @@
-"""The queue before tokens that are lent: on the rule in a real server, on virtual time."""
+"""Queue for leased tokens: the script on a real server, at virtual times."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ from htx_async.ratelimit.redis.protocol import (
 )
 from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
 from htx_async.request import Request, Response
-from tests.lending import EPOCH, Lent, processes, queue_of, settle_down
+from tests.ratelimit.redis.virtual_server import (
+    EPOCH,
+    VirtualProcess,
+    flush_all,
+    queue_of,
+    start_processes,
+)
 from tests.redis_process import RedisProcess
 from tests.virtual import VirtualClock, VirtualLoop, run
 from tests.world import World, coalesced, endpoint, most_in_a_window, rate_limited
@@ -33,7 +39,7 @@ from tests.world import World, coalesced, endpoint, most_in_a_window, rate_limit
 pytestmark = pytest.mark.slow
 TWO = RateLimit(2, per=1.0)
 TEN = RateLimit(10, per=2.0)
-AWAY = Unavailable("Redis is away")
+OUTAGE = Unavailable("Redis is unavailable")
 CLOCK = VirtualClock()
 
 
@@ -47,110 +53,113 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def taken(queue: LeaseQueue, attempt: float = 1.0) -> Lease:
-    """Take a token for an attempt of some seconds."""
+async def acquire(queue: LeaseQueue, attempt: float = 1.0) -> Lease:
+    """Acquire a token for an attempt of *attempt* seconds."""
     lease = await queue.acquire(deadline=lambda: now() + attempt)
     assert isinstance(lease, Lease)
     return lease
 
 
 async def use(queue: LeaseQueue, seconds: float = 0.0) -> float:
-    """Take a token, have an answer begin after some seconds, and return when it was taken."""
-    lease = await taken(queue)
+    """Use a token for a request whose response begins after *seconds*; return the start time."""
+    lease = await acquire(queue)
     at = now()
     await asyncio.sleep(seconds)
     queue.release_at(lease, now())
     return at
 
 
-async def cancelled(*tasks: asyncio.Task[Any]) -> None:
+async def cancel(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-# Trades
+# Exchanges
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_callers_of_one_moment_are_one_trade(client: Any) -> None:
-    """And what is to be told rides along with the next one."""
-    [budget] = processes(client, 1)
-    queue = queue_of(budget, TEN)
+async def test_lease_queue_requests_tokens_of_concurrent_callers_in_one_exchange(
+    client: Any,
+) -> None:
+    """The next exchange carries the updates."""
+    [process] = start_processes(client, 1)
+    queue = queue_of(process, TEN)
     await asyncio.gather(*(use(queue) for _ in range(9)))
-    assert [ask.wanted for ask in budget.lender.asks] == [9]
+    assert [request.wanted for request in process.server.requests] == [9]
     await use(queue)
-    assert [len(ask.updates) for ask in budget.lender.asks] == [0, 9]
+    assert [len(request.updates) for request in process.server.requests] == [0, 9]
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_what_nobody_asks_after_is_told_soon(client: Any) -> None:
-    """A token does not stay out until its lease ends because nothing else happens here."""
-    first, second = processes(client, 2)
+async def test_lease_queue_flushes_updates_without_waiters(client: Any) -> None:
+    """A used token is reported even if no other call follows."""
+    first, second = start_processes(client, 2)
     await use(queue_of(first, RateLimit(1, 1.0)), 0.5)
     assert await use(queue_of(second, RateLimit(1, 1.0))) == pytest.approx(1.5, abs=0.01)
-    assert len(first.lender.asks) == 2
+    assert len(first.server.requests) == 2
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_waiting_does_not_poll(client: Any) -> None:
-    """A token is out for a hundred periods: about one question for each of them."""
-    first, second = processes(client, 2)
-    lease = await taken(queue_of(first, TWO), 200.0), await taken(queue_of(first, TWO), 200.0)
+async def test_lease_queue_polls_about_once_per_window(client: Any) -> None:
+    """A token stays leased for a hundred windows."""
+    first, second = start_processes(client, 2)
+    lease = await acquire(queue_of(first, TWO), 200.0), await acquire(queue_of(first, TWO), 200.0)
     waiter = asyncio.create_task(use(queue_of(second, TWO)))
     await asyncio.sleep(100.0)
     queue_of(first, TWO).release_at(lease[0], now())
     assert await waiter == pytest.approx(101.0, abs=0.01)
-    assert len(second.lender.asks) <= 100 / (0.9 * TWO.per) + 3
+    assert len(second.server.requests) <= 100 / (0.9 * TWO.per) + 3
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_nothing_runs_while_nobody_waits(client: Any) -> None:
-    """After `settled` no task and no timer is left."""
-    budgets = processes(client, 2)
-    for budget in budgets:
-        await use(queue_of(budget, TWO))
-    waiter = asyncio.create_task(use(queue_of(budgets[0], TWO)))
+async def test_lease_queue_flush_leaves_no_task_or_timer(client: Any) -> None:
+    processes = start_processes(client, 2)
+    for process in processes:
+        await use(queue_of(process, TWO))
+    waiter = asyncio.create_task(use(queue_of(processes[0], TWO)))
     await asyncio.sleep(0.5)
-    await cancelled(waiter)
-    await settle_down(budgets)
+    await cancel(waiter)
+    await flush_all(processes)
     loop = asyncio.get_running_loop()
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    assert not [each for each in loop._scheduled if not each.cancelled()]  # type: ignore[attr-defined]
-    assert all(queue_of(budget, TWO).is_idle for budget in budgets)
-    await settle_down(budgets)
+    assert not [timer for timer in loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+    assert all(queue_of(process, TWO).is_idle for process in processes)
+    await flush_all(processes)
 
 
 # Between processes
 
 
-async def saturate(budgets: list[Lent], limit: RateLimit, seconds: float) -> list[int]:
-    """Let each process have twice as many callers as there are tokens, and count its grants."""
-    counts = [0] * len(budgets)
+async def saturate(processes: list[VirtualProcess], limit: RateLimit, seconds: float) -> list[int]:
+    """Run twice as many callers as tokens in each process; return the grants of each process."""
+    counts = [0] * len(processes)
 
     async def drive(number: int) -> None:
-        queue = queue_of(budgets[number], limit)
+        queue = queue_of(processes[number], limit)
         while True:
             await use(queue, 0.03125)
             counts[number] += 1
 
     tasks = [
         asyncio.create_task(drive(number))
-        for number in range(len(budgets))
+        for number in range(len(processes))
         for _ in range(2 * limit.requests)
     ]
     await asyncio.sleep(seconds)
-    await cancelled(*tasks)
+    await cancel(*tasks)
     return counts
 
 
 @pytest.mark.parametrize(("limit", "count"), [(TEN, 4), (TWO, 4), (TWO, 3), (RateLimit(100, 2), 4)])
-def test_processes_get_equal_shares(client: Any, limit: RateLimit, count: int) -> None:
-    """Also where there are more of them than tokens; and all of the rate is used."""
+def test_processes_get_equal_shares_and_use_the_full_rate(
+    client: Any, limit: RateLimit, count: int
+) -> None:
+    """Also if there are more processes than tokens."""
 
     async def main() -> list[int]:
-        budgets = processes(client, count, [(0.001, 0.001), (0.002, 0.001)])
-        return await saturate(budgets, limit, 40.0)
+        processes = start_processes(client, count, [(0.001, 0.001), (0.002, 0.001)])
+        return await saturate(processes, limit, 40.0)
 
     counts = run(main())
     assert sum(counts) >= 0.9 * 40.0 * limit.requests / limit.per
@@ -158,66 +167,66 @@ def test_processes_get_equal_shares(client: Any, limit: RateLimit, count: int) -
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_greedy_process_does_not_starve_a_modest_one(client: Any) -> None:
-    """A thousand callers here, one there: it waits for a period or so, not for all of them."""
-    greedy, modest = processes(client, 2)
+async def test_process_with_one_caller_is_not_starved_by_thousand_callers(client: Any) -> None:
+    """It waits about one window, not for all of them."""
+    greedy, modest = start_processes(client, 2)
     tasks = [asyncio.create_task(use(queue_of(greedy, TEN), 0.01)) for _ in range(1000)]
     for _ in range(5):
         await asyncio.sleep(1.0)
-        asked = now()
-        assert await use(queue_of(modest, TEN)) - asked <= TEN.per + 0.1
-    await cancelled(*tasks)
+        called_at = now()
+        assert await use(queue_of(modest, TEN)) - called_at <= TEN.per + 0.1
+    await cancel(*tasks)
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_what_a_dead_process_had_comes_back_with_its_lease(client: Any) -> None:
-    """It waits, and holds tokens, and is heard of no more: the others take over."""
-    dead, alive = processes(client, 2)
+async def test_tokens_of_dead_process_return_when_leases_end(client: Any) -> None:
+    """A process that holds tokens and waits for more stops; another process takes over."""
+    dead, alive = start_processes(client, 2)
     for _ in range(TEN.requests):
-        await taken(queue_of(dead, TEN), 3.0)
+        await acquire(queue_of(dead, TEN), 3.0)
     died = now()
-    waiter = asyncio.create_task(taken(queue_of(dead, TEN)))
+    waiter = asyncio.create_task(acquire(queue_of(dead, TEN)))
     await asyncio.sleep(0.1)
-    queue_of(dead, TEN)._loop = None  # nothing of it moves any more
-    dead.lender.away = AWAY
+    queue_of(dead, TEN)._loop = None  # it stops: no timer or task runs any more
+    dead.server.outage = OUTAGE
     taken_at = await asyncio.gather(*(use(queue_of(alive, TEN)) for _ in range(TEN.requests)))
     assert max(taken_at) <= died + 3.0 + GRANT_TTL + TEN.per + 0.1
-    await cancelled(waiter)
+    await cancel(waiter)
 
 
-def test_who_is_far_from_the_server_is_served_as_well(client: Any) -> None:
-    """Fewer tokens than processes, and one of them always comes last: it has waited longest."""
+def test_process_with_high_latency_is_not_starved(client: Any) -> None:
+    """Of four processes that share two tokens, the slow one has waited longest."""
 
     async def main() -> list[int]:
-        budgets = processes(client, 4)
-        budgets[3].lender.trips = cycle([(0.1, 0.1)])
-        return await saturate(budgets, TWO, 60.0)
+        processes = start_processes(client, 4)
+        processes[3].server.trips = cycle([(0.1, 0.1)])
+        return await saturate(processes, TWO, 60.0)
 
     counts = run(main())
     assert counts[3] >= 0.15 * sum(counts)
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_who_leaves_keeps_nothing_from_others(client: Any) -> None:
-    """The last one of a process that waits is cancelled: its place is withdrawn."""
-    holder, first, second = processes(client, 3)
+async def test_demand_of_cancelled_waiter_is_withdrawn(client: Any) -> None:
+    """The last waiter of a process is cancelled; the token goes to another process."""
+    holder, first, second = start_processes(client, 3)
     one = RateLimit(1, per=1.0)
-    lease = await taken(queue_of(holder, one), 9.0)
+    lease = await acquire(queue_of(holder, one), 9.0)
     waiter = asyncio.create_task(use(queue_of(first, one)))
     await asyncio.sleep(0.1)
     later = asyncio.create_task(use(queue_of(second, one)))
     await asyncio.sleep(0.1)
-    await cancelled(waiter)
+    await cancel(waiter)
     queue_of(holder, one).release_at(lease, 0.0)
     assert await later == pytest.approx(1.0, abs=0.01)
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_token_that_comes_back_unused_rings(client: Any) -> None:
-    """Nobody who waits elsewhere has to wait until it was told to ask again."""
-    first, second = processes(client, 2)
+async def test_unused_token_notifies_waiting_process(client: Any) -> None:
+    """The waiting process does not have to wait for its next poll."""
+    first, second = start_processes(client, 2)
     hour = RateLimit(1, per=3600.0)
-    lease = await taken(queue_of(first, hour))
+    lease = await acquire(queue_of(first, hour))
     waiter = asyncio.create_task(use(queue_of(second, hour)))
     await asyncio.sleep(10.0)
     queue_of(first, hour).release_unused(lease)
@@ -225,11 +234,11 @@ async def test_a_token_that_comes_back_unused_rings(client: Any) -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_without_a_bell_it_takes_until_the_next_question(client: Any) -> None:
-    """A server that cannot ring, on its second connection, is asked again as it said."""
-    first, second = processes(client, 2)
-    lease = await taken(queue_of(first, TWO)), await taken(queue_of(first, TWO))
-    second.lender.rings = False
+async def test_unused_token_is_found_by_next_poll_without_notification(client: Any) -> None:
+    """The server cannot send notifications, so the process polls when the reply said."""
+    first, second = start_processes(client, 2)
+    lease = await acquire(queue_of(first, TWO)), await acquire(queue_of(first, TWO))
+    second.server.notifies = False
     waiter = asyncio.create_task(use(queue_of(second, TWO)))
     await asyncio.sleep(0.25)
     queue_of(first, TWO).release_unused(lease[0])
@@ -237,9 +246,9 @@ async def test_without_a_bell_it_takes_until_the_next_question(client: Any) -> N
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_refusal_closes_the_gate_for_all(client: Any) -> None:
-    """Whoever heard of it; and `limits()` tells."""
-    first, second = processes(client, 2)
+async def test_429_blocks_all_processes(client: Any) -> None:
+    """`status()` shows it in the process that received it."""
+    first, second = start_processes(client, 2)
     await use(queue_of(second, TEN))
     queue_of(first, TEN).on_rate_limited(1.5)
     await asyncio.sleep(FLUSH_DELAY)
@@ -250,13 +259,13 @@ async def test_a_refusal_closes_the_gate_for_all(client: Any) -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_headers_drain_the_bucket_for_all(client: Any) -> None:
-    """Somebody else has spent all but one."""
-    first, second = processes(client, 2)
+async def test_headers_withhold_tokens_from_all_processes(client: Any) -> None:
+    """Another client has used all tokens but one."""
+    first, second = start_processes(client, 2)
     queue = queue_of(first, TEN)
-    lease = await taken(queue)
+    lease = await acquire(queue)
     queue.on_server_headers(lease, RateLimitHeaders(None, "soon"), 1.0)
-    queue.on_server_headers(lease, RateLimitHeaders(9, None), 1.0)  # that is as it should be
+    queue.on_server_headers(lease, RateLimitHeaders(9, None), 1.0)  # the expected number
     assert not queue._book.updates
     queue.on_server_headers(lease, RateLimitHeaders(1, None), 1.0)
     queue.release_at(lease, now())
@@ -266,36 +275,36 @@ async def test_headers_drain_the_bucket_for_all(client: Any) -> None:
     assert times[1:] == pytest.approx([1.0, 1.0], abs=0.05)
 
 
-# A server that has forgotten
+# Servers that have lost their memory
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_young_server_that_knows_nothing_is_drained(client: Any) -> None:
-    """It was started a second ago: what was granted before may be under way yet."""
-    [budget] = processes(client, 1)
-    budget.lender.started = EPOCH - 1_000_000
+async def test_recently_started_server_grants_nothing_until_leases_end(client: Any) -> None:
+    """Its predecessor may have granted tokens that it does not know."""
+    [process] = start_processes(client, 1)
+    process.server.started = EPOCH - 1_000_000
     lease = 1.0 + GRANT_TTL + TEN.per
-    assert await use(queue_of(budget, TEN)) == pytest.approx(lease - 1.0, abs=0.01)
+    assert await use(queue_of(process, TEN)) == pytest.approx(lease - 1.0, abs=0.01)
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_another_server_is_drained(client: Any) -> None:
-    """A replica has taken over, with keys that may be old."""
-    budgets = processes(client, 2)
-    for budget in budgets:
-        await use(queue_of(budget, TEN))
-    for budget in budgets:
-        budget.lender.id = "two"
-    taken_at = await asyncio.gather(*(use(queue_of(budget, TEN)) for budget in budgets))
+async def test_server_after_failover_grants_nothing_until_leases_end(client: Any) -> None:
+    """A replica takes over with keys that may be outdated."""
+    processes = start_processes(client, 2)
+    for process in processes:
+        await use(queue_of(process, TEN))
+    for process in processes:
+        process.server.id = "two"
+    taken_at = await asyncio.gather(*(use(queue_of(process, TEN)) for process in processes))
     assert taken_at == pytest.approx([1.0 + GRANT_TTL + TEN.per] * 2, abs=0.02)
-    assert await use(queue_of(budgets[0], TEN)) < 5.0
+    assert await use(queue_of(processes[0], TEN)) < 5.0
 
 
 @pytest.mark.usefixtures("virtual_time")
 @pytest.mark.parametrize("is_first", [True, False])
-async def test_a_server_that_was_emptied_is_drained(client: Any, is_first: bool) -> None:
-    """Who has traded a moment ago notices; even if a new process came before."""
-    old, new = processes(client, 2)
+async def test_emptied_server_grants_nothing_until_leases_end(client: Any, is_first: bool) -> None:
+    """A process that exchanged recently detects it, even if a new process came first."""
+    old, new = start_processes(client, 2)
     await use(queue_of(old, TEN))
     await asyncio.sleep(1.0)
     for key in client.keys(f"htx_async:{{{queue_of(old, TEN)._book._key.user}}}*"):
@@ -309,45 +318,44 @@ async def test_a_server_that_was_emptied_is_drained(client: Any, is_first: bool)
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_who_was_idle_for_long_finds_all_tokens(client: Any) -> None:
-    """Keys that have expired are no reason to wait."""
-    [budget] = processes(client, 1)
-    await use(queue_of(budget, TEN))
+async def test_expired_keys_do_not_block_idle_process(client: Any) -> None:
+    [process] = start_processes(client, 1)
+    await use(queue_of(process, TEN))
     await asyncio.sleep(100.0)
-    client.delete(*client.keys(f"*{queue_of(budget, TEN)._book._key.user}*"))
-    assert await use(queue_of(budget, TEN)) == pytest.approx(100.0)
+    client.delete(*client.keys(f"*{queue_of(process, TEN)._book._key.user}*"))
+    assert await use(queue_of(process, TEN)) == pytest.approx(100.0)
 
 
-def test_every_key_has_the_prefix_and_expires(client: Any) -> None:
-    """And none holds the name of the user."""
+def test_redis_keys_have_prefix_and_expire(client: Any) -> None:
+    """No key contains the name of the user."""
 
     async def main() -> None:
-        budgets = processes(client, 2)
-        for budget in budgets:
-            await taken(queue_of(budget, RateLimit(1, 1.0)), 1.0)
-        waiter = asyncio.create_task(use(queue_of(budgets[1], RateLimit(1, 1.0))))
+        processes = start_processes(client, 2)
+        for process in processes:
+            await acquire(queue_of(process, RateLimit(1, 1.0)), 1.0)
+        waiter = asyncio.create_task(use(queue_of(processes[1], RateLimit(1, 1.0))))
         await asyncio.sleep(0.1)
-        user = queue_of(budgets[0], TWO)._book._key.user
+        user = queue_of(processes[0], TWO)._book._key.user
         keys = [key.decode() for key in client.keys(f"*{user}*")]
         assert {key.rpartition(":")[2] for key in keys} == {"leased", "state", "demand"}
         assert all(key.startswith("htx_async:{") for key in keys)
         assert all(0 < client.pttl(key) <= 10_000 for key in keys)
-        assert budgets[0].user not in "".join(keys)
-        await cancelled(waiter)
+        assert processes[0].user not in "".join(keys)
+        await cancel(waiter)
 
     with pytest.raises(TimeoutError):  # the second process waits for the only token
         run(asyncio.wait_for(main(), 3.0))
 
 
-# Grants that are good no more
+# Expired grants
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_grant_is_void_a_second_after_it_was_asked_for(client: Any) -> None:
-    """By the monotonic clock; and it covers no attempt that lasts longer than was said."""
-    [budget] = processes(client, 1, [(0.25, 0.25)])
-    queue = queue_of(budget, TEN)
-    lease = await taken(queue, 5.0)
+async def test_lease_expires_grant_ttl_after_its_request(client: Any) -> None:
+    """By the monotonic clock; it covers no attempt that lasts longer than its deadline."""
+    [process] = start_processes(client, 1, [(0.25, 0.25)])
+    queue = queue_of(process, TEN)
+    lease = await acquire(queue, 5.0)
     assert lease.void_at == GRANT_TTL
     assert lease.is_valid(now(), 5.0 + GRANT_TTL)
     assert not lease.is_valid(now(), 5.0 + GRANT_TTL + 0.01)
@@ -357,42 +365,44 @@ async def test_a_grant_is_void_a_second_after_it_was_asked_for(client: Any) -> N
 
 @pytest.mark.usefixtures("virtual_time")
 @pytest.mark.parametrize("pause", [0.5, 30.0])
-async def test_a_paused_process_asks_anew_before_it_sends(client: Any, pause: float) -> None:
-    """It had tokens, and no connection free; others have used them meanwhile. Order is kept."""
-    budgets = processes(client, 2)
+async def test_paused_process_renews_expired_leases_before_sending(
+    client: Any, pause: float
+) -> None:
+    """Calls that hold a token wait for a connection while the process is paused; order is kept."""
+    processes = start_processes(client, 2)
     world = World(CLOCK)
     slots = TokenQueue(TokenBucket(RateLimit(1, per=0.0)), CLOCK)
-    limiting = rate_limited(world, budgets[0], CLOCK, slots)
-    asked = endpoint(TEN.requests, TEN.per)
+    send = rate_limited(world, processes[0], CLOCK, slots)
+    target = endpoint(TEN.requests, TEN.per)
     slot = await slots.acquire()
     tasks = []
     for number in range(3):
-        request = Request(asked, f"/{number}", options=RequestOptions(timeout=5.0))
+        request = Request(target, f"/{number}", options=RequestOptions(timeout=5.0))
         request.call.deadline = 5.0
-        tasks.append(asyncio.create_task(limiting(request)))
+        tasks.append(asyncio.create_task(send(request)))
     await asyncio.sleep(0.25)
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
     loop._jumping.time += pause  # SIGSTOP, and later SIGCONT
     slots.release_at(slot, now())
-    asks = len(budgets[0].lender.asks)
+    before = len(processes[0].server.requests)
     results = await asyncio.gather(*tasks, return_exceptions=True)
     if pause > GRANT_TTL:
-        assert all(isinstance(each, DeadlineExceededError) for each in results)
+        assert all(isinstance(result, DeadlineExceededError) for result in results)
         assert not world.paths
-        assert len(budgets[0].lender.asks) > asks
+        assert len(processes[0].server.requests) > before
     else:
         assert world.paths == ["/0", "/1", "/2"]
-    await settle_down(budgets)
-    assert all(queue_of(budget, TEN).is_idle for budget in budgets)
+    await flush_all(processes)
+    assert all(queue_of(process, TEN).is_idle for process in processes)
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_who_comes_back_goes_before_those_who_came_later(client: Any) -> None:
-    """A grant that grew old is exchanged at its old place in the queue."""
-    [budget] = processes(client, 1)
-    queue = queue_of(budget, TWO)
-    leases = [await taken(queue), await taken(queue)]
+async def test_renewed_lease_keeps_position_in_queue(client: Any) -> None:
+    """An expired permit is exchanged at the caller's old position."""
+    [process] = start_processes(client, 1)
+    queue = queue_of(process, TWO)
+    leases = [await acquire(queue), await acquire(queue)]
     order: list[str] = []
 
     async def wait(name: str, replaces: Lease | None = None) -> None:
@@ -407,54 +417,69 @@ async def test_who_comes_back_goes_before_those_who_came_later(client: Any) -> N
     ]
     await asyncio.sleep(0.1)
     assert order == ["early 0", "early 1"]
-    await cancelled(*late, *early)
+    await cancel(*late, *early)
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_token_that_is_given_back_goes_to_the_next_here(client: Any) -> None:
-    """Without a trade, as long as it is good for the attempt of who gets it."""
-    [budget] = processes(client, 1)
-    queue = queue_of(budget, RateLimit(1, per=1.0))
-    lease = await taken(queue)
-    waiter = asyncio.create_task(taken(queue))
+async def test_unused_token_goes_to_next_waiter_of_same_process(client: Any) -> None:
+    """Without an exchange, if its lease covers the attempt of that waiter."""
+    [process] = start_processes(client, 1)
+    queue = queue_of(process, RateLimit(1, per=1.0))
+    lease = await acquire(queue)
+    waiter = asyncio.create_task(acquire(queue))
     await asyncio.sleep(0.25)
-    asks = len(budget.lender.asks)
+    before = len(process.server.requests)
     queue.release_unused(lease)
     assert (await waiter).token == lease.token
-    assert len(budget.lender.asks) == asks
-    long = asyncio.create_task(taken(queue, 100.0))
+    assert len(process.server.requests) == before
+    long = asyncio.create_task(acquire(queue, 100.0))
     await asyncio.sleep(0.25)
     queue.release_unused(lease)
     assert (await long).token != lease.token
 
 
-# Leaving
+# Cancellation
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_grant_to_one_who_was_cancelled_goes_to_the_next(client: Any) -> None:
-    """While the trade is under way, and after it; with nobody else it goes back at once."""
-    first, second = processes(client, 2, [(0.25, 0.25)])
+async def test_token_of_cancelled_waiter_goes_to_next_waiter(client: Any) -> None:
+    """Cancelled during the exchange or after it; without a waiter the server gets the token."""
+    first, second = start_processes(client, 2, [(0.25, 0.25)])
     queue = queue_of(first, RateLimit(1, per=100.0))
-    gone = asyncio.create_task(taken(queue))
+    gone = asyncio.create_task(acquire(queue))
     await asyncio.sleep(0.3)
-    stays = asyncio.create_task(taken(queue))
-    await cancelled(gone)
+    stays = asyncio.create_task(acquire(queue))
+    await cancel(gone)
     lease = await stays
     queue.release_unused(lease)
-    gone = asyncio.create_task(taken(queue))
+    gone = asyncio.create_task(acquire(queue))
     await asyncio.sleep(0.3)
-    await cancelled(gone)
+    await cancel(gone)
     assert await use(queue_of(second, RateLimit(1, per=100.0))) < 10.0
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_cancelled_and_granted_in_the_same_breath(client: Any) -> None:
-    """The other order: who was cancelled, and has not run since, is passed over."""
-    [budget] = processes(client, 1)
-    queue = queue_of(budget, RateLimit(1, per=100.0))
-    lease = await taken(queue)
-    gone, stays = (asyncio.create_task(taken(queue)) for _ in range(2))
+async def test_lease_queue_acquire_with_slot_returns_token_when_cancelled(client: Any) -> None:
+    """A caller that is cancelled while it waits for a slot keeps neither token nor slot."""
+    [process] = start_processes(client, 1)
+    queue, slots = queue_of(process, TWO), TokenQueue(TokenBucket(RateLimit(1, per=0.0)), CLOCK)
+    slot = await slots.acquire()
+    waiter = asyncio.create_task(queue.acquire_with_slot(slots, lambda *_: None, lambda: 9.0))
+    await asyncio.sleep(0.1)
+    assert (len(queue._book.in_use), slots.status().queued) == (1, 1)
+    await cancel(waiter)
+    assert (len(queue._book.in_use), slots.status().queued) == (0, 0)
+    slots.release_unused(slot)
+    assert slots.bucket.in_use == 0
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_waiter_cancelled_before_grant_is_skipped(client: Any) -> None:
+    """Both happen in the same loop iteration."""
+    [process] = start_processes(client, 1)
+    queue = queue_of(process, RateLimit(1, per=100.0))
+    lease = await acquire(queue)
+    gone, stays = (asyncio.create_task(acquire(queue)) for _ in range(2))
     await asyncio.sleep(0.1)
     gone.cancel()
     queue.release_unused(lease)
@@ -464,12 +489,12 @@ async def test_cancelled_and_granted_in_the_same_breath(client: Any) -> None:
 
 @pytest.mark.usefixtures("virtual_time")
 @pytest.mark.parametrize("stays", [True, False])
-async def test_granted_and_cancelled_in_the_same_breath(client: Any, stays: bool) -> None:
-    """The token is not lost."""
-    [budget] = processes(client, 1)
-    queue = queue_of(budget, RateLimit(1, per=100.0))
-    lease = await taken(queue)
-    waiters = [asyncio.create_task(taken(queue)) for _ in range(1 + stays)]
+async def test_waiter_cancelled_after_grant_returns_token(client: Any, stays: bool) -> None:
+    """Both happen in the same loop iteration."""
+    [process] = start_processes(client, 1)
+    queue = queue_of(process, RateLimit(1, per=100.0))
+    lease = await acquire(queue)
+    waiters = [asyncio.create_task(acquire(queue)) for _ in range(1 + stays)]
     await asyncio.sleep(0.1)
     queue.release_unused(lease)  # grants it to the first
     waiters[0].cancel()
@@ -481,15 +506,15 @@ async def test_granted_and_cancelled_in_the_same_breath(client: Any, stays: bool
     assert waiters[0].cancelled()
 
 
-def test_a_loop_that_is_collected_late_does_no_harm(client: Any) -> None:
-    """Its tasks settle their tokens when nothing can be sent any more."""
+def test_release_after_loop_closed_is_ignored(client: Any) -> None:
+    """Tasks of a closed loop release their tokens when they are garbage-collected."""
 
     async def main() -> None:
-        [budget] = processes(client, 1)
-        queue = queue_of(budget, TEN)
+        [process] = start_processes(client, 1)
+        queue = queue_of(process, TEN)
 
         async def hold() -> None:
-            lease = await taken(queue)
+            lease = await acquire(queue)
             try:
                 await asyncio.Event().wait()
             finally:
@@ -505,42 +530,44 @@ def test_a_loop_that_is_collected_late_does_no_harm(client: Any) -> None:
     gc.collect()
 
 
-# What callers are told
+# Queue limits and status
 
 
-async def ask_all(send: RequestCoalescing, count: int, **options: Any) -> list[Any]:
-    """LeaseRequest *count* times at once."""
-    asked = endpoint(TWO.requests, TWO.per)
-    given = RequestOptions(timeout=50.0, coalesce=False, **options)
-    calls = (send(Request(asked, f"/{number}", options=given)) for number in range(count))
+async def call_all(send: RequestCoalescing, count: int, **options: Any) -> list[Any]:
+    """Make *count* concurrent calls; return their results and exceptions."""
+    target = endpoint(TWO.requests, TWO.per)
+    call_options = RequestOptions(timeout=50.0, coalesce=False, **options)
+    calls = (send(Request(target, f"/{number}", options=call_options)) for number in range(count))
     return await asyncio.gather(*calls, return_exceptions=True)
 
 
-def sharing(budget: Lent) -> RequestCoalescing:
-    """Return the upper layers of a client."""
+def sharing(process: VirtualProcess) -> RequestCoalescing:
+    """Return coalescing and rate limiting as a client combines them."""
     slots = TokenQueue(TokenBucket(RateLimit(9, per=0.0)), CLOCK)
-    return coalesced(rate_limited(World(CLOCK), budget, CLOCK, slots), CLOCK)
+    return coalesced(rate_limited(World(CLOCK), process, CLOCK, slots), CLOCK)
 
 
 @pytest.mark.usefixtures("virtual_time")
 @pytest.mark.parametrize(
     "options", [{"queue_timeout": 0}, {"queue_timeout": 0.5}, {"max_queue": 0}]
 )
-async def test_who_will_not_wait_is_told_at_once(client: Any, options: dict[str, Any]) -> None:
-    """Two tokens are there, so two go, though it takes a round trip to know."""
-    [budget] = processes(client, 1, [(0.01, 0.01)])
-    send = sharing(budget)
-    outcomes = await ask_all(send, 4, **options)
+async def test_queue_limits_reject_calls_after_one_round_trip(
+    client: Any, options: dict[str, Any]
+) -> None:
+    """Two tokens are available, so two calls succeed, though that takes a round trip to know."""
+    [process] = start_processes(client, 1, [(0.01, 0.01)])
+    send = sharing(process)
+    outcomes = await call_all(send, 4, **options)
     assert now() == pytest.approx(0.02)
-    assert [type(each) for each in outcomes] == [Response] * 2 + [RateLimitQueueError] * 2
+    assert [type(outcome) for outcome in outcomes] == [Response] * 2 + [RateLimitQueueError] * 2
     assert 0.8 <= outcomes[3].retry_after <= 1.0
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_limits_tell_what_the_server_said_last(client: Any) -> None:
-    """Tokens that are free, who waits, how long it will take at least."""
-    [budget] = processes(client, 1)
-    queue = queue_of(budget, TWO)
+async def test_lease_queue_status_shows_last_reply(client: Any) -> None:
+    """Available tokens, queued calls, and the minimum wait."""
+    [process] = start_processes(client, 1)
+    queue = queue_of(process, TWO)
     assert queue.status().available == 2
     await use(queue)
     assert queue.status().available == 1
@@ -558,30 +585,30 @@ async def test_limits_tell_what_the_server_said_last(client: Any) -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_without_a_share_calls_fail_and_recover(client: Any) -> None:
-    """All who wait are told; what the server missed it learns when it is back."""
-    [budget] = processes(client, 1)
-    queue, lender = queue_of(budget, TWO), budget.lender
-    leases = [await taken(queue), await taken(queue)]
-    lender.away = AWAY
+async def test_outage_without_fallback_fails_waiters_until_recovery(client: Any) -> None:
+    """After the outage the server gets the updates that it missed."""
+    [process] = start_processes(client, 1)
+    queue, server = queue_of(process, TWO), process.server
+    leases = [await acquire(queue), await acquire(queue)]
+    server.outage = OUTAGE
     for lease in leases:
         queue.release_at(lease, now())
     outcomes = await asyncio.gather(use(queue), use(queue), return_exceptions=True)
-    assert [str(each) for each in outcomes] == ["no token: Redis is away"] * 2
-    assert all(isinstance(each, RateLimitQueueError) and each.retryable for each in outcomes)
+    assert [str(outcome) for outcome in outcomes] == ["no token: Redis is unavailable"] * 2
+    assert all(isinstance(error, RateLimitQueueError) and error.retryable for error in outcomes)
     await asyncio.sleep(10 * RECONNECT_DELAY)
-    assert len(lender.asks) <= 14
-    lender.away = None
+    assert len(server.requests) <= 14
+    server.outage = None
     await asyncio.sleep(RECONNECT_DELAY)
     assert not queue._book.updates
     assert await use(queue) == pytest.approx(now())
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_who_leaves_as_the_server_fails_is_not_told(client: Any) -> None:
-    """Neither who left before, nor who leaves in the same breath: and nobody complains."""
-    [budget] = processes(client, 1)
-    queue, loop = queue_of(budget, TWO), asyncio.get_running_loop()
+async def test_waiter_cancelled_during_outage_is_cancelled(client: Any) -> None:
+    """Before the failure or in the same loop iteration; asyncio logs no unretrieved exception."""
+    [process] = start_processes(client, 1)
+    queue, loop = queue_of(process, TWO), asyncio.get_running_loop()
     tasks: list[asyncio.Task[Any]] = []
 
     class Failing:
@@ -605,39 +632,39 @@ async def test_who_leaves_as_the_server_fails_is_not_told(client: Any) -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_settling_down_leaves_those_alone_who_go_on(client: Any) -> None:
-    """Another client of the loop has a request out, and a caller that waits."""
-    [budget] = processes(client, 1)
-    queue = queue_of(budget, RateLimit(1, per=1.0))
+async def test_flush_does_not_affect_open_requests_and_waiters(client: Any) -> None:
+    """Another client of the loop has a request in flight and a waiting caller."""
+    [process] = start_processes(client, 1)
+    queue = queue_of(process, RateLimit(1, per=1.0))
     lease = await queue.acquire()
     waiter = asyncio.create_task(use(queue))
     await asyncio.sleep(0.25)
-    await settle_down([budget])
+    await flush_all([process])
     queue.release_at(lease, now())
     assert await waiter == pytest.approx(1.25, abs=0.01)
 
 
-def test_with_a_share_each_process_goes_on_with_its_part(client: Any) -> None:
-    """No window of the whole story holds more than the limit, on both sides of the outage."""
+def test_fallback_gives_each_process_its_fraction(client: Any) -> None:
+    """No window exceeds the limit before, during or after the outages."""
 
     async def main() -> list[float]:
-        budgets = processes(client, 4, share=0.25)
+        processes = start_processes(client, 4, fraction=0.25)
         limit, sent = RateLimit(8, per=1.0), list[float]()
 
-        async def drive(budget: Lent) -> None:
+        async def drive(process: VirtualProcess) -> None:
             while True:
-                lease = await taken(queue_of(budget, limit))
+                lease = await acquire(queue_of(process, limit))
                 sent.append(now())
                 await asyncio.sleep(0.03125)
-                queue_of(budget, limit).release_at(lease, now())
+                queue_of(process, limit).release_at(lease, now())
 
-        tasks = [asyncio.create_task(drive(budget)) for budget in budgets for _ in range(8)]
-        for at, away in ((5.0, AWAY), (15.0, None), (25.0, AWAY), (30.0, None), (40.0, None)):
+        tasks = [asyncio.create_task(drive(process)) for process in processes for _ in range(8)]
+        for at, outage in ((5.0, OUTAGE), (15.0, None), (25.0, OUTAGE), (30.0, None), (40.0, None)):
             await asyncio.sleep(at - now())
-            for budget in budgets:
-                budget.lender.away = away
-        await cancelled(*tasks)
-        await settle_down(budgets)
+            for process in processes:
+                process.server.outage = outage
+        await cancel(*tasks)
+        await flush_all(processes)
         return sent
 
     sent = run(main())
@@ -647,16 +674,16 @@ def test_with_a_share_each_process_goes_on_with_its_part(client: Any) -> None:
         return sum(since <= at < until for at in sent) / (until - since)
 
     assert rate(0.0, 5.0) >= 7.0
-    assert rate(8.0, 15.0) >= 7.0  # four shares of a quarter
+    assert rate(8.0, 15.0) >= 7.0  # four times a quarter
     assert rate(20.0, 25.0) >= 7.0
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_one_process_alone_goes_on_with_its_share_only(client: Any) -> None:
-    """A quarter of two is a half: at least one request goes. Nothing is tried too often."""
-    [budget] = processes(client, 1, share=0.25)
-    budget.lender.away = AWAY
-    queue = queue_of(budget, TWO)
+async def test_fallback_of_one_process_is_limited_to_its_fraction(client: Any) -> None:
+    """A quarter of two tokens is rounded up to one; the server is not contacted too often."""
+    [process] = start_processes(client, 1, fraction=0.25)
+    process.server.outage = OUTAGE
+    queue = queue_of(process, TWO)
     status = None
     times = []
     for _ in range(8):
@@ -667,31 +694,31 @@ async def test_one_process_alone_goes_on_with_its_share_only(client: Any) -> Non
     assert status is not None
     assert status.wait > 0
     assert times == pytest.approx([GRANT_TTL + TWO.per + index for index in range(8)], abs=0.05)
-    assert len(budget.lender.asks) <= times[-1] / RECONNECT_DELAY + 2
-    await settle_down([budget])
+    assert len(process.server.requests) <= times[-1] / RECONNECT_DELAY + 2
+    await flush_all([process])
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_share_hears_headers_and_refusals_too(client: Any) -> None:
-    """And takes back what was not sent; the server learns of it when it is back."""
-    [budget] = processes(client, 1, share=1.0)
-    budget.lender.away = AWAY
-    queue = queue_of(budget, TWO)
-    waiter = asyncio.create_task(taken(queue))
+async def test_fallback_applies_headers_and_429(client: Any) -> None:
+    """Unused tokens return to the fallback, and the server learns of the 429 after the outage."""
+    [process] = start_processes(client, 1, fraction=1.0)
+    process.server.outage = OUTAGE
+    queue = queue_of(process, TWO)
+    waiter = asyncio.create_task(acquire(queue))
     lease = await waiter
     start = now()
     queue.release_unused(lease)
-    lease = await taken(queue)
+    lease = await acquire(queue)
     assert now() == start
     queue.on_server_headers(lease, RateLimitHeaders(0, None), 5.0)
-    other = asyncio.create_task(taken(queue))
+    other = asyncio.create_task(acquire(queue))
     queue.release_at(lease, now())
     lease = await other
     assert now() == pytest.approx(start + 1.0)
     queue.on_rate_limited(3.0)
-    waiter = asyncio.create_task(taken(queue))
+    waiter = asyncio.create_task(acquire(queue))
     await asyncio.sleep(0.5)
-    budget.lender.away = None
+    process.server.outage = None
     queue.release_unused(lease)
     assert "TokenBucket" in repr(queue._fallback)
     await waiter
@@ -700,16 +727,16 @@ async def test_a_share_hears_headers_and_refusals_too(client: Any) -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_token_of_the_share_that_is_out_as_the_server_comes_back_counts(
+async def test_fallback_token_in_use_counts_after_recovery(
     client: Any,
 ) -> None:
-    """It is told as out, and as used when its answer begins."""
-    [budget] = processes(client, 1, share=1.0)
+    """It is reported as held, and as used when its response begins."""
+    [process] = start_processes(client, 1, fraction=1.0)
     one = RateLimit(1, per=1.0)
-    queue = queue_of(budget, one)
-    budget.lender.away = AWAY
-    lease = await taken(queue, 20.0)
-    budget.lender.away = None
+    queue = queue_of(process, one)
+    process.server.outage = OUTAGE
+    lease = await acquire(queue, 20.0)
+    process.server.outage = None
     waiter = asyncio.create_task(use(queue))
     await asyncio.sleep(10.0)
     assert not waiter.done()
