@@ -77,10 +77,15 @@ BRIEF = Load(RateLimit(20, per=0.25), at_a_time=8, timeout=1.2)
 def limited(resource: ModuleType, limit: RateLimit) -> Iterator[None]:
     """Let balances of *resource* have another limit, for the client and for the sandbox."""
     asked = replace(resource.BALANCE, limit=limit)
-    answered = tuple(
-        attrs.evolve(each, limit=limit.requests, per=limit.per) if each.name == asked.name else each
-        for each in endpoints.ENDPOINTS
+    ours = attrs.evolve(
+        next(each for each in endpoints.ENDPOINTS if each.name == asked.name),
+        limit=limit.requests,
+        per=limit.per,
     )
+    answered = {
+        ours if each.name == asked.name else each: handler
+        for each, handler in endpoints.ENDPOINTS.items()
+    }
     with (
         patch.object(resource, "BALANCE", asked),
         patch.object(endpoints, "ENDPOINTS", answered),
