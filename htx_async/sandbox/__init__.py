@@ -1,7 +1,7 @@
 """
-An HTX that runs here, for tests and demos: `Sandbox`.
+Local mock of HTX, for tests and demos: `Sandbox`.
 
-It checks signatures, counts requests and answers as HTX does, over a world of `SandboxUser` values.
+It checks signatures, counts requests and responds as HTX does, for the users that it is given.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The sandbox itself: an ASGI app that answers as HTX does."""
+"""The sandbox itself: an ASGI app that responds as HTX does."""
 
 from __future__ import annotations
 
@@ -6,46 +6,48 @@ import contextlib
 import functools
 from collections import deque
 from collections.abc import AsyncGenerator
+from typing import get_args
 
 from htx_async.clock import Clock
-from htx_async.sandbox import auth, connection, endpoints, errors
-from htx_async.sandbox.access import authorize
-from htx_async.sandbox.context import ReceivedRequest, Visit
+from htx_async.sandbox import auth, endpoints, errors
+from htx_async.sandbox.connection import ConnectionFault, connection_of
+from htx_async.sandbox.context import ReceivedRequest, RequestContext
+from htx_async.sandbox.endpoint import Endpoint
 from htx_async.sandbox.errors import APIError
-from htx_async.sandbox.fault import WireFault
 from htx_async.sandbox.fault_schedule import FaultSchedule
 from htx_async.sandbox.fixtures import default_users
-from htx_async.sandbox.rate_windows import WindowRule, Windows
+from htx_async.sandbox.rate_windows import RateWindows, WindowRule
 from htx_async.sandbox.records import SandboxUser
-from htx_async.sandbox.request import Asked, Receive, Scope, Send, has_body
+from htx_async.sandbox.request import ParsedRequest, Receive, Scope, Send, has_body
 from htx_async.sandbox.responses import (
-    CARRIES_A_BODY,
-    Answer,
+    BODY_FORBIDDEN,
     ExpireUnit,
-    json_answer,
+    SandboxResponse,
+    error_response,
+    json_response,
     limit_headers,
-    send_answer,
+    send_response,
 )
-from htx_async.sandbox.state import World, readable
+from htx_async.sandbox.state import SandboxState, balance_account_ids
+from htx_async.sandbox.validation import check_choice
 
-ARRIVALS_KEPT = 100_000
-"""How many arrivals a sandbox remembers."""
+MAX_ARRIVALS = 100_000
+"""Number of requests that a sandbox remembers."""
 
-_EXPIRE_UNITS = ("milliseconds", "epoch_milliseconds", "epoch_seconds")
+_DEFAULT_PER = 1.0  # seconds that the window of an unknown path lasts
 
 
 class Sandbox:
     """
-    An HTX that runs here: an ASGI app.
+    Local mock of HTX: an ASGI app.
 
-    Use it with `httpx.ASGITransport(app=Sandbox())`, or listen with `serve()`.
+    Use it with `httpx.ASGITransport(app=Sandbox())`, or listen on a port with `serve()`.
 
-    *users* is the world; without it there is a parent user with the keys "access-key" and
-    "secret-key", and *currencies* and *accounts* say how large its world is (see
-    `default_users`). *limits*: whether requests are counted, or a number that HTX's limits are
-    multiplied by. *window*: how they are counted; HTX's own windows seem to be "fixed": they open
-    with the first request. *expire_unit*: how the end of a window is told in the header
-    `X-HB-RateLimit-Requests-Expire`. Windows run on the clock's `monotonic()`, all else on its
+    *users*: default is a parent user with the keys "access-key" and "secret-key", and its sub
+    users; *currencies* and *accounts* set the size of its data (see `default_users`). *limits*:
+    whether requests are counted, or a factor for HTX's limits. *window*: the counting rule; HTX
+    seems to use "fixed", which opens with the first request. *expire_unit*: the unit of the header
+    `X-HB-RateLimit-Requests-Expire`. Windows use the clock's `monotonic()`, everything else its
     `now()`.
     """
 
@@ -63,64 +65,62 @@ class Sandbox:
         if users is None:
             users = default_users(currencies=currencies, accounts=accounts)
         elif not (currencies is None and accounts is None):
-            message = "currencies and accounts shape the default world: not together with users"
+            message = "currencies and accounts shape the default users. Omit them, or users."
             raise ValueError(message)
-        if expire_unit not in _EXPIRE_UNITS:
-            message = f"expire_unit must be one of {', '.join(_EXPIRE_UNITS)}"
-            raise ValueError(message)
-        self._world = World(tuple(users))
-        self._windows = Windows(window, 1 if isinstance(limits, bool) else limits)
-        self._counts = limits is not False
+        check_choice("expire_unit", expire_unit, get_args(ExpireUnit))
+        self._state = SandboxState(tuple(users))
+        self._windows = RateWindows(window, 1 if isinstance(limits, bool) else limits)
+        self._is_limited = limits is not False
         self._expire_unit: ExpireUnit = expire_unit
         self._clock = clock or Clock()
-        self._arrivals: deque[ReceivedRequest] = deque(maxlen=ARRIVALS_KEPT)
-        self._rate_limited = 0
-        self._requests = 0
         self._faults = FaultSchedule()
+        self._arrivals: deque[ReceivedRequest] = deque(maxlen=MAX_ARRIVALS)
+        self._requests = 0
+        self._rate_limited = 0
 
     @property
     def faults(self) -> FaultSchedule:
-        """Return the faults that it is told to have."""
+        """Return the schedule of faults."""
         return self._faults
 
     @property
     def users(self) -> tuple[SandboxUser, ...]:
-        """Return the users of this world."""
-        return self._world.users
+        """Return the users."""
+        return self._state.users
 
     @property
     def account_ids(self) -> tuple[int, ...]:
-        """Return the ids of the first user's accounts whose balance can be read, as listed."""
-        return readable(self.users[0]) if self.users else ()
+        """Return the ids of the first user's accounts whose balance HTX returns, as listed."""
+        return balance_account_ids(self.users[0]) if self.users else ()
 
     @property
     def arrivals(self) -> deque[ReceivedRequest]:
-        """Return the latest arrivals, in order; at most 100,000."""
+        """Return the latest requests, in order; at most 100,000."""
         return self._arrivals
 
     @property
     def requests(self) -> int:
-        """How many requests there were in all."""
+        """Return the number of all requests."""
         return self._requests
 
     @property
     def rate_limited(self) -> int:
-        """Return how many requests were refused as too many."""
+        """Return the number of requests that exceeded a rate limit."""
         return self._rate_limited
 
     def reset(self) -> None:
-        """Forget all arrivals and all that was counted. Orders of faults stay."""
+        """Forget all requests and rate limits used. The schedule of faults is kept."""
         self._windows.clear()
         self._arrivals.clear()
-        self._rate_limited = 0
         self._requests = 0
+        self._rate_limited = 0
 
     @contextlib.asynccontextmanager
     async def serve(self, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[str, None]:
         """
-        Listen on a port of this machine, any free one for 0, and give the base URL.
+        Listen on *port* of this machine (0: any free one), and yield the base URL.
 
-        Runs in the running loop. `OSError` if the port is taken. Needs the extra `sandbox`.
+        Runs in the running loop. `OSError` if the port is in use. Needs the extra `sandbox`.
         """
         try:
             from htx_async.sandbox.server import listen  # noqa: PLC0415  # uvicorn is optional
@@ -133,77 +133,73 @@ class Sandbox:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope, `http` or `lifespan`."""
         if scope["type"] == "http":
-            await self._http(scope, receive, send)
+            await self._serve_http(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await _serve_lifespan(receive, send)
         else:
-            message = f"the sandbox speaks http only, not {scope['type']}"
+            message = f"the sandbox serves http only, not {scope['type']}"
             raise NotImplementedError(message)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        visit = Visit(Asked.read(scope), self._clock.monotonic(), self._clock.now())
-        found = endpoints.find(visit.asked.method, visit.asked.path)
-        if found is not None:
-            visit.endpoint, visit.variables = found
-        fault = self._faults.meet(visit.endpoint)
-        visit.now += fault.ahead
-        answer = fault.answer(await self._answer(visit, receive), visit.version)
-        self._note(visit, answer)
-        verdict = fault.limit(visit.verdict, visit.endpoint.per if visit.endpoint else 1.0)
-        headers = limit_headers(verdict, self._expire_unit, visit.now)
-        sending = functools.partial(send_answer, answer, visit.asked, headers, visit.now, send)
-        if isinstance(fault, WireFault):
-            await connection.find(scope, fault).play(fault, sending)
+    async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = ParsedRequest.from_scope(scope)
+        at, now = self._clock.monotonic(), self._clock.now()
+        context = RequestContext(self._state, request, at, now)
+        context.endpoint, context.variables = endpoints.find(request.method, request.path)
+        fault = self._faults.match(context.endpoint)
+        context.now += fault.clock_offset
+        response = fault.response(await self._respond(context, receive), context.version)
+        self._record(context.record(response))
+        per = context.endpoint.per if context.endpoint else _DEFAULT_PER
+        admission = fault.admission(context.admission, per)
+        headers = limit_headers(admission, self._expire_unit, context.now)
+        respond = functools.partial(send_response, response, request, headers, context.now, send)
+        if isinstance(fault, ConnectionFault):
+            await connection_of(scope, fault).play(fault, respond)
         else:
-            await sending()
+            await respond()
 
-    async def _answer(self, visit: Visit, receive: Receive) -> Answer:
+    async def _respond(self, context: RequestContext, receive: Receive) -> SandboxResponse:
         try:
-            endpoint = _wanted(visit)
-            if await has_body(visit.asked, receive):
-                return CARRIES_A_BODY
-            self._admit(visit, endpoint)
-            call = endpoints.Call(self._world, visit.user, visit.variables, visit.params, visit.now)
-            return json_answer(endpoint.envelope(endpoint.handler(call)))
-        except APIError as refused:
-            cause = refused.cause
-            version = visit.version
-            return json_answer(cause.body(version), cause.code_in(version), cause.status)
+            return await self._handle(context, receive)
+        except APIError as error:
+            return error_response(error.spec, context.version)
 
-    def _admit(self, visit: Visit, endpoint: endpoints.Endpoint) -> None:
-        # Whether HTX counts a request before it looks at the signature is not known. Here one
-        # that is refused for its signature, address or permission does not count.
+    async def _handle(self, context: RequestContext, receive: Receive) -> SandboxResponse:
+        endpoint = context.endpoint
+        if endpoint is None:
+            raise APIError(errors.METHOD_NOT_ALLOWED)
+        if await has_body(context.request, receive):
+            return BODY_FORBIDDEN
+        # Whether HTX counts a request before it checks the signature is not known. Here, a request
+        # that fails authentication or authorization is not counted.
         if endpoint.permission is not None:
-            self._identify(visit, endpoint.permission)
-        if self._counts:
-            self._count(visit, endpoint)
+            self._authenticate(context, endpoint.permission)
+        if self._is_limited:
+            self._count(context, endpoint)
+        data = endpoints.ENDPOINTS[endpoint](context)
+        return json_response(endpoint.envelope(data))
 
-    def _identify(self, visit: Visit, permission: str) -> None:
-        visit.params = auth.parameters(visit.asked.query)
-        key = auth.verify(visit.asked, visit.params, self._world.keys, visit.now)
-        visit.user = self._world.owner(key)
-        authorize(key, visit.asked.ip, permission)
+    def _authenticate(self, context: RequestContext, permission: str) -> None:
+        request = context.request
+        context.params = auth.parse_query(request.query)
+        key = auth.authenticate(request, context.params, self._state.keys, context.now)
+        context.user = self._state.owner(key)
+        auth.authorize(key, request.ip, permission)
 
-    def _count(self, visit: Visit, endpoint: endpoints.Endpoint) -> None:
-        who = visit.user.uid if visit.user else visit.asked.ip
-        counted = (endpoint.path, who)
-        visit.verdict = self._windows.admit(counted, endpoint.limit, endpoint.per, visit.at)
-        if not visit.verdict.admitted:
-            raise APIError(errors.TOO_MANY)
+    def _count(self, context: RequestContext, endpoint: Endpoint) -> None:
+        client = context.user.uid if context.user else context.request.ip
+        key = (endpoint.path, client)
+        context.admission = self._windows.admit(key, endpoint.limit, endpoint.per, context.at)
+        if not context.admission.admitted:
+            raise APIError(errors.RATE_LIMITED)
 
-    def _note(self, visit: Visit, answer: Answer) -> None:
+    def _record(self, received: ReceivedRequest) -> None:
         self._requests += 1
-        self._rate_limited += visit.rate_limited
-        self._arrivals.append(visit.arrival(answer))
+        self._rate_limited += received.rate_limited
+        self._arrivals.append(received)
 
 
-def _wanted(visit: Visit) -> endpoints.Endpoint:
-    if visit.endpoint is None:
-        raise APIError(errors.NO_SUCH_PATH)
-    return visit.endpoint
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
+async def _serve_lifespan(receive: Receive, send: Send) -> None:
     while True:
         message = await receive()
         await send({"type": f"{message['type']}.complete"})

@@ -1,10 +1,10 @@
 """
-The front of a served sandbox: it stands between a socket and HTTP, and plays faults on the wire.
+Connections of a served sandbox, on which connection faults are played.
 
-Each connection has a `Front` where uvicorn expects asyncio's transport. It hands everything on,
-but for a request that meets a fault on the wire: then it holds back what HTTP writes, and the
-fault decides what becomes of it. That runs in the request's own task, so that there is no other
-one to look after, and a connection that is kept alive serves its next request as ever.
+uvicorn gets a `FaultyConnection` instead of asyncio's transport. It passes everything on, except
+the response to a request with a connection fault: it buffers that one, and the fault decides what
+is sent. This runs in the task of the request, so it needs no task of its own, and a connection that
+is kept alive serves the next request as usual.
 """
 
 from __future__ import annotations
@@ -17,142 +17,152 @@ import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
+import attrs
+
 from htx_async.clock import Clock
-from htx_async.sandbox.fault import WireFault
+from htx_async.sandbox.fault import Fault
 from htx_async.sandbox.request import Scope
 
-Answering = Callable[[], Awaitable[None]]
-
-_EXTENSION = "htx_async.front"
-_AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: close means reset
+_EXTENSION = "htx_async.connection"
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # the value of SO_LINGER
 
 
-class Gate(abc.ABC):
-    """The port of a served sandbox, which can be closed for a while."""
+class ListeningPort(abc.ABC):
+    """Port of a served sandbox, which can be closed for a while."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock: Clock = clock
-        self.over: asyncio.Event = asyncio.Event()
-        self._shutters = 0
+        self.ended: asyncio.Event = asyncio.Event()
+        self._closers = 0
 
     @abc.abstractmethod
     async def open(self) -> None:
-        """Let connections come."""
+        """Accept connections."""
 
     @abc.abstractmethod
-    def shut(self) -> None:
+    def close(self) -> None:
         """Let the system refuse connections, but keep the port."""
 
     @contextlib.asynccontextmanager
     async def closed(self) -> AsyncGenerator[None]:
         """Refuse connections within this context."""
-        if not self._shutters:
-            self.shut()
-        self._shutters += 1
+        if not self._closers:
+            self.close()
+        self._closers += 1
         try:
             yield
         finally:
-            self._shutters -= 1
-            if not (self._shutters or self.over.is_set()):
+            self._closers -= 1
+            if not (self._closers or self.ended.is_set()):
                 await self.open()
 
 
-class Front:
-    """The front of one connection. To uvicorn it is a transport, to faults a wire."""
+class FaultyConnection:
+    """One connection: a transport for uvicorn, and a raw connection for faults."""
 
-    def __init__(self, transport: asyncio.Transport, gate: Gate) -> None:
+    def __init__(self, transport: asyncio.Transport, port: ListeningPort) -> None:
         self._transport = transport
-        self._gate = gate
-        self._held: bytearray | None = None
-        self._hung_up = False
-        self._turn = asyncio.Lock()
-        self.over: asyncio.Event = asyncio.Event()
-        self.extensions: dict[str, Front] = {_EXTENSION: self}
+        self._port = port
+        self._buffer: bytearray | None = None
+        self._close_after_fault = False
+        self._lock = asyncio.Lock()
+        self.ended: asyncio.Event = asyncio.Event()
+        self.extensions: dict[str, FaultyConnection] = {_EXTENSION: self}
 
-    # What HTTP calls.
+    # Called by uvicorn.
 
     def write(self, data: bytes) -> None:
-        """Send *data*, or hold it."""
-        if self._held is None:
+        """Send *data*; during a fault, buffer it."""
+        if self._buffer is None:
             self._transport.write(data)
         else:
-            self._held += data
+            self._buffer += data
 
     def close(self) -> None:
-        """Close the connection, once nothing is held any more."""
-        if self._held is None:
+        """Close the connection; during a fault, after it."""
+        if self._buffer is None:
             self._transport.close()
         else:
-            self._hung_up = True
+            self._close_after_fault = True
 
     def is_closing(self) -> bool:
-        """Whether the connection is closed, or about to be."""
-        return self._hung_up or self._transport.is_closing()
+        """Return whether the connection is closed or will be."""
+        return self._close_after_fault or self._transport.is_closing()
 
     def __getattr__(self, name: str) -> Any:
-        # All else (`abort`, `get_extra_info`, pauses) goes straight to the transport.
+        # Everything else (`abort`, `get_extra_info`, flow control) is the transport's.
         return getattr(self._transport, name)
 
-    # What faults call.
+    # Called by faults.
 
     def send(self, data: bytes) -> None:
-        """Send *data* as it is."""
+        """Send *data* unchanged."""
         self._transport.write(data)
 
-    def hang_up(self) -> None:
-        """Close the connection after what was sent."""
+    def disconnect(self) -> None:
+        """Close the connection after the data that was sent."""
         self._transport.close()
 
     def reset(self) -> None:
-        """End the connection at once, and let the other side know it (RST)."""
-        connection: socket.socket = self._transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        """Abort the connection with an RST."""
+        sock: socket.socket = self._transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._transport.abort()
 
-    async def lost(self, within: float | None = None) -> bool:
-        """Wait until the connection, or the server, ends; whether it did *within* seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with self._gate.clock.timeout(within):
-                await self.over.wait()
-        return self.over.is_set()
+    async def wait_lost(self, seconds: float | None = None) -> bool:
+        """Wait until the connection or the server ends; `False` after *seconds*."""
+        return await self._wait(self.ended, seconds)
 
     async def refuse(self, seconds: float) -> None:
-        """Reset the connection, and refuse new ones for so long."""
-        async with self._gate.closed():
+        """Reset the connection, and refuse new ones for *seconds*."""
+        async with self._port.closed():
             self.reset()
-            with contextlib.suppress(TimeoutError):
-                async with self._gate.clock.timeout(seconds):
-                    await self._gate.over.wait()
+            await self._wait(self._port.ended, seconds)
 
-    # What the sandbox calls.
+    async def _wait(self, event: asyncio.Event, seconds: float | None) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with self._port.clock.timeout(seconds):
+                await event.wait()
+        return event.is_set()
 
-    async def play(self, fault: WireFault, answering: Answering) -> None:
-        """Let *fault* have what *answering* writes."""
-        async with self._turn:  # who asks again before the answer waits for its turn
-            self._held = bytearray()
+    # Called by the sandbox.
+
+    async def play(self, fault: ConnectionFault, respond: Callable[[], Awaitable[None]]) -> None:
+        """Run *respond*, and let *fault* send what it writes."""
+        async with self._lock:  # a pipelined request waits for the response before it
+            self._buffer = bytearray()
             try:
-                await answering()
-                answer, self._held = bytes(self._held), bytearray()
-                if not self.over.is_set():
-                    await fault.play(self, answer)
+                await respond()
+                response, self._buffer = bytes(self._buffer), bytearray()
+                if not self.ended.is_set():
+                    await fault.play(self, response)
             finally:
-                self._release()
+                self._end_fault()
 
-    def _release(self) -> None:
-        late, self._held = self._held, None
-        if self.over.is_set():
+    def _end_fault(self) -> None:
+        late, self._buffer = self._buffer, None
+        if self.ended.is_set():
             self._transport.abort()
         elif late and not self._transport.is_closing():
             self._transport.write(bytes(late))
-        if self._hung_up:
+        if self._close_after_fault:
             self._transport.close()
 
 
-def find(scope: Scope, fault: WireFault) -> Front:
-    """Return the front that the request came through, to play *fault*."""
-    front = scope.get("extensions", {}).get(_EXTENSION)
-    if front is None:
-        message = f"{fault} is a fault on the wire: it needs a connection, see Sandbox.serve()"
+@attrs.frozen
+class ConnectionFault(Fault, abc.ABC):
+    """Failure below HTTP: the response is complete but does not arrive as it is."""
+
+    @abc.abstractmethod
+    async def play(self, connection: FaultyConnection, response: bytes, /) -> None:
+        """Fail on *connection* instead of sending *response* (head and body)."""
+
+
+def connection_of(scope: Scope, fault: ConnectionFault) -> FaultyConnection:
+    """Return the connection of the request; `RuntimeError` with `httpx.ASGITransport`."""
+    connection = scope.get("extensions", {}).get(_EXTENSION)
+    if connection is None:
+        message = f"{fault} needs a connection, see Sandbox.serve()"
         raise RuntimeError(message)
-    assert isinstance(front, Front)
-    return front
+    assert isinstance(connection, FaultyConnection)
+    return connection

@@ -1,4 +1,4 @@
-"""Faults on the wire: what becomes of an answer on its way."""
+"""Faults of the connection: what happens to a complete response on its way."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 import attrs
 
-from htx_async.sandbox.fault import Wire, WireFault
+from htx_async.sandbox.connection import ConnectionFault, FaultyConnection
 
 Where = Literal["head", "body"]
 
@@ -15,98 +15,96 @@ _LENGTH = re.compile(rb"(?<=\r\ncontent-length: )\d+(?=\r\n)", re.IGNORECASE)
 _END_OF_HEAD = b"\r\n\r\n"
 
 
-def _split(answer: bytes) -> tuple[bytes, bytes]:
-    head, end, body = answer.partition(_END_OF_HEAD)
+def _split(response: bytes) -> tuple[bytes, bytes]:
+    head, end, body = response.partition(_END_OF_HEAD)
     return head + end, body
 
 
-def _cut(answer: bytes, after: int | None) -> bytes:
-    """Return the head and *after* bytes of the body; `None`: half of it."""
-    head, body = _split(answer)
-    return head + body[: len(body) // 2 if after is None else after]
+def _truncate(response: bytes, size: int | None) -> bytes:
+    """Return the head and *size* bytes of the body; `None`: half of it."""
+    head, body = _split(response)
+    return head + body[: len(body) // 2 if size is None else size]
 
 
 @attrs.frozen
-class Refuse(WireFault):
+class Refuse(ConnectionFault):
     """The port is closed for a while."""
 
     seconds: float
 
-    async def play(self, wire: Wire, answer: bytes) -> None:
-        """Reset this connection and let no other one come."""
-        del answer
-        await wire.refuse(self.seconds)
+    async def play(self, connection: FaultyConnection, _response: bytes, /) -> None:
+        """Reset the connection and refuse new ones."""
+        await connection.refuse(self.seconds)
 
 
 @attrs.frozen
-class Hang(WireFault):
-    """Nothing comes any more."""
+class Hang(ConnectionFault):
+    """The response stops, and the connection stays open."""
 
     where: Where
 
-    async def play(self, wire: Wire, answer: bytes) -> None:
-        """Wait until the other side has enough of it."""
+    async def play(self, connection: FaultyConnection, response: bytes, /) -> None:
+        """Wait until the client closes the connection."""
         if self.where == "body":
-            wire.send(_cut(answer, None))
-        await wire.lost()
+            connection.send(_truncate(response, None))
+        await connection.wait_lost()
 
 
 @attrs.frozen
-class Cut(WireFault):
+class Cut(ConnectionFault):
     """The connection is closed within the body."""
 
     after: int | None
 
-    async def play(self, wire: Wire, answer: bytes) -> None:
-        """Send the head and so many bytes of the body."""
-        wire.send(_cut(answer, self.after))
-        wire.hang_up()
+    async def play(self, connection: FaultyConnection, response: bytes, /) -> None:
+        """Send the head and part of the body, and close."""
+        connection.send(_truncate(response, self.after))
+        connection.disconnect()
 
 
 @attrs.frozen
-class Reset(WireFault):
-    """The connection is reset before the answer."""
+class Reset(ConnectionFault):
+    """The connection is reset before the response."""
 
-    async def play(self, wire: Wire, answer: bytes) -> None:
-        """Send nothing."""
-        del answer
-        wire.reset()
+    async def play(self, connection: FaultyConnection, _response: bytes, /) -> None:
+        """Reset the connection."""
+        connection.reset()
 
 
 @attrs.frozen
-class Trickle(WireFault):
-    """The answer comes byte by byte."""
+class Trickle(ConnectionFault):
+    """The response arrives byte by byte."""
 
     seconds: float
 
-    async def play(self, wire: Wire, answer: bytes) -> None:
-        """Send a byte, wait, and so on."""
-        for at in range(len(answer)):
-            wire.send(answer[at : at + 1])
-            if await wire.lost(within=self.seconds):
+    async def play(self, connection: FaultyConnection, response: bytes, /) -> None:
+        """Send one byte at a time, with a pause after each."""
+        for at in range(len(response)):
+            connection.send(response[at : at + 1])
+            if await connection.wait_lost(self.seconds):
                 return
 
 
 @attrs.frozen
-class WrongLength(WireFault):
-    """The head tells another length than the body has."""
+class WrongLength(ConnectionFault):
+    """`Content-Length` is not the length of the body."""
 
     by: int
 
-    async def play(self, wire: Wire, answer: bytes) -> None:
-        """Tell a wrong length; close where the other side would wait for what does not come."""
-        head, body = _split(answer)
-        told = b"%d" % max(0, len(body) + self.by)
-        wire.send(_LENGTH.sub(told, head) + body)
+    async def play(self, connection: FaultyConnection, response: bytes, /) -> None:
+        """Send the wrong length; close if the client would wait for more bytes."""
+        head, body = _split(response)
+        length = b"%d" % max(0, len(body) + self.by)
+        connection.send(_LENGTH.sub(length, head) + body)
         if self.by > 0:
-            wire.hang_up()
+            connection.disconnect()
 
 
 @attrs.frozen
-class AnswerAndClose(WireFault):
-    """The connection is closed after the answer, and the head did not say so."""
+class AnswerAndClose(ConnectionFault):
+    """The connection is closed after the response, and the head does not announce it."""
 
-    async def play(self, wire: Wire, answer: bytes) -> None:
-        """Send everything and close."""
-        wire.send(answer)
-        wire.hang_up()
+    async def play(self, connection: FaultyConnection, response: bytes, /) -> None:
+        """Send the response and close."""
+        connection.send(response)
+        connection.disconnect()

@@ -1,23 +1,29 @@
-"""A request in the sandbox: on its way through, and as it is remembered."""
+"""State of one request while the sandbox handles it, and the record that remains of it."""
 
 from __future__ import annotations
 
 import attrs
 
-from htx_async.sandbox.endpoints import Endpoint
-from htx_async.sandbox.rate_windows import Verdict
+from htx_async.sandbox import errors
+from htx_async.sandbox.endpoint import Endpoint
+from htx_async.sandbox.errors import APIError
+from htx_async.sandbox.rate_windows import Admission
 from htx_async.sandbox.records import SandboxUser
-from htx_async.sandbox.request import Asked
-from htx_async.sandbox.responses import Answer
+from htx_async.sandbox.request import ParsedRequest
+from htx_async.sandbox.responses import SandboxResponse
+from htx_async.sandbox.state import SandboxState
+
+_MAX_ID_DIGITS = 19
 
 
 @attrs.frozen
 class ReceivedRequest:
     """
-    A request that arrived *at* this time (seconds on the clock's `monotonic()`).
+    A request that arrived *at* this time (seconds of the clock's `monotonic()`).
 
-    *path* is without query, *endpoint* the path with its variables unfilled, *uid* who signed
-    rightly, *status* the HTTP status, *code* HTX's error code (`None`: success or a bare page).
+    *path* is without query, *endpoint* the path with its variables unfilled, *uid* that of the
+    user that signed it, *status* the HTTP status of the response, *code* HTX's error code (`None`:
+    a success or an HTML page).
     """
 
     at: float
@@ -31,37 +37,63 @@ class ReceivedRequest:
 
 
 @attrs.define
-class Visit:
-    """A request on its way through the sandbox: what is known of it so far."""
+class RequestContext:
+    """What is known so far of a request; *at*: monotonic seconds, *now*: HTX's wall clock."""
 
-    asked: Asked
+    state: SandboxState
+    request: ParsedRequest
     at: float
     now: float
     endpoint: Endpoint | None = None
     variables: tuple[str, ...] = ()
     params: dict[str, str] = attrs.Factory(dict[str, str])
     user: SandboxUser | None = None
-    verdict: Verdict | None = None
+    admission: Admission | None = None
 
     @property
     def version(self) -> int:
-        """Return which envelope is answered with: 1 or 2."""
+        """Return the version of the envelope: 1 or 2."""
         return self.endpoint.version if self.endpoint else 1
 
     @property
-    def rate_limited(self) -> bool:
-        """Whether it came too often."""
-        return self.verdict is not None and not self.verdict.admitted
+    def owner(self) -> SandboxUser:
+        """Return the user that signed the request."""
+        assert self.user is not None, "this endpoint is signed"
+        return self.user
 
-    def arrival(self, answer: Answer) -> ReceivedRequest:
-        """Return what is remembered of it."""
+    @property
+    def subject(self) -> SandboxUser:
+        """Return the user that the request is about: the parameter `subUid`, else the owner."""
+        if "subUid" not in self.params:
+            return self.owner
+        sub_user = self.state.sub_user(self.owner, parse_id(self.params["subUid"], "subUid"))
+        if sub_user is None:  # also for every request of a sub user: it has no sub users
+            raise APIError(errors.FORBIDDEN)
+        return sub_user
+
+    def choice(self, field: str, values: frozenset[str], default: str) -> str:
+        """Return the parameter *field*; `APIError` unless it is one of *values*."""
+        value = self.params.get(field, default)
+        if value not in values:
+            raise APIError(errors.malformed(field))
+        return value
+
+    def record(self, response: SandboxResponse) -> ReceivedRequest:
+        """Return the record of the request."""
         return ReceivedRequest(
             self.at,
-            self.asked.method,
-            self.asked.path,
+            self.request.method,
+            self.request.path,
             self.endpoint.path if self.endpoint else None,
             self.user.uid if self.user else None,
-            answer.status,
-            answer.code,
-            self.rate_limited,
+            response.status,
+            response.code,
+            self.admission is not None and not self.admission.admitted,
         )
+
+
+def parse_id(text: str, field: str) -> int:
+    """Return the id in *text*; `APIError` that names *field* if it is not ASCII digits."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_ID_DIGITS):
+        raise APIError(errors.malformed(field))
+    return int(text)

@@ -1,4 +1,4 @@
-"""Every error body that HTX may send: documented, recorded, or known to other programs."""
+"""Every error body that HTX may send: documented, recorded, or known from other programs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from htx_async.sandbox import errors
-from htx_async.sandbox.errors import Cause
+from htx_async.sandbox.errors import ErrorSpec
 from htx_async.sandbox.fault import Fault
-from htx_async.sandbox.response_faults import Body, Page, Refusal
+from htx_async.sandbox.response_faults import ErrorResponse, Page, RawErrorResponse
 
-_SIGNATURE = "api-signature-not-valid"
-
-# Codes with one meaning. For many only the code is known: then the text is a guess.
-_PLAIN: Mapping[str | int, str] = {
+# Codes with one meaning. For many of them only the code is known, and the text is a guess.
+_BY_CODE: Mapping[str | int, str] = {
     "api-signature-check-failed": "Signature check failed",
     "login-required": errors.LOGIN_REQUIRED.message,
     "gateway-internal-error": "Failed to load data. Try again later.",
@@ -87,8 +85,8 @@ _PLAIN: Mapping[str | int, str] = {
     40408: "Duplicate request. Please try again later",
 }
 
-# Codes that mean what their text says.
-_AMBIGUOUS: tuple[tuple[str | int, str], ...] = (
+# Codes whose meaning depends on the text.
+_BY_CODE_AND_TEXT: tuple[tuple[str | int, str], ...] = (
     ("bad-request", "invalid parameter"),
     ("bad-request", "429 too many request"),
     ("bad-request", "request timeout"),
@@ -109,47 +107,38 @@ _AMBIGUOUS: tuple[tuple[str | int, str], ...] = (
     (2003, "Trading is disabled"),
 )
 
-_SIGNATURE_CAUSES = {
-    "Incorrect Access key": errors.WRONG_ACCESS_KEY,
-    "Incorrect IP address": errors.wrong_ip("1.2.3.4"),
-    "Verification failure": errors.WRONG_SIGNATURE,
-    "Invalid submission time": errors.WRONG_TIME,
-    "API key has no permission": errors.NO_PERMISSION,
-    "APIkey has expired": errors.EXPIRED,
+_BY_NAME: Mapping[str, ErrorSpec] = {
+    "api-signature-not-valid: Incorrect Access key": errors.WRONG_ACCESS_KEY,
+    "api-signature-not-valid: Incorrect IP address": errors.wrong_ip("1.2.3.4"),
+    "api-signature-not-valid: Verification failure": errors.WRONG_SIGNATURE,
+    "api-signature-not-valid: Invalid submission time": errors.WRONG_TIME,
+    "api-signature-not-valid: API key has no permission": errors.NO_PERMISSION,
+    "api-signature-not-valid: APIkey has expired": errors.KEY_EXPIRED,
+    **{str(code): ErrorSpec.same(code, text) for code, text in _BY_CODE.items()},
+    **{f"{code}: {text}": ErrorSpec.same(code, text) for code, text in _BY_CODE_AND_TEXT},
+    "OTC account inquiries are not supported": errors.OTC_NOT_SUPPORTED,
+    "method-not-allowed": errors.METHOD_NOT_ALLOWED,
 }
 
-# In shapes of their own. The first two are recorded; of the third only the shape is known.
-_SHAPED: Mapping[str, Fault] = {
-    "timeout, without data and with ts": Body(
+# Bodies of other shapes. The first two are recorded; of the third only the shape is known.
+_BY_BODY: Mapping[str, Fault] = {
+    "timeout, without data and with ts": RawErrorResponse(
         b'{"ts":1571653730865,"status":"error","err-code":"timeout","err-msg":"Request Timeout"}',
         "timeout",
     ),
-    "1303, with success and print-log": Body(
+    "1303, with success and print-log": RawErrorResponse(
         b'{"code":1303,"data":null,"message":"Each transfer-out cannot be less than 5USDT.",'
         b'"success":false,"print-log":true}',
         1303,
     ),
-    "1030 of futures, with underscores": Body(
+    "1030 of futures, with underscores": RawErrorResponse(
         b'{"status":"error","err_code":1030,"err_msg":"Abnormal service. Please try again later.",'
         b'"ts":1571653730865}',
         1030,
     ),
-    "OTC account inquiries are not supported": Refusal(errors.OTC),
-    "method-not-allowed": Refusal(errors.NO_SUCH_PATH),
     "403 page": Page(403),
 }
 
-
-def refused(code: str | int, message: str, status: int = 200) -> Refusal:
-    """Return the refusal with this code and message on paths of both versions."""
-    return Refusal(Cause(code, message, code, message, status))
-
-
-def _catalogue() -> Mapping[str, Fault]:
-    plain = {str(code): refused(code, text) for code, text in _PLAIN.items()}
-    ambiguous = {f"{code}: {text}": refused(code, text) for code, text in _AMBIGUOUS}
-    signature = {f"{_SIGNATURE}: {why}": Refusal(each) for why, each in _SIGNATURE_CAUSES.items()}
-    return MappingProxyType({**signature, **plain, **ambiguous, **_SHAPED})
-
-
-CATALOGUE = _catalogue()
+CATALOGUE: Mapping[str, Fault] = MappingProxyType(
+    {**{name: ErrorResponse(spec) for name, spec in _BY_NAME.items()}, **_BY_BODY}
+)

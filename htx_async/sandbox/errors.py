@@ -1,13 +1,11 @@
 """
-The ways in which HTX says no.
+API errors of the sandbox.
 
-HTX has two envelopes: v1 paths answer with `status`, `err-code` and `err-msg`, v2 paths with
-`code` and `message`. Business errors come with HTTP status 200.
+HTX has two envelopes: v1 paths return `status`, `err-code` and `err-msg`, v2 paths return `code`
+and `message`. Business errors have the HTTP status 200.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import attrs
 
@@ -15,8 +13,8 @@ _SIGNATURE = "api-signature-not-valid"
 
 
 @attrs.frozen
-class Cause:
-    """A reason to refuse, in the words of both envelopes; *status* is the HTTP status."""
+class ErrorSpec:
+    """An API error in both envelopes; *status* is the HTTP status."""
 
     code: str | int
     message: str
@@ -24,74 +22,67 @@ class Cause:
     v2_message: str
     status: int = 200
 
-    def body(self, version: int) -> dict[str, Any]:
-        """Return the envelope for a path of *version* 1 or 2."""
-        if version == 1:
-            v1 = {"status": "error", "err-code": self.code, "err-msg": self.message}
-            return {**v1, "data": None}
-        return {"code": self.v2_code, "message": self.v2_message}
-
-    def code_in(self, version: int) -> str | int:
-        """Return the error code that a path of *version* 1 or 2 answers."""
-        return self.code if version == 1 else self.v2_code
+    @classmethod
+    def same(cls, code: str | int, message: str, status: int = 200) -> ErrorSpec:
+        """Return the API error with the same code and message in both envelopes."""
+        return cls(code, message, code, message, status)
 
 
 class APIError(Exception):
-    """A request that is answered with an error."""
+    """Raised to return an API error as the response."""
 
-    def __init__(self, cause: Cause) -> None:
-        super().__init__(cause.code)
-        self.cause = cause
+    def __init__(self, spec: ErrorSpec) -> None:
+        super().__init__(spec.code)
+        self.spec = spec
 
 
-def _signature(why: str) -> Cause:
-    # v2: a recorded answer to a wrong signature is {"code":1003,"message":"invalid signature"}.
-    # That other causes in the signature are answered alike is a guess.
-    return Cause(_SIGNATURE, f"Signature not valid: {why}", 1003, "invalid signature")
+def _signature(reason: str) -> ErrorSpec:
+    # v2: a recorded response to a wrong signature is {"code":1003,"message":"invalid signature"}.
+    # That other causes in the signature have the same response is a guess.
+    return ErrorSpec(_SIGNATURE, f"Signature not valid: {reason}", 1003, "invalid signature")
 
 
 WRONG_ACCESS_KEY = _signature("Incorrect Access key [Access key错误]")
 WRONG_SIGNATURE = _signature("Verification failure [校验失败]")
 WRONG_TIME = _signature(
-    "Invalid submission time or incorrect time format [无效的提交时间，或时间格式错误]"  # noqa: RUF001
+    "Invalid submission time or incorrect time format [无效的提交时间，或时间格式错误]"  # noqa: RUF001  # HTX's text
 )
 
 # v1: the documentation; v2: a guess, nothing is documented or recorded.
-LOGIN_REQUIRED = Cause(
+LOGIN_REQUIRED = ErrorSpec(
     "login-required",
     "Signature is missing, or user not find (key and uid not match)",
     1003,
     "invalid signature",
 )
 
-# v1: as users reported it; v2: 12004 and 12005 are known from other programs' tables only.
-EXPIRED = Cause(_SIGNATURE, "Signature not valid: APIkey has expired", 12004, "APIkey has expired")
-NO_PERMISSION = Cause(
+# v1: as users reported it; v2: 12004 and 12005 are known from tables of other programs only.
+KEY_EXPIRED = ErrorSpec(
+    _SIGNATURE, "Signature not valid: APIkey has expired", 12004, "APIkey has expired"
+)
+NO_PERMISSION = ErrorSpec(
     _SIGNATURE,
     "Signature not valid: API key has no permission [API Key没有权限]",
     1002,
     "forbidden",
 )
 
-
-def wrong_ip(address: str) -> Cause:
-    """Say that the key is bound to other addresses than *address*, and name that."""
-    why = f"Signature not valid: Incorrect IP address [IP地址错误]:{address}"
-    return Cause(_SIGNATURE, why, 12005, "Incorrect IP address")
-
-
 # Documented: HTTP status 405 and this code, for a wrong path; the text is not known.
-NO_SUCH_PATH = Cause("method-not-allowed", "Request method not supported", 1001, "", 405)
+METHOD_NOT_ALLOWED = ErrorSpec(
+    "method-not-allowed", "Request method not supported", 1001, "", status=405
+)
 
-# No document says what excess looks like in this category. The v1 words are in other programs'
-# tables, code 1006 is documented for conditional orders, HTTP 429 is what clients expect.
-TOO_MANY = Cause("rate-too-many-requests", "exceeded rate limit", 1006, "Exceed rate limit", 429)
+# HTX does not document the error for excess in this category. The v1 code and text are in tables
+# of other programs, code 1006 is documented for conditional orders, clients expect HTTP 429.
+RATE_LIMITED = ErrorSpec(
+    "rate-too-many-requests", "exceeded rate limit", 1006, "Exceed rate limit", status=429
+)
 
 # v2: documented for the account category, both code and text.
-FORBIDDEN = Cause("base-operation-forbidden", "Operation is forbidden", 1002, "forbidden")
+FORBIDDEN = ErrorSpec("base-operation-forbidden", "Operation is forbidden", 1002, "forbidden")
 
-# "OTC account inquiries are not supported." is documented, its error code is not.
-OTC = Cause(
+# The text is documented, the error code is not.
+OTC_NOT_SUPPORTED = ErrorSpec(
     "base-argument-unsupported",
     "OTC account inquiries are not supported.",
     500,
@@ -99,21 +90,19 @@ OTC = Cause(
 )
 
 
-def malformed(field: str) -> Cause:
-    """Say that the value of *field* is not of the form that HTX expects."""
-    return Cause(
-        "validation-format-error",
-        f"Format Error: {field}.",
-        2002,
-        f"invalid field value in `{field}`",
-    )
+def wrong_ip(address: str) -> ErrorSpec:
+    """Return the error for a key that is bound to other addresses than *address*."""
+    reason = f"Signature not valid: Incorrect IP address [IP地址错误]:{address}"
+    return ErrorSpec(_SIGNATURE, reason, 12005, "Incorrect IP address")
 
 
-def no_such_account(account_id: int, uid: int) -> Cause:
-    """Say that *uid* has no account of that id; HTX prints both with thousands separators."""
-    return Cause(
-        "account-get-balance-account-inexistent-error",
-        f"account for id `{account_id:,}` and user id `{uid:,}` does not exist",
-        1002,
-        "forbidden",
-    )
+def malformed(field: str) -> ErrorSpec:
+    """Return the error for a value of *field* that does not have the documented form."""
+    message, v2_message = f"Format Error: {field}.", f"invalid field value in `{field}`"
+    return ErrorSpec("validation-format-error", message, 2002, v2_message)
+
+
+def no_such_account(account_id: int, uid: int) -> ErrorSpec:
+    """Return the error for an account that *uid* does not own, with thousands separators."""
+    message = f"account for id `{account_id:,}` and user id `{uid:,}` does not exist"
+    return ErrorSpec("account-get-balance-account-inexistent-error", message, 1002, "forbidden")

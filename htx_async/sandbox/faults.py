@@ -1,10 +1,10 @@
 """
-Faults to order, as values: each function says what goes wrong with one answer.
+Faults to schedule, as values: each function returns a failure of one response.
 
-Faults of answers work wherever a sandbox does. Those on the wire (`refuse`, `hang`, `cut`,
-`reset`, `trickle`, `wrong_length`, `answer_and_close`) need a connection, which is to say
-`Sandbox.serve()`. A request that meets a fault is counted, as HTX counts before it fails, and is
-in `Sandbox.arrivals` with what was answered; on the wire, with what should have been.
+Response faults work with every sandbox. Connection faults (`refuse`, `hang`, `cut`, `reset`,
+`trickle`, `wrong_length`, `answer_and_close`) need a connection: use `Sandbox.serve()`. A request
+with a fault is counted, because HTX counts before it fails, and `Sandbox.arrivals` contains it with
+the response that was sent; with a connection fault, that should have been sent.
 """
 
 from __future__ import annotations
@@ -14,22 +14,13 @@ from typing import Any
 
 import msgspec
 
-from htx_async.sandbox import connection_faults
+from htx_async.sandbox import connection_faults, response_faults
 from htx_async.sandbox.connection_faults import Where
-from htx_async.sandbox.error_catalogue import CATALOGUE, refused
-from htx_async.sandbox.errors import Cause
+from htx_async.sandbox.error_catalogue import CATALOGUE
+from htx_async.sandbox.errors import ErrorSpec
 from htx_async.sandbox.fault import Fault
-from htx_async.sandbox.response_faults import (
-    MISSING,
-    Field,
-    GzipGarbage,
-    Huge,
-    Page,
-    Refusal,
-    Skewed,
-    TooMany,
-    steps,
-)
+from htx_async.sandbox.response_faults import MISSING, ErrorResponse, Page, parse_path
+from htx_async.sandbox.validation import check_choice, check_range
 
 __all__ = [
     "CATALOGUE",
@@ -53,137 +44,126 @@ __all__ = [
     "wrong_length",
 ]
 
-_FOUND = 302
+_REDIRECT_STATUS = 302
 _IN_MAINTENANCE = "System is in maintenance!"
 
 
 def refusal(code: str | int, message: str = "", *, status: int = 200) -> Fault:
     """
-    HTX refuses with this code and message, in the envelope of the endpoint.
+    Return an API error with this code and message, in the envelope of the endpoint.
 
     `CATALOGUE` has every error body that HTX is known to send, by name.
     """
-    return refused(code, message, _status(status))
+    check_range("status", status, 200, 599)
+    return ErrorResponse(ErrorSpec.same(code, message, status))
 
 
 def maintenance() -> Fault:
-    """HTX is in maintenance, and says so in JSON; before it, `html(503)` is as likely."""
-    return Refusal(Cause("system-maintenance", _IN_MAINTENANCE, 500, _IN_MAINTENANCE))
+    """Return the API error of a maintenance window; `html(503)` is what a gateway may send."""
+    return ErrorResponse(ErrorSpec("system-maintenance", _IN_MAINTENANCE, 500, _IN_MAINTENANCE))
 
 
 def html(status: int = 502) -> Fault:
-    """A gateway answers with a page where JSON should be."""
-    return Page(_status(status))
+    """Return an HTML page of a gateway instead of JSON."""
+    check_range("status", status, 200, 599)
+    return Page(status)
 
 
 def too_many(*, headers: bool = True, retry_after: float | None = None) -> Fault:
     """
-    HTX refuses with status 429, though there was room.
+    Return a 429, although the rate limit is not exceeded.
 
-    *headers*: whether those of the limit are there, and say that nothing is left.
-    *retry_after*: seconds, for a header of that name. It does not count in
-    `Sandbox.rate_limited`, which tells who really came too often.
+    *headers*: whether the rate-limit headers are present; they say that nothing remains.
+    *retry_after*: seconds, for the header `Retry-After`. `Sandbox.rate_limited` does not count it:
+    that is the number of requests that did exceed the limit.
     """
     if retry_after is not None:
-        _not_negative("retry_after", retry_after)
-    return TooMany(headers, retry_after)
+        check_range("retry_after", retry_after, 0)
+    return response_faults.RateLimited(headers, retry_after)
 
 
 def skewed(seconds: float) -> Fault:
-    """HTX's clock is so far ahead (or behind: less than 0), in all that it checks and tells."""
+    """Return a clock of HTX that is ahead by *seconds* (behind if negative)."""
     if not math.isfinite(seconds):
-        message = f"seconds must be finite: got {seconds}"
+        message = f"seconds must be finite, got {seconds}"
         raise ValueError(message)
-    return Skewed(seconds)
+    return response_faults.ClockSkew(seconds)
 
 
 def field(path: str, value: Any) -> Fault:
     """
-    The field at *path*, `data.list[0].balance` say, has this *value*; `MISSING`: it is not there.
+    Return a wrong *value* of the field at *path*, e.g. `data.list[0].balance`.
 
-    An answer in which there is no such place stays as it is.
+    `MISSING` removes the field. A response without that field is sent unchanged.
     """
-    steps(path)
-    return Field(path, None if value is MISSING else msgspec.json.encode(value))
+    parse_path(path)
+    json = None if value is MISSING else msgspec.json.encode(value)
+    return response_faults.FieldFault(path, json)
 
 
 def huge(size: int = 200 * 2**20) -> Fault:
-    """The answer is followed by blanks (which JSON allows) until it has *size* bytes."""
-    return Huge(size)
+    """Return a body that is padded to *size* bytes with blanks, which JSON allows."""
+    return response_faults.HugeBody(size)
 
 
 def redirect(location: str = "https://example.com/") -> Fault:
-    """Something before HTX sends the request to another host."""
-    return Page(_FOUND, location)
+    """Return a redirect to another host."""
+    return Page(_REDIRECT_STATUS, location)
 
 
 def gzip_garbage() -> Fault:
-    """The body says that it is gzip, and is not. Works without a connection, too."""
-    return GzipGarbage()
+    """Return a body that is declared as gzip, and is not gzip."""
+    return response_faults.InvalidGzip()
 
 
 def refuse(seconds: float = 0.1) -> Fault:
     """
-    The port is closed for so long: who connects is refused, as by a machine without a server.
+    Return a closed port: new connections are refused for *seconds*.
 
-    A request has a connection already: that one is reset without an answer. Other connections
-    that are open stay open.
+    The connection of the request itself is reset without a response. Other open connections stay
+    open.
     """
-    return connection_faults.Refuse(_not_negative("seconds", seconds))
+    check_range("seconds", seconds, 0)
+    return connection_faults.Refuse(seconds)
 
 
 def hang(where: Where = "head") -> Fault:
-    """Nothing is answered, or ("body") the head and half of the body, until somebody gives up."""
-    if where not in ("head", "body"):
-        message = f'where must be "head" or "body": got {where!r}'
-        raise ValueError(message)
+    """Return a response that stops before the head, or in the middle of the body."""
+    check_choice("where", where, ("head", "body"))
     return connection_faults.Hang(where)
 
 
 def cut(after: int | None = None) -> Fault:
-    """The connection is closed after so many bytes of the body; `None`: half of it."""
+    """Return a connection that closes after this number of bytes of the body; `None`: half."""
     if after is not None:
-        _not_negative("after", after)
+        check_range("after", after, 0)
     return connection_faults.Cut(after)
 
 
 def reset() -> Fault:
-    """The connection is reset before anything is answered."""
+    """Return a connection that is reset before the response."""
     return connection_faults.Reset()
 
 
 def trickle(seconds: float = 0.01) -> Fault:
-    """The answer comes byte by byte, with so many seconds after each."""
-    return connection_faults.Trickle(_not_negative("seconds", seconds))
+    """Return a response that arrives byte by byte, with *seconds* after each."""
+    check_range("seconds", seconds, 0)
+    return connection_faults.Trickle(seconds)
 
 
 def wrong_length(by: int = 1) -> Fault:
     """
-    The head tells a length that is *by* bytes too large, or (less than 0) too small.
+    Return a `Content-Length` that is *by* bytes too large, or (if negative) too small.
 
-    If too large, the connection is closed after the body; if too small, it stays open with bytes
-    that nobody expects.
+    If it is too large, the connection is closed after the body. If it is too small, the connection
+    stays open, with bytes after the end of the response.
     """
     if not by:
-        message = "by must not be 0: that is the right length"
+        message = "by must not be 0, the right length"
         raise ValueError(message)
     return connection_faults.WrongLength(by)
 
 
 def answer_and_close() -> Fault:
-    """The answer is whole, but then the connection is closed, which its head did not say."""
+    """Return a complete response after which the connection closes without announcement."""
     return connection_faults.AnswerAndClose()
-
-
-def _status(status: int) -> int:
-    if not 200 <= status <= 599:  # noqa: PLR2004 - as HTTP has them
-        message = f"a status is a number from 200 to 599: got {status}"
-        raise ValueError(message)
-    return status
-
-
-def _not_negative(what: str, number: float) -> float:
-    if not 0 <= number < math.inf:
-        message = f"{what} must not be negative or infinite: got {number}"
-        raise ValueError(message)
-    return number

@@ -1,4 +1,4 @@
-"""The world that a sandbox has unless it is given another one."""
+"""Default users of a sandbox."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from htx_async.sandbox.records import (
     SandboxUser,
     Valuation,
 )
+from htx_async.sandbox.validation import check_range
 
 _PARENT_UID = 1000
 _FIRST_ID = 1_000_001
 _POINT_ID = 14_403_739
-_FEWEST_ACCOUNTS = 2
+_MIN_ACCOUNTS = 2  # the spot and the point account
 
 # The balance in the example of HTX's documentation, row by row.
 _EXAMPLE = (
@@ -26,9 +27,9 @@ _EXAMPLE = (
     BalanceRow("usdt", "frozen", "5.160000000000000015", "invalid", "invalid", "477"),
     BalanceRow("poly", "trade", "147.928994082840236", "invalid", "invalid", "2"),
 )
-_WELL_KNOWN = ("btc", "eth", "trx", "htx", "xrp", "sol", "doge", "ltc")
+_KNOWN_CURRENCIES = ("btc", "eth", "trx", "htx", "xrp", "sol", "doge", "ltc")
 
-# Fixed dates (2030, 2031, 2032), so that a world is the same whenever it is made.
+# Fixed dates (2030, 2031, 2032), so that the users do not depend on the clock.
 _GROUPS = (
     PointsGroup(26, 1_893_456_000_000, "0.3"),
     PointsGroup(418, 1_924_992_000_000, "120.50000000"),
@@ -36,7 +37,7 @@ _GROUPS = (
     PointsGroup(0, None, "25.00000001"),
 )
 
-# The first is the example of HTX's documentation.
+# The first one is the example of HTX's documentation.
 _VALUATIONS = (
     Valuation("spot", "BTC", "34.75"),
     Valuation("spot", "USD", "2259791.50"),
@@ -51,24 +52,18 @@ def default_users(
     """
     Return a parent user (UID 1000) and its sub users (UIDs 1001 and 1002).
 
-    *currencies*: the spot account 1000001 has a trade and a frozen row for each of so many
-    currencies. *accounts*: the parent has exactly so many accounts, with ids from 1000001 on, all
-    of which can be read; without it, a handful, with the point account 14403739 and an otc
-    account, whose balance is refused. The point account is listed first either way.
+    *currencies*: number of currencies with a trade and a frozen row in the spot account 1000001.
+    *accounts*: number of accounts of the parent, with ids from 1000001 on, all with a balance that
+    HTX returns. Default: six accounts, among them the point account 14403739 and an otc account,
+    whose balance is an API error. The point account is always listed first.
     """
-    _check(currencies, accounts)
+    if currencies is not None:
+        check_range("currencies", currencies, 1)
+    if accounts is not None:
+        check_range("accounts", accounts, _MIN_ACCOUNTS)
     spot = SandboxAccount(_FIRST_ID, "spot", rows=_spot_rows(currencies))
-    owned = _handful(spot) if accounts is None else _many(spot, accounts)
+    owned = _default_accounts(spot) if accounts is None else _many_accounts(spot, accounts)
     return (_parent(owned), *_sub_users())
-
-
-def _check(currencies: int | None, accounts: int | None) -> None:
-    if currencies is not None and currencies < 1:
-        message = "currencies must be at least 1"
-        raise ValueError(message)
-    if accounts is not None and accounts < _FEWEST_ACCOUNTS:
-        message = "accounts must be at least 2: one for spot, one for points"
-        raise ValueError(message)
 
 
 def _parent(accounts: tuple[SandboxAccount, ...]) -> SandboxUser:
@@ -78,11 +73,10 @@ def _parent(accounts: tuple[SandboxAccount, ...]) -> SandboxUser:
 
 
 def _sub_users() -> tuple[SandboxUser, SandboxUser]:
-    spot = SandboxAccount(9_000_001, "spot", rows=_pair("usdt", "12.5", "0", "31"))
     with_key = SandboxUser(
         1001,
         (APIKey("sub-access-key", "sub-secret-key"),),
-        (spot,),
+        (SandboxAccount(9_000_001, "spot", rows=_pair("usdt", "12.5", "0", "31")),),
         PointsAccount("14403740", (PointsGroup(418, 1_924_992_000_000, "7.25"),)),
         parent=_PARENT_UID,
         valuations=(Valuation("spot", "BTC", "0.00019230"),),
@@ -90,47 +84,44 @@ def _sub_users() -> tuple[SandboxUser, SandboxUser]:
     return with_key, SandboxUser(1002, points=PointsAccount("14403741"), parent=_PARENT_UID)
 
 
-def _handful(spot: SandboxAccount) -> tuple[SandboxAccount, ...]:
-    numbered = islice(_further(), 3)
+def _default_accounts(spot: SandboxAccount) -> tuple[SandboxAccount, ...]:
     otc = SandboxAccount(_FIRST_ID + 4, "otc")
-    return (_point_account(_POINT_ID), spot, *numbered, otc)
+    return (_point_account(_POINT_ID), spot, *islice(_more_accounts(), 3), otc)
 
 
-def _many(spot: SandboxAccount, accounts: int) -> tuple[SandboxAccount, ...]:
-    # The point account has the last id, so that every id from the first one on can be read.
+def _many_accounts(spot: SandboxAccount, accounts: int) -> tuple[SandboxAccount, ...]:
+    # The point account gets the last id, so that there is a balance for every id from the first on.
     point = _point_account(_FIRST_ID + accounts - 1)
-    return (point, spot, *islice(_further(), accounts - 2))
+    return (point, spot, *islice(_more_accounts(), accounts - 2))
 
 
-def _further() -> Iterator[SandboxAccount]:
-    """Return accounts next to the spot account without end, the most interesting ones first."""
+def _more_accounts() -> Iterator[SandboxAccount]:
+    """Yield accounts with the ids after the spot account, without end, one of each type first."""
     ids = count(_FIRST_ID + 1)
-    first = (
-        SandboxAccount(next(ids), "margin", "btcusdt", rows=_margin_rows("btc")),
-        SandboxAccount(next(ids), "super-margin", rows=_margin_rows("eth")),
-        SandboxAccount(next(ids), "grid-trading", rows=_pair("usdt", "250", "49.75", "8")),
-    )
-    return chain(first, map(_isolated, ids))
+    yield SandboxAccount(next(ids), "margin", "btcusdt", rows=_margin_rows("btc"))
+    yield SandboxAccount(next(ids), "super-margin", rows=_margin_rows("eth"))
+    yield SandboxAccount(next(ids), "grid-trading", rows=_pair("usdt", "250", "49.75", "8"))
+    yield from map(_isolated_margin_account, ids)
 
 
-def _isolated(number: int) -> SandboxAccount:
-    currency = f"c{number - _FIRST_ID}"
-    return SandboxAccount(number, "margin", f"{currency}usdt", rows=_margin_rows(currency))
+def _isolated_margin_account(account_id: int) -> SandboxAccount:
+    currency = f"c{account_id - _FIRST_ID}"
+    return SandboxAccount(account_id, "margin", f"{currency}usdt", rows=_margin_rows(currency))
 
 
-def _point_account(number: int) -> SandboxAccount:
-    # HTX shows points as a currency of their own, in rows without debt and available.
+def _point_account(account_id: int) -> SandboxAccount:
+    # HTX returns points as a currency of their own, in rows without debt and available.
     rows = (
         BalanceRow("hbpoint", "trade", PointsAccount(groups=_GROUPS).acct_balance, seq_num="5"),
         BalanceRow("hbpoint", "frozen", "0", seq_num="5"),
     )
-    return SandboxAccount(number, "point", rows=rows)
+    return SandboxAccount(account_id, "point", rows=rows)
 
 
 def _margin_rows(currency: str) -> tuple[BalanceRow, ...]:
     return (
         *_pair(currency, "0.015000000000000000", "0.005000000000000000", "19"),
-        # What is owed is negative; -1 means that all of the trade balance may leave.
+        # Debts are negative. -1: all of the trade balance may be transferred out.
         BalanceRow(currency, "loan", "-2.433000000000000000", "0", seq_num="19"),
         BalanceRow(currency, "interest", "-0.000533750000000000", "0", seq_num="19"),
         BalanceRow(currency, "transfer-out-available", "-1", "0", seq_num="19"),
@@ -143,14 +134,13 @@ def _spot_rows(currencies: int | None) -> tuple[BalanceRow, ...]:
     if currencies is None:
         return _EXAMPLE
     poly_frozen = _pair("poly", "0", "0", "2")[1]
-    rows = chain((*_EXAMPLE, poly_frozen), chain.from_iterable(_filler()))
-    return tuple(islice(rows, 2 * currencies))
+    return tuple(islice(chain(_EXAMPLE, (poly_frozen,), _filler_rows()), 2 * currencies))
 
 
-def _filler() -> Iterator[tuple[BalanceRow, BalanceRow]]:
-    """Return pairs of rows without end; one in sixteen holds something."""
-    named = chain(_WELL_KNOWN, (f"c{number}" for number in count(1)))
-    return map(_filler_pair, count(), named)
+def _filler_rows() -> Iterator[BalanceRow]:
+    """Yield the rows of further currencies, without end."""
+    currencies = chain(_KNOWN_CURRENCIES, (f"c{number}" for number in count(1)))
+    return chain.from_iterable(map(_filler_pair, count(), currencies))
 
 
 def _filler_pair(number: int, currency: str) -> tuple[BalanceRow, BalanceRow]:
@@ -160,7 +150,7 @@ def _filler_pair(number: int, currency: str) -> tuple[BalanceRow, BalanceRow]:
 
 
 def _pair(currency: str, trade: str, frozen: str, seq_num: str) -> tuple[BalanceRow, BalanceRow]:
-    # As recorded in late 2025: debt is "0", and only trade rows say what is available.
+    # As recorded in late 2025: debt is "0", and only trade rows have an available amount.
     return (
         BalanceRow(currency, "trade", trade, "0", trade, seq_num),
         BalanceRow(currency, "frozen", frozen, "0", seq_num=seq_num),

@@ -1,22 +1,21 @@
-"""What a sandbox's world is made of: users, their keys, accounts and points."""
+"""Users of the sandbox, with their API keys, accounts, points and valuations."""
 
 from __future__ import annotations
 
-from decimal import Context, Decimal
+from decimal import Decimal, localcontext
 
 import attrs
 
-_EXACT = Context(prec=1000)
-_PLACES = 8
+_PRECISION = 1000  # digits: more than any sum of amounts has
 
 
 @attrs.frozen
 class APIKey:
     """
-    An API key, as its owner would have made it on HTX's web site.
+    API key of a user.
 
-    *permissions* are HTX's words: "read", "trade", "withdraw". *ip_addresses*: who may use the
-    key; empty: anybody. An *expired* key still signs, but is refused.
+    *permissions* are those of HTX: "read", "trade", "withdraw". *ip_addresses*: the addresses that
+    may use the key; empty: any. With an *expired* key every signed request is an API error.
     """
 
     access_key: str
@@ -29,10 +28,10 @@ class APIKey:
 @attrs.frozen
 class BalanceRow:
     """
-    One row of a balance: an amount of *currency* of the type "trade", "frozen", "loan" and so on.
+    Row of a balance: an amount of *currency* of the type "trade", "frozen", "loan" and so on.
 
-    Amounts are strings, in units of the currency, and go out as they are. HTX calls `debt` and
-    `available` invalid fields. A field that is `None` is left out of the answer.
+    Amounts are strings, in units of the currency, and are sent unchanged. A field that is `None`
+    is omitted from the response. HTX's documentation calls `debt` and `available` invalid fields.
     """
 
     currency: str
@@ -43,14 +42,14 @@ class BalanceRow:
     seq_num: str | None = None
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)  # rows come by the thousand
 class SandboxAccount:
     """
-    An account of a user.
+    Account of a user.
 
-    *type* is HTX's word ("spot", "margin", "point", ...), *subtype* the trading symbol of an
-    isolated margin account, *state* "working" or "lock". The balance of an account of type "otc"
-    is refused, as HTX refuses it.
+    *type* as HTX names it ("spot", "margin", "point", ...), *subtype*: the trading symbol of an
+    isolated margin account, *state*: "working" or "lock". The balance of an account of type "otc"
+    is an API error, as at HTX.
     """
 
     id: int
@@ -63,7 +62,7 @@ class SandboxAccount:
 @attrs.frozen
 class PointsGroup:
     """
-    Points that were bought together. *expiry_date*: milliseconds since 1970-01-01 UTC.
+    Points that expire together. *expiry_date*: milliseconds since 1970-01-01 UTC.
 
     Termless points have the group id 0 and no expiry date.
     """
@@ -73,37 +72,34 @@ class PointsGroup:
     remain_amt: str
 
 
-def _sum(points: PointsAccount) -> str:
-    # Exact, and with at least 8 decimal places, as HTX prints it.
-    total = Decimal(0)
-    for group in points.groups:
-        total = _EXACT.add(total, Decimal(group.remain_amt))
-    _, _, exponent = total.as_tuple()
-    assert isinstance(exponent, int), "amounts are finite"
-    return f"{total:.{max(_PLACES, -exponent)}f}"
+def _total(points: PointsAccount) -> str:
+    # The start value gives the sum at least 8 decimal places, as in HTX's examples.
+    with localcontext(prec=_PRECISION):
+        amounts = (Decimal(group.remain_amt) for group in points.groups)
+        return f"{sum(amounts, Decimal('0.00000000')):f}"
 
 
 @attrs.frozen
 class PointsAccount:
     """
-    The points of a user; *acct_balance* is the exact sum of the groups unless told otherwise.
+    Points of a user. Default of *acct_balance*: the exact sum of the groups.
 
-    *account_status* is HTX's word: "working", "lock", "fl-sys", "fl-mgt", "fl-end" or
+    *account_status* as HTX names it: "working", "lock", "fl-sys", "fl-mgt", "fl-end" or
     "fl-negative".
     """
 
     account_id: str = "14403739"
     groups: tuple[PointsGroup, ...] = ()
     account_status: str = "working"
-    acct_balance: str = attrs.field(default=attrs.Factory(_sum, takes_self=True))
+    acct_balance: str = attrs.field(default=attrs.Factory(_total, takes_self=True))
 
 
 @attrs.frozen
 class Valuation:
     """
-    What the accounts of one *account_type* are worth: *balance*, in units of *currency*.
+    Value of the accounts of one *account_type*: *balance*, in units of *currency*.
 
-    *account_type* is HTX's word, *currency* in upper case; the balance goes out as it is.
+    *account_type* as HTX names it, *currency* in upper case; the balance is sent unchanged.
     """
 
     account_type: str
@@ -114,9 +110,9 @@ class Valuation:
 @attrs.frozen
 class SandboxUser:
     """
-    A user, known by *uid*. A sub user names its parent user's UID in *parent*.
+    User with a *uid*. *parent*: the UID of the parent user, for a sub user.
 
-    Accounts are listed in the order given. What is not among *valuations* is worth "0".
+    Accounts are listed in this order. An account type without a valuation has the value "0".
     """
 
     uid: int

@@ -1,4 +1,4 @@
-"""What a request asks for, read from an ASGI scope once."""
+"""Requests, parsed from their ASGI scope."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 @attrs.frozen
-class Asked:
-    """A request: *path* and *query* as they were sent, *host* in lower case without port."""
+class ParsedRequest:
+    """A request: *path* and *query* as sent, *host* in lower case without port."""
 
     method: str
     host: str
@@ -27,8 +28,8 @@ class Asked:
     accepts_gzip: bool = False
 
     @classmethod
-    def read(cls, scope: Scope) -> Asked:
-        """Read an ASGI scope of type `http`."""
+    def from_scope(cls, scope: Scope) -> ParsedRequest:
+        """Return the request of an ASGI scope of type `http`."""
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         client = scope.get("client")
         return cls(
@@ -57,9 +58,9 @@ def _accepts_gzip(header: str) -> bool:
     return False
 
 
-async def has_body(asked: Asked, receive: Receive) -> bool:
-    """Whether the request carries a body, announced or not; an announced one is not read."""
-    if asked.content_length != "0":
+async def has_body(request: ParsedRequest, receive: Receive) -> bool:
+    """Return whether the request has a body. Does not read one that `Content-Length` announces."""
+    if request.content_length != "0":
         return True
     while True:
         message = await receive()

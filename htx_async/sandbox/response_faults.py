@@ -1,4 +1,4 @@
-"""Faults of answers: what HTX, or something before it, says instead of the truth."""
+"""Faults in the response: what HTX, or a gateway in front of it, sends instead."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import attrs
 import msgspec
 
 from htx_async.sandbox import errors
-from htx_async.sandbox.errors import Cause
+from htx_async.sandbox.errors import ErrorSpec
 from htx_async.sandbox.fault import Fault
-from htx_async.sandbox.rate_windows import Verdict
-from htx_async.sandbox.responses import Answer, json_answer
+from htx_async.sandbox.rate_windows import Admission
+from htx_async.sandbox.responses import Headers, SandboxResponse, error_response
 
 
 class Missing(enum.Enum):
-    """The value of a field that is not there."""
+    """The value of a field that the response does not have."""
 
     MISSING = "MISSING"
 
@@ -26,150 +26,143 @@ class Missing(enum.Enum):
 MISSING: Final = Missing.MISSING
 
 _STEP = re.compile(r"(?:^|\.)([^.\[\]]+)|\[(\d+)\]")
-# It begins as gzip does; then comes a block of a type that does not exist.
-_GARBAGE = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03" + b"\xff" * 54
+# A gzip header, then a block of a type that does not exist.
+_INVALID_GZIP = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03" + b"\xff" * 54
 _PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>"
 
 
 @attrs.frozen
-class Refusal(Fault):
-    """HTX refuses, in the envelope of the path."""
+class ErrorResponse(Fault):
+    """API error, in the envelope of the path."""
 
-    cause: Cause
+    spec: ErrorSpec
 
-    def answer(self, honest: Answer, version: int) -> Answer:
-        """Return the error body."""
-        del honest
-        return json_answer(self.cause.body(version), self.cause.code_in(version), self.cause.status)
+    def response(self, _original: SandboxResponse, version: int, /) -> SandboxResponse:
+        """Return the API error."""
+        return error_response(self.spec, version)
 
 
 @attrs.frozen
-class Body(Fault):
-    """HTX refuses in exactly these words, whatever the path."""
+class RawErrorResponse(Fault):
+    """API error with exactly this body, whatever the path."""
 
     json: bytes
     code: str | int
 
-    def answer(self, honest: Answer, version: int) -> Answer:
-        """Return the error body."""
-        del honest, version
-        return Answer(200, self.json, self.code)
+    def response(self, _original: SandboxResponse, _version: int, /) -> SandboxResponse:
+        """Return the API error."""
+        return SandboxResponse(200, self.json, self.code)
 
 
 @attrs.frozen
-class TooMany(Fault):
-    """HTX refuses as it refuses one request too many."""
+class RateLimited(Fault):
+    """API error of an exceeded rate limit."""
 
     headers: bool
     retry_after: float | None
 
-    def answer(self, honest: Answer, version: int) -> Answer:
-        """Return the error body, with `Retry-After` if that was asked for."""
-        answer = Refusal(errors.TOO_MANY).answer(honest, version)
-        if self.retry_after is None:
-            return answer
-        return attrs.evolve(answer, headers=((b"retry-after", b"%g" % self.retry_after),))
+    def response(self, _original: SandboxResponse, version: int, /) -> SandboxResponse:
+        """Return the API error, with `Retry-After` if there is a value for it."""
+        headers: Headers = ()
+        if self.retry_after is not None:
+            headers = ((b"retry-after", b"%g" % self.retry_after),)
+        return attrs.evolve(error_response(errors.RATE_LIMITED, version), headers=headers)
 
-    def limit(self, honest: Verdict | None, per: float) -> Verdict | None:
-        """Return that nothing is left, or nothing at all."""
+    def admission(self, original: Admission | None, per: float, /) -> Admission | None:
+        """Return that nothing remains; `None` without headers."""
         if not self.headers:
             return None
-        return Verdict(admitted=False, remain=0, expires_in=honest.expires_in if honest else per)
+        return Admission(False, 0, original.expires_in if original else per)  # noqa: FBT003
 
 
 @attrs.frozen
 class Page(Fault):
-    """Something before HTX answers with a page, without headers of limits."""
+    """HTML page of a gateway, without rate-limit headers."""
 
     status: int
     location: str | None = None
 
-    def answer(self, honest: Answer, version: int) -> Answer:
+    def response(self, _original: SandboxResponse, _version: int, /) -> SandboxResponse:
         """Return the page."""
-        del honest, version
         known = self.status in HTTPStatus.__members__.values()
         title = f"{self.status} {HTTPStatus(self.status).phrase}" if known else str(self.status)
         headers = () if self.location is None else ((b"location", self.location.encode()),)
         body = _PAGE.format(title).encode()
-        return Answer(self.status, body, content_type=b"text/html", headers=headers)
+        return SandboxResponse(self.status, body, content_type=b"text/html", headers=headers)
 
-    def limit(self, honest: Verdict | None, per: float) -> None:
-        """Return nothing."""
-        del honest, per
+    def admission(self, _original: Admission | None, _per: float, /) -> None:
+        """Return `None`: no headers."""
 
 
 @attrs.frozen
-class Skewed(Fault):
+class ClockSkew(Fault):
     """HTX's clock is wrong."""
 
     seconds: float
 
     @property
-    def ahead(self) -> float:
-        """Return by how much."""
+    def clock_offset(self) -> float:
+        """Return the number of seconds that HTX's clock is ahead."""
         return self.seconds
 
 
 @attrs.frozen
-class Field(Fault):
-    """One field of the answer is wrong, null or missing. *json*: its value; `None`: missing."""
+class FieldFault(Fault):
+    """A field of the response is wrong or missing. *json*: its value; `None`: missing."""
 
     path: str
     json: bytes | None
 
-    def answer(self, honest: Answer, version: int) -> Answer:
-        """Return the answer with the field changed; as it is where there is no such place."""
-        del version
-        *way, last = steps(self.path)
+    def response(self, original: SandboxResponse, _version: int, /) -> SandboxResponse:
+        """Return *original* with the field changed; unchanged if it has no such field."""
+        *parents, last = parse_path(self.path)
         try:
-            tree = msgspec.json.decode(honest.body)
-            self._put(_found(tree, way), last)
+            data = msgspec.json.decode(original.body)
+            self._change(_descend(data, parents), last)
         except (LookupError, TypeError, msgspec.DecodeError):
-            return honest
-        return attrs.evolve(honest, body=msgspec.json.encode(tree))
+            return original
+        return attrs.evolve(original, body=msgspec.json.encode(data))
 
-    def _put(self, inner: Any, last: str | int) -> None:
-        if isinstance(inner, dict) and isinstance(last, int):
-            raise TypeError(last)
-        if self.json is not None:
-            inner[last] = msgspec.Raw(self.json)
+    def _change(self, parent: Any, step: str | int) -> None:
+        if isinstance(parent, dict) and isinstance(step, int):
+            raise TypeError(step)
+        if self.json is None:
+            del parent[step]
         else:
-            del inner[last]
+            parent[step] = msgspec.Raw(self.json)
 
 
-def steps(path: str) -> list[str | int]:
-    """Return the names and numbers that *path*, `data.list[0].balance` say, goes along."""
-    found = list(_STEP.finditer(path))
-    if not found or "".join(step[0] for step in found) != path:
-        message = f"a path looks like data.list[0].balance: got {path!r}"
+def parse_path(path: str) -> list[str | int]:
+    """Return the names and indexes of *path*, e.g. `data.list[0].balance`."""
+    steps = list(_STEP.finditer(path))
+    if not steps or "".join(step[0] for step in steps) != path:
+        message = f"path must look like data.list[0].balance, got {path!r}"
         raise ValueError(message)
-    return [step[1] or int(step[2]) for step in found]
+    return [step[1] or int(step[2]) for step in steps]
 
 
-def _found(tree: Any, way: list[str | int]) -> Any:
-    for step in way:
-        tree = tree[step]
-    return tree
+def _descend(data: Any, steps: list[str | int]) -> Any:
+    for step in steps:
+        data = data[step]
+    return data
 
 
 @attrs.frozen
-class Huge(Fault):
-    """The answer is followed by blanks."""
+class HugeBody(Fault):
+    """Blanks follow the body."""
 
     size: int
 
-    def answer(self, honest: Answer, version: int) -> Answer:
-        """Return the answer, longer."""
-        del version
-        return attrs.evolve(honest, padded_to=self.size)
+    def response(self, original: SandboxResponse, _version: int, /) -> SandboxResponse:
+        """Return *original* with the padding."""
+        return attrs.evolve(original, padded_to=self.size)
 
 
 @attrs.frozen
-class GzipGarbage(Fault):
-    """The body says gzip, and is not."""
+class InvalidGzip(Fault):
+    """The body is declared as gzip, and is not gzip."""
 
-    def answer(self, honest: Answer, version: int) -> Answer:
-        """Return garbage under the honest head."""
-        del version
-        coding = ((b"content-encoding", b"gzip"),)
-        return attrs.evolve(honest, body=_GARBAGE, headers=(*honest.headers, *coding))
+    def response(self, original: SandboxResponse, _version: int, /) -> SandboxResponse:
+        """Return *original* with another body and `Content-Encoding`."""
+        headers = (*original.headers, (b"content-encoding", b"gzip"))
+        return attrs.evolve(original, body=_INVALID_GZIP, headers=headers)

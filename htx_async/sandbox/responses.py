@@ -1,4 +1,4 @@
-"""Answers: what goes back, and how it is put into ASGI messages."""
+"""Responses, and how they become ASGI messages."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from typing import Any, Literal
 import attrs
 import msgspec
 
-from htx_async.sandbox.rate_windows import Verdict
-from htx_async.sandbox.request import Asked, Send
+from htx_async.sandbox.errors import ErrorSpec
+from htx_async.sandbox.rate_windows import Admission
+from htx_async.sandbox.request import ParsedRequest, Send
 
 ExpireUnit = Literal["milliseconds", "epoch_milliseconds", "epoch_seconds"]
 Headers = tuple[tuple[bytes, bytes], ...]
 
-_WORTH_ZIPPING = 1024
+_MIN_GZIP_SIZE = 1024
 _GZIP_LEVEL = 1
-_BLANKS = b" " * 2**16
+_PADDING = b" " * 2**16
 
 
 @attrs.frozen
-class Answer:
+class SandboxResponse:
     """
-    What a request gets. *code*: HTX's error code; `None` for a success or a bare page.
+    Response to one request. *code*: HTX's error code; `None` for a success or an HTML page.
 
-    *padded_to*: blanks follow the body until there are so many bytes.
+    *padded_to*: size in bytes; blanks follow a shorter body.
     """
 
     status: int
@@ -38,63 +39,72 @@ class Answer:
     padded_to: int = 0
 
 
-# What stands before HTX's servers refuses it, and does not speak JSON.
-CARRIES_A_BODY = Answer(
+# A gateway in front of HTX rejects requests with a body; it does not send JSON.
+BODY_FORBIDDEN = SandboxResponse(
     403, b"<html><body><h1>403 Forbidden</h1></body></html>", content_type=b"text/html"
 )
 
 
-def json_answer(envelope: Any, code: str | int | None = None, status: int = 200) -> Answer:
-    """Return an answer with *envelope* as JSON."""
-    return Answer(status, msgspec.json.encode(envelope), code)
+def json_response(envelope: Any) -> SandboxResponse:
+    """Return a response with *envelope* as JSON."""
+    return SandboxResponse(200, msgspec.json.encode(envelope))
 
 
-def limit_headers(verdict: Verdict | None, unit: ExpireUnit, now: float) -> Headers:
+def error_response(spec: ErrorSpec, version: int) -> SandboxResponse:
+    """Return the API error *spec* in the envelope of a path of *version* 1 or 2."""
+    envelope: dict[str, Any] = {"code": spec.v2_code, "message": spec.v2_message}
+    code = spec.v2_code
+    if version == 1:
+        code = spec.code
+        envelope = {"status": "error", "err-code": code, "err-msg": spec.message, "data": None}
+    return SandboxResponse(spec.status, msgspec.json.encode(envelope), code)
+
+
+def limit_headers(admission: Admission | None, unit: ExpireUnit, now: float) -> Headers:
     """
-    Return the headers that tell what is left of a limit.
+    Return the rate-limit headers; none for an uncounted request.
 
-    *now*: seconds since 1970-01-01 UTC. In which unit HTX tells the end of the window is not
-    documented.
+    *now*: seconds since 1970-01-01 UTC. HTX does not document the unit of the window's end.
     """
-    if verdict is None:
+    if admission is None:
         return ()
     expire = {
-        "milliseconds": verdict.expires_in * 1000,
-        "epoch_milliseconds": (now + verdict.expires_in) * 1000,
-        "epoch_seconds": now + verdict.expires_in,
+        "milliseconds": admission.expires_in * 1000,
+        "epoch_milliseconds": (now + admission.expires_in) * 1000,
+        "epoch_seconds": now + admission.expires_in,
     }[unit]
     return (
-        (b"x-hb-ratelimit-requests-remain", b"%d" % verdict.remain),
-        # Rounded up: who waits so long finds it over. First to a nanosecond: 2.0000000001 is 2.
+        (b"x-hb-ratelimit-requests-remain", b"%d" % admission.remain),
+        # Rounded up, so that a client that waits this long is not early. First to a nanosecond,
+        # against floating-point errors: 2.0000000001 is 2.
         (b"x-hb-ratelimit-requests-expire", b"%d" % math.ceil(round(expire, 6))),
     )
 
 
-async def send_answer(answer: Answer, asked: Asked, extra: Headers, now: float, send: Send) -> None:
-    """Send *answer* with the headers *extra*, zipped where that was asked for and is worth it."""
-    blanks = max(0, answer.padded_to - len(answer.body))
-    body, encoding = _coded(answer.body, accepts_gzip=asked.accepts_gzip and not blanks)
+async def send_response(
+    response: SandboxResponse, request: ParsedRequest, extra: Headers, now: float, send: Send
+) -> None:
+    """Send *response* with the headers *extra*; with gzip if accepted and the body is large."""
+    padding = max(0, response.padded_to - len(response.body))
+    body = response.body
+    encoding: Headers = ()
+    if request.accepts_gzip and not padding and len(body) > _MIN_GZIP_SIZE:
+        body, encoding = _compressed(body), ((b"content-encoding", b"gzip"),)
     headers = [
         (b"date", formatdate(now, usegmt=True).encode()),
-        (b"content-type", answer.content_type),
-        (b"content-length", b"%d" % (len(body) + blanks)),
+        (b"content-type", response.content_type),
+        (b"content-length", b"%d" % (len(body) + padding)),
         *encoding,
-        *answer.headers,
+        *response.headers,
         *extra,
     ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": blanks > 0})
-    for left in range(blanks, 0, -len(_BLANKS)):
-        more = {"body": _BLANKS[:left], "more_body": left > len(_BLANKS)}
-        await send({"type": "http.response.body", **more})
-
-
-def _coded(body: bytes, *, accepts_gzip: bool) -> tuple[bytes, Headers]:
-    if not accepts_gzip or len(body) <= _WORTH_ZIPPING:
-        return body, ()
-    return _zipped(body), ((b"content-encoding", b"gzip"),)
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": padding > 0})
+    for remaining in range(padding, 0, -len(_PADDING)):
+        part = {"body": _PADDING[:remaining], "more_body": remaining > len(_PADDING)}
+        await send({"type": "http.response.body", **part})
 
 
 @functools.lru_cache(maxsize=64)
-def _zipped(body: bytes) -> bytes:
+def _compressed(body: bytes) -> bytes:
     return gzip.compress(body, _GZIP_LEVEL, mtime=0)

@@ -1,4 +1,4 @@
-"""A caller of the sandbox that shares no code with it, nor with the client of the package."""
+"""Signed requests to the sandbox, without code of the sandbox or of the client."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from tests.virtual import DAY
 HOST = "api.huobi.pro"
 
 
-class HandClock(Clock):
-    """A clock whose time passes when a test says so."""
+class ManualClock(Clock):
+    """Clock whose time is set by the test."""
 
     def __init__(self) -> None:
         self.passed = 0.0
 
     def now(self) -> float:
-        """Return `DAY` and what has passed."""
+        """Return `DAY` plus the time passed."""
         return DAY + self.passed
 
     def monotonic(self) -> float:
-        """Return 50 and what has passed."""
+        """Return 50 plus the time passed."""
         return 50.0 + self.passed
 
 
-def encoded(pairs: list[tuple[str, str]]) -> str:
+def encode_query(pairs: list[tuple[str, str]]) -> str:
     return "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in pairs)
 
 
@@ -55,22 +55,22 @@ def sign(
     secret_key: str = "secret-key",  # noqa: S107
     host: str = HOST,
     at: float = DAY,
-    **changed: str,
+    **overrides: str,
 ) -> list[tuple[str, str]]:
-    """Return all parameters of a signed GET; *changed* ones are signed as changed."""
-    auth = {
+    """Return all parameters of a signed GET; *overrides* replace authentication parameters."""
+    auth_params = {
         "AccessKeyId": access_key,
         "SignatureMethod": "HmacSHA256",
         "SignatureVersion": "2",
         "Timestamp": utc(at),
     }
-    pairs = sorted([*(auth | changed).items(), *params])
-    text = f"GET\n{host}\n{path}\n{encoded(pairs)}"
+    pairs = sorted([*(auth_params | overrides).items(), *params])
+    text = f"GET\n{host}\n{path}\n{encode_query(pairs)}"
     return [*pairs, ("Signature", signature(secret_key, text))]
 
 
-def url(path: str, *params: tuple[str, str], **options: Any) -> str:
-    return f"{path}?{encoded(sign(path, *params, **options))}"
+def signed_url(path: str, *params: tuple[str, str], **options: Any) -> str:
+    return f"{path}?{encode_query(sign(path, *params, **options))}"
 
 
 @contextlib.asynccontextmanager
@@ -85,8 +85,8 @@ async def client(
         yield http
 
 
-async def ask(sandbox: Sandbox, path: str, *params: tuple[str, str], **options: Any) -> Any:
-    """Return the JSON that a signed GET is answered with."""
+async def get_json(sandbox: Sandbox, path: str, *params: tuple[str, str], **options: Any) -> Any:
+    """Return the JSON of the response to a signed GET."""
     async with client(sandbox) as http:
-        response = await http.get(url(path, *params, **options))
+        response = await http.get(signed_url(path, *params, **options))
         return response.json()

@@ -1,4 +1,4 @@
-"""The sandbox as a whole: who is let in, who is counted, what is remembered."""
+"""The sandbox as a whole: authentication, rate limits and recorded requests."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from htx_async.sandbox import APIKey, ReceivedRequest, Sandbox, SandboxUser
-from htx_async.sandbox.app import ARRIVALS_KEPT
-from tests.sandbox.signer import HandClock, ask, client, url
-from tests.virtual import DAY, VirtualClock, run
+from htx_async.sandbox.app import MAX_ARRIVALS
+from tests.sandbox.signer import ManualClock, client, get_json, signed_url
+from tests.virtual import DAY, VirtualClock
 
 ACCOUNTS = "/v1/account/accounts"
 POINTS = "/v2/point/account"
@@ -21,12 +21,12 @@ TWIN_KEYS = (APIKey("a", "b"), APIKey("a", "c"))
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def sandbox(clock: HandClock) -> Sandbox:
+def sandbox(clock: ManualClock) -> Sandbox:
     return Sandbox(clock=clock)
 
 
@@ -36,8 +36,8 @@ async def http(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
-def keyed(*keys: APIKey) -> Sandbox:
-    return Sandbox((SandboxUser(5, keys),), clock=HandClock())
+def sandbox_with(*keys: APIKey) -> Sandbox:
+    return Sandbox((SandboxUser(5, keys),), clock=ManualClock())
 
 
 @pytest.mark.parametrize(
@@ -55,22 +55,22 @@ def keyed(*keys: APIKey) -> Sandbox:
         (POINTS, {"code": 1003, "message": "invalid signature"}),
     ],
 )
-async def test_a_wrong_signature_is_refused_in_the_words_of_the_path(
+async def test_authentication_error_has_the_envelope_of_the_path(
     http: httpx.AsyncClient, path: str, body: Any
 ) -> None:
-    """With HTTP status 200, and without a count."""
-    response = await http.get(url(path, secret_key="wrong"))
+    """With HTTP status 200, and without counting the request."""
+    response = await http.get(signed_url(path, secret_key="wrong"))
     assert response.status_code == 200
     assert response.json() == body
     assert "x-hb-ratelimit-requests-remain" not in response.headers
 
 
-async def test_the_signature_covers_the_host_that_was_asked(sandbox: Sandbox) -> None:
+async def test_signature_covers_the_host(sandbox: Sandbox) -> None:
     """Whatever its name, in lower case and without port."""
     async with client(sandbox, host="API-AWS.huobi.pro:8443") as http:
-        response = await http.get(url(ACCOUNTS, host="api-aws.huobi.pro"))
+        response = await http.get(signed_url(ACCOUNTS, host="api-aws.huobi.pro"))
         assert response.json()["status"] == "ok"
-        response = await http.get(url(ACCOUNTS))
+        response = await http.get(signed_url(ACCOUNTS))
         assert response.json()["status"] == "error"
 
 
@@ -84,29 +84,30 @@ async def test_the_signature_covers_the_host_that_was_asked(sandbox: Sandbox) ->
         ({"access_key": "away"}, "Incorrect IP address [IP地址错误]:127.0.0.1", 12005),
     ],
 )
-async def test_each_cause_is_told(options: Any, cause: str, v2_code: int) -> None:
+async def test_authentication_error_names_its_cause(options: Any, cause: str, v2_code: int) -> None:
     """By its text on v1 paths, by its code on v2 paths."""
-    sandbox = keyed(
+    sandbox = sandbox_with(
         APIKey("access-key", "secret-key"),
         APIKey("old", "secret-key", expired=True),
         APIKey("idle", "secret-key", permissions=("trade",)),
         APIKey("away", "secret-key", ip_addresses=("10.0.0.1", "10.0.0.2")),
     )
-    answer = await ask(sandbox, ACCOUNTS, **options)
-    assert answer["err-code"] == "api-signature-not-valid"
-    assert answer["err-msg"].startswith(f"Signature not valid: {cause}")
-    assert (await ask(sandbox, POINTS, **options))["code"] == v2_code
+    response = await get_json(sandbox, ACCOUNTS, **options)
+    assert response["err-code"] == "api-signature-not-valid"
+    assert response["err-msg"].startswith(f"Signature not valid: {cause}")
+    assert (await get_json(sandbox, POINTS, **options))["code"] == v2_code
 
 
-async def test_a_bound_key_works_from_its_addresses() -> None:
-    """Each of them."""
-    sandbox = keyed(APIKey("access-key", "secret-key", ip_addresses=("10.0.0.1", "10.0.0.2")))
+async def test_bound_key_is_accepted_from_its_addresses() -> None:
+    sandbox = sandbox_with(
+        APIKey("access-key", "secret-key", ip_addresses=("10.0.0.1", "10.0.0.2"))
+    )
     async with client(sandbox, ip="10.0.0.2") as http:
-        assert (await http.get(url(ACCOUNTS))).json()["status"] == "ok"
+        assert (await http.get(signed_url(ACCOUNTS))).json()["status"] == "ok"
 
 
-async def test_who_does_not_sign_must_log_in(http: httpx.AsyncClient) -> None:
-    """On v1 paths by name."""
+async def test_unsigned_request_is_a_login_required_error(http: httpx.AsyncClient) -> None:
+    """With a code of its own on v1 paths."""
     assert (await http.get(ACCOUNTS)).json()["err-code"] == "login-required"
     assert (await http.get(POINTS)).json()["code"] == 1003
 
@@ -114,23 +115,23 @@ async def test_who_does_not_sign_must_log_in(http: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "/v1/nowhere"), ("POST", ACCOUNTS), ("GET", ACCOUNTS.upper())]
 )
-async def test_a_wrong_path_or_method_is_not_allowed(
+async def test_unknown_path_or_method_is_not_allowed(
     http: httpx.AsyncClient, method: str, path: str
 ) -> None:
-    """With HTTP status 405, before the signature is looked at."""
+    """With HTTP status 405, before the signature is checked."""
     response = await http.request(method, path)
     assert response.status_code == 405
     assert response.json()["err-code"] == "method-not-allowed"
 
 
-async def test_a_get_with_a_body_is_forbidden(http: httpx.AsyncClient) -> None:
-    """With HTTP status 403 and a page that is not JSON, before the signature is looked at."""
+async def test_request_with_a_body_is_forbidden(http: httpx.AsyncClient) -> None:
+    """With HTTP status 403 and an HTML page, before the signature is checked."""
 
     async def parts() -> AsyncIterator[bytes]:
         yield b"{}"
 
     for response in (
-        await http.request("GET", url(ACCOUNTS), json={}),
+        await http.request("GET", signed_url(ACCOUNTS), json={}),
         await http.request("GET", ACCOUNTS, content=parts()),
     ):
         assert response.status_code == 403
@@ -138,13 +139,13 @@ async def test_a_get_with_a_body_is_forbidden(http: httpx.AsyncClient) -> None:
         assert not response.text.startswith("{")
 
 
-async def test_excess_is_refused_until_the_window_ends(
-    http: httpx.AsyncClient, sandbox: Sandbox, clock: HandClock
+async def test_rate_limit_returns_429_until_the_window_ends(
+    http: httpx.AsyncClient, sandbox: Sandbox, clock: ManualClock
 ) -> None:
-    """2 requests per second for points: the third one gets 429, and 1006."""
+    """2 requests per second for points: the third one gets 429, with code 1006."""
     remains: list[str] = []
     for _ in range(3):
-        response = await http.get(url(POINTS, at=clock.now()))
+        response = await http.get(signed_url(POINTS, at=clock.now()))
         remains.append(response.headers["x-hb-ratelimit-requests-remain"])
         clock.passed += 0.25
     assert remains == ["1", "0", "0"]
@@ -153,15 +154,15 @@ async def test_excess_is_refused_until_the_window_ends(
     assert response.headers["x-hb-ratelimit-requests-expire"] == "500"
     assert (sandbox.requests, sandbox.rate_limited) == (3, 1)
     clock.passed += 0.25
-    assert (await http.get(url(POINTS, at=clock.now()))).status_code == 200
+    assert (await http.get(signed_url(POINTS, at=clock.now()))).status_code == 200
 
 
-async def test_excess_on_v1_is_told_in_its_words(http: httpx.AsyncClient) -> None:
+async def test_rate_limit_on_v1_path_has_the_v1_envelope(http: httpx.AsyncClient) -> None:
     """The 101st balance within 2 s, over all accounts together."""
     for number in range(100):
         path = f"{ACCOUNTS}/{1000001 + number % 4}/balance"
-        assert (await http.get(url(path))).status_code == 200
-    response = await http.get(url(f"{ACCOUNTS}/1000001/balance"))
+        assert (await http.get(signed_url(path))).status_code == 200
+    response = await http.get(signed_url(f"{ACCOUNTS}/1000001/balance"))
     assert response.status_code == 429
     assert response.json() == {
         "status": "error",
@@ -170,18 +171,18 @@ async def test_excess_on_v1_is_told_in_its_words(http: httpx.AsyncClient) -> Non
         "data": None,
     }
     # The list of accounts has a limit of its own.
-    assert (await http.get(url(ACCOUNTS))).status_code == 200
+    assert (await http.get(signed_url(ACCOUNTS))).status_code == 200
 
 
-async def test_requests_are_counted_per_user(sandbox: Sandbox) -> None:
+async def test_rate_limit_is_counted_per_user() -> None:
     """Two keys of one user share the limit, a sub user has its own."""
     owner = SandboxUser(5, (APIKey("a", "s"), APIKey("b", "s")))
-    sandbox = Sandbox((owner, SandboxUser(6, (APIKey("c", "s"),), parent=5)), clock=HandClock())
-    answers = [await ask(sandbox, POINTS, access_key=key, secret_key="s") for key in "abac"]
-    assert [answer["code"] for answer in answers] == [200, 200, 1006, 200]
+    sandbox = Sandbox((owner, SandboxUser(6, (APIKey("c", "s"),), parent=5)), clock=ManualClock())
+    responses = [await get_json(sandbox, POINTS, access_key=key, secret_key="s") for key in "abac"]
+    assert [response["code"] for response in responses] == [200, 200, 1006, 200]
 
 
-async def test_the_timestamp_is_counted_per_address(sandbox: Sandbox) -> None:
+async def test_rate_limit_of_the_timestamp_is_counted_per_address(sandbox: Sandbox) -> None:
     """10 per second for each."""
     for ip in ("10.0.0.1", "10.0.0.2"):
         async with client(sandbox, ip=ip) as http:
@@ -189,29 +190,29 @@ async def test_the_timestamp_is_counted_per_address(sandbox: Sandbox) -> None:
         assert codes == [200] * 10 + [429]
 
 
-async def test_what_is_refused_at_the_door_does_not_count(http: httpx.AsyncClient) -> None:
-    """A wrong signature of a known key leaves its user's window alone."""
+async def test_rate_limit_does_not_count_unauthenticated_requests(http: httpx.AsyncClient) -> None:
+    """A wrong signature of a known key does not use the limit of its user."""
     for _ in range(5):
-        assert (await http.get(url(POINTS, secret_key="x"))).json()["code"] == 1003
-    response = await http.get(url(POINTS))
+        assert (await http.get(signed_url(POINTS, secret_key="x"))).json()["code"] == 1003
+    response = await http.get(signed_url(POINTS))
     assert response.headers["x-hb-ratelimit-requests-remain"] == "1"
 
 
-async def test_what_is_refused_inside_counts(http: httpx.AsyncClient) -> None:
-    """An unknown sub user was asked for all the same."""
-    await http.get(url(POINTS, ("subUid", "5")))
-    response = await http.get(url(POINTS))
+async def test_rate_limit_counts_requests_that_are_api_errors(http: httpx.AsyncClient) -> None:
+    """The request for an unknown sub user uses the limit."""
+    await http.get(signed_url(POINTS, ("subUid", "5")))
+    response = await http.get(signed_url(POINTS))
     assert response.headers["x-hb-ratelimit-requests-remain"] == "0"
 
 
 @pytest.mark.parametrize(
     ("limits", "allowed"), [(True, 2), (False, 50), (2, 4), (0.5, 1), (1.5, 3)]
 )
-async def test_limits_can_be_switched_off_or_scaled(limits: Any, allowed: int) -> None:
+async def test_limits_option_disables_or_scales_the_limits(limits: Any, allowed: int) -> None:
     """Without limits there are no headers either."""
-    sandbox = Sandbox(limits=limits, clock=HandClock())
+    sandbox = Sandbox(limits=limits, clock=ManualClock())
     async with client(sandbox) as http:
-        responses = [await http.get(url(POINTS)) for _ in range(50)]
+        responses = [await http.get(signed_url(POINTS)) for _ in range(50)]
     assert sum(response.status_code == 200 for response in responses) == allowed
     assert ("x-hb-ratelimit-requests-expire" in responses[0].headers) == (limits is not False)
 
@@ -224,32 +225,31 @@ async def test_limits_can_be_switched_off_or_scaled(limits: Any, allowed: int) -
         ("bucket", [200, 200, 200, 200, 429]),
     ],
 )
-async def test_the_rule_of_counting_can_be_chosen(window: Any, codes: list[int]) -> None:
-    """Points asked for at 0, 0.6, 0.9, 1.1 and 1.2 s."""
-    clock = HandClock()
+async def test_window_option_selects_the_rule(window: Any, codes: list[int]) -> None:
+    """Requests for points at 0, 0.6, 0.9, 1.1 and 1.2 s."""
+    clock = ManualClock()
     sandbox = Sandbox(window=window, clock=clock)
-    seen: list[int] = []
+    statuses: list[int] = []
     async with client(sandbox) as http:
         for clock.passed in (0.0, 0.6, 0.9, 1.1, 1.2):
-            seen.append((await http.get(url(POINTS))).status_code)
-    assert seen == codes
+            statuses.append((await http.get(signed_url(POINTS))).status_code)
+    assert statuses == codes
 
 
-async def test_the_unit_of_the_window_s_end_can_be_chosen() -> None:
-    """Seconds since 1970 for instance."""
-    async with client(Sandbox(expire_unit="epoch_seconds", clock=HandClock())) as http:
-        response = await http.get(url(ACCOUNTS))
+async def test_expire_unit_option_selects_the_unit() -> None:
+    async with client(Sandbox(expire_unit="epoch_seconds", clock=ManualClock())) as http:
+        response = await http.get(signed_url(ACCOUNTS))
     assert response.headers["x-hb-ratelimit-requests-expire"] == "1700000002"
 
 
-async def test_arrivals_are_remembered_without_secrets(
-    http: httpx.AsyncClient, sandbox: Sandbox, clock: HandClock
+async def test_arrivals_are_recorded_without_secrets(
+    http: httpx.AsyncClient, sandbox: Sandbox, clock: ManualClock
 ) -> None:
-    """In order, with what became of them."""
+    """In order, with the outcome of each."""
     balance = f"{ACCOUNTS}/{{account-id}}/balance"
-    await http.get(url(f"{ACCOUNTS}/7/balance"))
+    await http.get(signed_url(f"{ACCOUNTS}/7/balance"))
     clock.passed = 1.5
-    await http.get(url(POINTS, secret_key="x"))
+    await http.get(signed_url(POINTS, secret_key="x"))
     await http.get("/nowhere?secret=1")
     await http.get(TIMESTAMP, headers={"content-length": "5"})
     inexistent = "account-get-balance-account-inexistent-error"
@@ -263,59 +263,55 @@ async def test_arrivals_are_remembered_without_secrets(
         ),
         ReceivedRequest(51.5, "GET", TIMESTAMP, TIMESTAMP, None, 403, None, rate_limited=False),
     ]
-    assert sandbox.arrivals.maxlen == ARRIVALS_KEPT
+    assert sandbox.arrivals.maxlen == MAX_ARRIVALS
 
 
-async def test_arrivals_tell_refusals_for_excess(sandbox: Sandbox) -> None:
-    """By a flag, and a count; `reset` forgets both and opens all windows anew."""
+async def test_arrivals_record_rate_limited_requests(sandbox: Sandbox) -> None:
+    """With a flag and a count; `reset` clears both and opens new windows."""
     for _ in range(3):
-        await ask(sandbox, POINTS)
+        await get_json(sandbox, POINTS)
     assert [arrival.rate_limited for arrival in sandbox.arrivals] == [False, False, True]
     assert (sandbox.arrivals[-1].uid, sandbox.arrivals[-1].code) == (1000, 1006)
     sandbox.reset()
     assert (len(sandbox.arrivals), sandbox.rate_limited) == (0, 0)
-    assert (await ask(sandbox, POINTS))["code"] == 200
+    assert (await get_json(sandbox, POINTS))["code"] == 200
 
 
-async def test_a_large_balance_is_zipped() -> None:
-    """3,000 rows of it, for a client that accepts gzip, and plain for others."""
-    async with client(Sandbox(currencies=1500, clock=HandClock())) as http:
+async def test_large_balance_is_compressed() -> None:
+    """3,000 rows: with gzip for a client that accepts it, plain for others."""
+    async with client(Sandbox(currencies=1500, clock=ManualClock())) as http:
         path = f"{ACCOUNTS}/1000001/balance"
-        zipped = await http.get(url(path))
-        plain = await http.get(url(path), headers={"accept-encoding": "identity"})
-    assert zipped.headers["content-encoding"] == "gzip"
-    assert int(zipped.headers["content-length"]) < len(plain.content) / 5
+        compressed = await http.get(signed_url(path))
+        plain = await http.get(signed_url(path), headers={"accept-encoding": "identity"})
+    assert compressed.headers["content-encoding"] == "gzip"
+    assert int(compressed.headers["content-length"]) < len(plain.content) / 5
     assert "content-encoding" not in plain.headers
-    assert zipped.json() == plain.json()
+    assert compressed.json() == plain.json()
     assert len(plain.json()["data"]["list"]) == 3000
 
 
-def test_windows_run_on_virtual_time() -> None:
-    """A second of the loop's time opens the window again, and moves the date."""
-
-    async def main() -> list[tuple[int, str]]:
-        clock = VirtualClock()
-        async with client(Sandbox(clock=clock)) as http:
-            seen: list[tuple[int, str]] = []
-            for pause in (0, 0, 0, 1):
-                await asyncio.sleep(pause)
-                response = await http.get(url(POINTS))
-                seen.append((response.status_code, response.headers["date"][-6:]))
-            return seen
-
-    codes = [code for code, _ in run(main())]
-    assert codes == [200, 200, 429, 200]
+async def test_rate_limit_runs_on_virtual_time(virtual_time: VirtualClock) -> None:
+    """One second of the loop's time opens a new window and changes the date."""
+    responses: list[httpx.Response] = []
+    async with client(Sandbox(clock=virtual_time)) as http:
+        for pause in (0, 0, 0, 1):
+            await asyncio.sleep(pause)
+            responses.append(await http.get(signed_url(POINTS)))
+    assert [response.status_code for response in responses] == [200, 200, 429, 200]
+    assert [response.headers["date"][-6:-4] for response in responses] == ["20", "20", "20", "21"]
 
 
-async def test_the_date_is_that_of_the_clock(http: httpx.AsyncClient, clock: HandClock) -> None:
-    """So that a client can see how wrong its own clock is."""
+async def test_date_header_is_the_time_of_the_clock(
+    http: httpx.AsyncClient, clock: ManualClock
+) -> None:
+    """So that a client can measure the error of its own clock."""
     clock.passed = 3600.0
     response = await http.get(TIMESTAMP)
     assert response.headers["date"] == "Tue, 14 Nov 2023 23:13:20 GMT"
 
 
-async def test_a_sandbox_speaks_lifespan() -> None:
-    """Servers that start and stop their apps are answered."""
+async def test_lifespan_is_served() -> None:
+    """Other scopes than http and lifespan are an error."""
     messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
     sent: list[Any] = []
 
@@ -334,8 +330,8 @@ async def test_a_sandbox_speaks_lifespan() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"users": (), "currencies": 5}, "not together with users"),
-        ({"users": (), "accounts": 5}, "not together with users"),
+        ({"users": (), "currencies": 5}, "Omit them, or users"),
+        ({"users": (), "accounts": 5}, "Omit them, or users"),
         (
             {"users": (SandboxUser(1, (APIKey("a", "b"), APIKey("a", "c"))),)},
             "access key occurs twice: a",
@@ -345,13 +341,12 @@ async def test_a_sandbox_speaks_lifespan() -> None:
         ({"expire_unit": "seconds"}, "expire_unit must be one of"),
     ],
 )
-def test_what_makes_no_sense_is_refused(options: Any, message: str) -> None:
-    """When the sandbox is made."""
+def test_sandbox_rejects_invalid_options(options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Sandbox(**options)
 
 
-async def test_the_users_are_those_that_were_given() -> None:
+async def test_users_are_those_of_the_constructor() -> None:
     """In order."""
     users = (SandboxUser(1), SandboxUser(2, parent=1))
     assert Sandbox(users).users == users

@@ -1,4 +1,4 @@
-"""Faults on the wire, one test each, with plain streams for a peer; then through the client."""
+"""Connection faults, one test each, over plain streams; then through the client."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ TINY = 0.05
 
 @attrs.frozen
 class Peer:
-    """A connection to a sandbox, and what it says."""
+    """A connection to a sandbox."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    def ask(self, times: int = 1) -> None:
+    def request(self, times: int = 1) -> None:
         self.writer.write(REQUEST * times)
 
-    async def answer(self) -> bytes:
-        """Read one answer to the bracket that ends it."""
+    async def response(self) -> bytes:
+        """Read one response up to its last byte, a brace."""
         return await self.reader.readuntil(b"}")
 
     async def rest(self) -> bytes:
@@ -55,21 +55,21 @@ class Peer:
         return await self.reader.read()
 
     async def silence(self) -> bytes:
-        """Return what comes until nothing has come for a while, with the connection open."""
-        came = b""
+        """Return the data received until there is a pause, with the connection open."""
+        data = b""
         while True:
             try:
                 part = await asyncio.wait_for(self.reader.read(9999), TINY)
             except TimeoutError:
-                return came
+                return data
             assert part, "the connection was closed"
-            came += part
+            data += part
 
 
 @contextlib.asynccontextmanager
 async def connected(base_url: str) -> AsyncIterator[Peer]:
-    where = httpx.URL(base_url)
-    reader, writer = await asyncio.open_connection(where.host, where.port)
+    address = httpx.URL(base_url)
+    reader, writer = await asyncio.open_connection(address.host, address.port)
     try:
         yield Peer(reader, writer)
     finally:
@@ -98,46 +98,49 @@ async def peer(base_url: str) -> AsyncIterator[Peer]:
         yield peer
 
 
-def body_of(answer: bytes) -> bytes:
-    return answer.partition(b"\r\n\r\n")[2]
+def body_of(response: bytes) -> bytes:
+    return response.partition(b"\r\n\r\n")[2]
 
 
-def told_length(answer: bytes) -> int:
-    return int(answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+def content_length(response: bytes) -> int:
+    return int(response.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
 
 
-async def test_refuse(sandbox: Sandbox, base_url: str, peer: Peer) -> None:
-    """The request's connection is reset, new ones are refused, then all is as before."""
+async def test_refuse_closes_the_port_for_a_while(
+    sandbox: Sandbox, base_url: str, peer: Peer
+) -> None:
+    """The request's connection is reset, new ones are refused, and then accepted again."""
     sandbox.faults.next(faults.refuse(TINY))
     async with connected(base_url) as other:
-        peer.ask()
+        peer.request()
         with pytest.raises(ConnectionResetError):
             await peer.rest()
         with pytest.raises(ConnectionRefusedError):
             await connected(base_url).__aenter__()
-        other.ask()
-        assert b'"ok"' in await other.answer()
-    await open_again(base_url)
+        other.request()
+        assert b'"ok"' in await other.response()
+    await wait_until_open(base_url)
 
 
-async def open_again(base_url: str) -> None:
+async def wait_until_open(base_url: str) -> None:
     async with asyncio.timeout(5):
         while True:
             with contextlib.suppress(ConnectionRefusedError):
                 async with connected(base_url) as peer:
-                    peer.ask()
-                    assert b'"ok"' in await peer.answer()
+                    peer.request()
+                    assert b'"ok"' in await peer.response()
                     return
             await asyncio.sleep(0.005)
 
 
-async def test_refuse_twice_at_a_time(sandbox: Sandbox, base_url: str, peer: Peer) -> None:
-    """The longer one counts."""
+async def test_refuse_twice_lasts_as_long_as_the_longer_one(
+    sandbox: Sandbox, base_url: str, peer: Peer
+) -> None:
     sandbox.faults.next(faults.refuse(0))
     sandbox.faults.next(faults.refuse(TINY))
     async with connected(base_url) as other:
-        peer.ask()
-        other.ask()
+        peer.request()
+        other.request()
         with pytest.raises(ConnectionResetError):
             await peer.rest()
         with pytest.raises(ConnectionResetError):
@@ -145,31 +148,32 @@ async def test_refuse_twice_at_a_time(sandbox: Sandbox, base_url: str, peer: Pee
     await asyncio.sleep(0.01)
     with pytest.raises(ConnectionRefusedError):
         await connected(base_url).__aenter__()
-    await open_again(base_url)
+    await wait_until_open(base_url)
 
 
-async def test_hang_before_the_head(sandbox: Sandbox, peer: Peer) -> None:
-    """Not a byte; the request is remembered with the answer it should have had."""
+async def test_hang_sends_nothing(sandbox: Sandbox, peer: Peer) -> None:
+    """The record has the response that should have been sent."""
     sandbox.faults.next(faults.hang())
-    peer.ask()
+    peer.request()
     assert await peer.silence() == b""
     assert sandbox.arrivals[0].status == 200
 
 
-async def test_hang_within_the_body(sandbox: Sandbox, peer: Peer) -> None:
-    """The head and half of the body."""
+async def test_hang_in_body_sends_the_head_and_half_of_the_body(
+    sandbox: Sandbox, peer: Peer
+) -> None:
     sandbox.faults.next(faults.hang("body"))
-    peer.ask()
-    came = await peer.silence()
-    assert len(body_of(came)) == told_length(came) // 2 > 0
+    peer.request()
+    data = await peer.silence()
+    assert len(body_of(data)) == content_length(data) // 2 > 0
 
 
-async def test_who_gives_up_frees_what_hangs(sandbox: Sandbox, base_url: str) -> None:
-    """Its task ends with the connection."""
+async def test_hang_ends_when_the_client_disconnects(sandbox: Sandbox, base_url: str) -> None:
+    """The task of the request ends with the connection."""
     sandbox.faults.next(faults.hang())
     before = asyncio.all_tasks()
     async with connected(base_url) as peer:
-        peer.ask()
+        peer.request()
         assert await peer.silence() == b""
         assert asyncio.all_tasks() > before
     async with asyncio.timeout(1):
@@ -178,110 +182,113 @@ async def test_who_gives_up_frees_what_hangs(sandbox: Sandbox, base_url: str) ->
 
 
 @pytest.mark.parametrize(("after", "left"), [(None, 18), (0, 0), (3, 3), (999, 36)])
-async def test_cut(sandbox: Sandbox, peer: Peer, after: int | None, left: int) -> None:
-    """Closed after so many bytes of the body, half of it if nothing is said."""
+async def test_cut_closes_the_connection_within_the_body(
+    sandbox: Sandbox, peer: Peer, after: int | None, left: int
+) -> None:
+    """After the given number of bytes; by default after half of it."""
     sandbox.faults.next(faults.cut(after))
-    peer.ask()
-    came = await peer.rest()
-    assert told_length(came) == 36
-    assert len(body_of(came)) == left
+    peer.request()
+    data = await peer.rest()
+    assert content_length(data) == 36
+    assert len(body_of(data)) == left
 
 
-async def test_reset(sandbox: Sandbox, peer: Peer) -> None:
-    """No byte, and not an orderly end either."""
+async def test_reset_aborts_the_connection(sandbox: Sandbox, peer: Peer) -> None:
+    """No byte is sent, and the end is not orderly."""
     sandbox.faults.next(faults.reset())
-    peer.ask()
+    peer.request()
     with pytest.raises(ConnectionResetError):
         await peer.rest()
 
 
-async def test_trickle(sandbox: Sandbox, peer: Peer) -> None:
-    """Byte by byte; then the connection serves the next request as ever."""
+async def test_trickle_sends_byte_by_byte(sandbox: Sandbox, peer: Peer) -> None:
+    """The connection then serves the next request as usual."""
     sandbox.faults.next(faults.trickle(0))
-    peer.ask()
+    peer.request()
     sizes = []
-    came = b""
-    while not came.endswith(b"}"):
+    data = b""
+    while not data.endswith(b"}"):
         part = await peer.reader.read(9999)
         sizes.append(len(part))
-        came += part
-    assert told_length(came) == len(body_of(came))
+        data += part
+    assert content_length(data) == len(body_of(data))
     assert max(sizes) < 20
-    assert len(sizes) > len(came) // 3
-    peer.ask()
-    assert b'"ok"' in await peer.answer()
+    assert len(sizes) > len(data) // 3
+    peer.request()
+    assert b'"ok"' in await peer.response()
 
 
-async def test_wrong_length_too_large(sandbox: Sandbox, peer: Peer) -> None:
-    """One byte never comes."""
+async def test_wrong_length_too_large_closes_the_connection(sandbox: Sandbox, peer: Peer) -> None:
+    """One byte is missing."""
     sandbox.faults.next(faults.wrong_length())
-    peer.ask()
-    came = await peer.rest()
-    assert told_length(came) == len(body_of(came)) + 1
+    peer.request()
+    data = await peer.rest()
+    assert content_length(data) == len(body_of(data)) + 1
 
 
-@pytest.mark.parametrize(("by", "told"), [(-1, None), (-999, 0)])
-async def test_wrong_length_too_small(
-    sandbox: Sandbox, peer: Peer, by: int, told: int | None
+@pytest.mark.parametrize(("by", "length"), [(-1, None), (-999, 0)])
+async def test_wrong_length_too_small_keeps_the_connection_open(
+    sandbox: Sandbox, peer: Peer, by: int, length: int | None
 ) -> None:
-    """Bytes are left in the connection, which stays open."""
+    """Bytes are left in the connection."""
     sandbox.faults.next(faults.wrong_length(by))
-    peer.ask()
-    came = await peer.silence()
-    assert told_length(came) == (len(body_of(came)) - 1 if told is None else told)
+    peer.request()
+    data = await peer.silence()
+    assert content_length(data) == (len(body_of(data)) - 1 if length is None else length)
 
 
-async def test_answer_and_close(sandbox: Sandbox, peer: Peer) -> None:
-    """A whole answer that did not say so."""
+async def test_answer_and_close_does_not_announce_the_end(sandbox: Sandbox, peer: Peer) -> None:
+    """The response is complete."""
     sandbox.faults.next(faults.answer_and_close())
-    peer.ask()
-    came = await peer.rest()
-    assert told_length(came) == len(body_of(came))
-    assert b"connection: close" not in came.lower()
+    peer.request()
+    data = await peer.rest()
+    assert content_length(data) == len(body_of(data))
+    assert b"connection: close" not in data.lower()
 
 
-async def test_each_request_of_a_connection_has_its_fault(sandbox: Sandbox, peer: Peer) -> None:
+async def test_connection_fault_applies_to_one_request(sandbox: Sandbox, peer: Peer) -> None:
     """Only the third one hangs."""
     sandbox.faults.at(3, faults.hang())
     for _ in range(2):
-        peer.ask()
-        assert b'"ok"' in await peer.answer()
-    peer.ask()
+        peer.request()
+        assert b'"ok"' in await peer.response()
+    peer.request()
     assert await peer.silence() == b""
 
 
-async def test_who_asks_before_the_answer_gets_both_in_order(sandbox: Sandbox, peer: Peer) -> None:
+async def test_pipelined_requests_get_their_responses_in_order(
+    sandbox: Sandbox, peer: Peer
+) -> None:
     """With a fault for the first, the second, or both."""
     slow, none = faults.trickle(0), Fault()
     for first, second in ((slow, none), (none, slow), (slow, slow)):
         sandbox.faults.next(first)
         sandbox.faults.next(second)
-        peer.ask(times=2)
-        assert [b'"ok"' in await peer.answer() for _ in range(2)] == [True, True]
+        peer.request(times=2)
+        assert [b'"ok"' in await peer.response() for _ in range(2)] == [True, True]
 
 
-async def test_nobody_answers_after_a_cut(sandbox: Sandbox, peer: Peer) -> None:
-    """Also who asked before it."""
+async def test_pipelined_request_gets_no_response_after_a_cut(sandbox: Sandbox, peer: Peer) -> None:
     sandbox.faults.next(faults.cut(0))
-    peer.ask(times=2)
+    peer.request(times=2)
     with contextlib.suppress(ConnectionResetError):
         assert body_of(await peer.rest()) == b""
 
 
-async def test_who_wants_to_close_gets_all_of_it_first(sandbox: Sandbox, peer: Peer) -> None:
-    """HTTP closes at once after the answer; the fault is not done by then."""
+async def test_connection_close_waits_for_the_fault(sandbox: Sandbox, peer: Peer) -> None:
+    """HTTP closes the connection right after the response, while the fault still sends it."""
     sandbox.faults.next(faults.trickle(0))
     peer.writer.write(REQUEST[:-2] + b"Connection: close\r\n\r\n")
-    came = await peer.rest()
-    assert told_length(came) == len(body_of(came))
+    data = await peer.rest()
+    assert content_length(data) == len(body_of(data))
 
 
-ENDLESS = [faults.hang(), faults.hang("body"), faults.trickle(9), faults.refuse(9)]
+LASTING = [faults.hang(), faults.hang("body"), faults.trickle(9), faults.refuse(9)]
 
 
-@pytest.mark.parametrize("fault", ENDLESS)
-async def test_the_end_of_serve_is_the_end_of_all(sandbox: Sandbox, fault: Fault) -> None:
-    """At once, with nothing left: no task, no socket, no warning."""
+@pytest.mark.parametrize("fault", LASTING)
+async def test_serve_ends_all_connection_faults_at_once(sandbox: Sandbox, fault: Fault) -> None:
+    """No task, no socket and no warning is left."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         async with contextlib.AsyncExitStack() as stack:
@@ -289,7 +296,7 @@ async def test_the_end_of_serve_is_the_end_of_all(sandbox: Sandbox, fault: Fault
                 sandbox.faults.always(fault)
                 peers = [await stack.enter_async_context(connected(base_url)) for _ in range(3)]
                 for peer in peers:
-                    peer.ask(times=2)
+                    peer.request(times=2)
                 while len(sandbox.arrivals) < 3:  # noqa: ASYNC110
                     await asyncio.sleep(0)
                 began = time.perf_counter()
@@ -299,14 +306,16 @@ async def test_the_end_of_serve_is_the_end_of_all(sandbox: Sandbox, fault: Fault
                 with contextlib.suppress(ConnectionResetError):
                     await peer.rest()
         gc.collect()
-    assert [str(each.message) for each in caught] == []
+    assert [str(warning.message) for warning in caught] == []
 
 
-async def test_a_fault_that_comes_too_late(sandbox: Sandbox, base_url: str) -> None:
-    """Who has gone by the time of the answer misses nothing."""
+async def test_connection_fault_ignores_a_closed_connection(
+    sandbox: Sandbox, base_url: str
+) -> None:
+    """The client may disconnect before the response is ready."""
     sandbox.faults.next(faults.hang())
     async with connected(base_url) as peer:
-        peer.ask()
+        peer.request()
         peer.writer.transport.abort()
     while not sandbox.arrivals:  # noqa: ASYNC110
         await asyncio.sleep(0)
@@ -316,7 +325,7 @@ async def test_a_fault_that_comes_too_late(sandbox: Sandbox, base_url: str) -> N
 
 
 @contextlib.asynccontextmanager
-async def asking(base_url: str) -> AsyncIterator[HTXClient]:
+async def client_of(base_url: str) -> AsyncIterator[HTXClient]:
     credentials = Credentials("access-key", "secret-key")
     async with HTXClient(credentials, base_url=base_url, timeout=5, retry=NO_RETRY) as htx:
         yield htx
@@ -336,13 +345,13 @@ async def asking(base_url: str) -> AsyncIterator[HTXClient]:
         (faults.hang(), HTXError, "unknown"),
     ],
 )
-async def test_what_the_client_makes_of_it(
+async def test_client_raises_its_own_error_for_a_fault(
     sandbox: Sandbox, base_url: str, fault: Fault, error: type[HTXError], delivery: str
 ) -> None:
-    """An error of its own, which tells the delivery; the next call is as ever."""
+    """The error has the right delivery, and the next call succeeds."""
     endpoint = "GET /v1/account/accounts"
     sandbox.faults.next(fault, endpoint=endpoint)
-    async with asking(base_url) as htx:
+    async with client_of(base_url) as htx:
         timeout = TINY if fault == faults.hang() else 5.0
         with pytest.raises(error) as caught:
             await htx.with_options(timeout=timeout).accounts.list()
@@ -351,54 +360,57 @@ async def test_what_the_client_makes_of_it(
 
 
 @pytest.mark.parametrize("fault", [faults.trickle(0), faults.answer_and_close()])
-async def test_what_the_client_does_not_mind(sandbox: Sandbox, base_url: str, fault: Fault) -> None:
-    """The answer is whole, after all."""
+async def test_client_accepts_a_response_that_is_complete(
+    sandbox: Sandbox, base_url: str, fault: Fault
+) -> None:
     sandbox.faults.next(fault)
-    async with asking(base_url) as htx:
+    async with client_of(base_url) as htx:
         for _ in range(2):
             assert await htx.with_options(retry=RetryPolicy()).accounts.list()
 
 
-async def test_a_body_longer_than_its_head_says(
+async def test_client_recovers_from_a_wrong_length_too_small(
     sandbox: Sandbox, base_url: str, transport_name: str
 ) -> None:
-    """What is left over spoils the next answer at most, not the one after that."""
+    """The extra bytes break the next response at most, not the one after that."""
     sandbox.faults.next(faults.wrong_length(-1))
-    async with asking(base_url) as htx:
+    async with client_of(base_url) as htx:
         with pytest.raises(HTXError) as caught:
             await htx.accounts.list()
-        # aiohttp notices that it is no HTTP; httpx reads what the head says.
+        # aiohttp rejects the extra bytes as malformed HTTP; httpx reads as many as announced.
         assert caught.value.delivery == {"httpx": "answered", "aiohttp": "unknown"}[transport_name]
         with contextlib.suppress(NoResponseError):
             await htx.accounts.list()
         assert await htx.accounts.list()
 
 
-async def test_429_is_an_error_that_tells_how_long(sandbox: Sandbox, base_url: str) -> None:
-    """By the header of the limit: all of a window."""
+async def test_client_raises_rate_limited_error_for_too_many(
+    sandbox: Sandbox, base_url: str
+) -> None:
+    """The HTTP status is 429."""
     sandbox.faults.next(faults.too_many())
-    async with asking(base_url) as htx:
+    async with client_of(base_url) as htx:
         with pytest.raises(RateLimitedError) as caught:
             await htx.points.balance()
     assert caught.value.http_status == 429
 
 
-async def test_a_maintenance_window_is_transient(sandbox: Sandbox, base_url: str) -> None:
-    """And over when it is over."""
+async def test_client_error_for_maintenance_is_retryable(sandbox: Sandbox, base_url: str) -> None:
+    """Calls succeed again after the maintenance."""
     sandbox.faults.always(faults.maintenance())
-    async with asking(base_url) as htx:
-        for asked in (htx.accounts.list, htx.points.balance):
+    async with client_of(base_url) as htx:
+        for call in (htx.accounts.list, htx.points.balance):
             with pytest.raises(ServiceUnavailableError) as caught:
-                await asked()
+                await call()
             assert caught.value.retryable
         sandbox.faults.clear()
         assert await htx.accounts.list()
 
 
-async def test_a_port_that_refuses(sandbox: Sandbox, base_url: str) -> None:
-    """First the connection breaks off, then none comes about."""
+async def test_client_errors_for_a_refused_connection(sandbox: Sandbox, base_url: str) -> None:
+    """First the open connection is lost, then a new one is refused."""
     sandbox.faults.next(faults.refuse(TINY))
-    async with asking(base_url) as htx:
+    async with client_of(base_url) as htx:
         with pytest.raises(NoResponseError):
             await htx.accounts.list()
         with pytest.raises(ConnectError):
@@ -406,28 +418,28 @@ async def test_a_port_that_refuses(sandbox: Sandbox, base_url: str) -> None:
         assert await htx.with_options(retry=RetryPolicy(attempts=9)).accounts.list()
 
 
-async def test_a_wrong_clock_is_noticed_and_corrected(sandbox: Sandbox, base_url: str) -> None:
-    """If it is wrong all the time; a clock that changes its mind is an error."""
+async def test_client_corrects_a_skewed_clock(sandbox: Sandbox, base_url: str) -> None:
+    """If the skew is constant; an inconsistent one is an error."""
     sandbox.faults.always(faults.skewed(3600))
-    async with asking(base_url) as htx:
+    async with client_of(base_url) as htx:
         assert await htx.accounts.list()
         assert htx.clock_offset() == pytest.approx(3600, abs=10)
     sandbox.faults.clear()
     sandbox.faults.always(faults.skewed(3600), endpoint="GET /v1/account/accounts")
-    async with asking(base_url) as htx:
+    async with client_of(base_url) as htx:
         with pytest.raises(ClockError):
             await htx.accounts.list()
 
 
-async def test_200_mb_are_not_held(sandbox: Sandbox, base_url: str) -> None:
+async def test_huge_body_is_not_held_in_memory(sandbox: Sandbox, base_url: str) -> None:
     """Neither by the sandbox nor by the client."""
     sandbox.faults.next(faults.huge())
-    async with asking(base_url) as htx:
+    async with client_of(base_url) as htx:
         tracemalloc.start()
         try:
             with pytest.raises(DecodeError, match="max_body"):
                 await htx.accounts.list()
-            _, most = tracemalloc.get_traced_memory()
+            _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-    assert most < 40 * 2**20
+    assert peak < 40 * 2**20

@@ -1,4 +1,4 @@
-"""Faults of answers, one test each, and how they are ordered."""
+"""Response faults, one test each, and the fault schedule."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from htx_async.sandbox import Fault, Sandbox, faults
-from tests.sandbox.signer import HandClock, client, url
+from tests.sandbox.signer import ManualClock, client, signed_url
 from tests.virtual import DAY
 
 ACCOUNTS = "/v1/account/accounts"
@@ -22,17 +22,17 @@ NAMES = {path: f"GET {path}" for path in (ACCOUNTS, POINTS, TIMESTAMP)}
 
 @pytest.fixture
 def sandbox() -> Sandbox:
-    return Sandbox(clock=HandClock(), limits=False)
+    return Sandbox(clock=ManualClock(), limits=False)
 
 
 async def get(sandbox: Sandbox, path: str = TIMESTAMP) -> httpx.Response:
-    """Ask once."""
+    """Send one request."""
     async with client(sandbox) as http:
-        return await http.get(url(path))
+        return await http.get(signed_url(path))
 
 
-async def met(sandbox: Sandbox, count: int, path: str = TIMESTAMP) -> list[Any]:
-    """Ask *count* times; return the code of each answer."""
+async def codes_of(sandbox: Sandbox, count: int, path: str = TIMESTAMP) -> list[Any]:
+    """Return the error codes of *count* requests."""
     for _ in range(count):
         await get(sandbox, path)
     return [arrival.code for arrival in list(sandbox.arrivals)[-count:]]
@@ -46,8 +46,8 @@ async def met(sandbox: Sandbox, count: int, path: str = TIMESTAMP) -> list[Any]:
         ("/nowhere", {"status": "error", "err-code": "no", "err-msg": "never", "data": None}),
     ],
 )
-async def test_refusal(sandbox: Sandbox, path: str, body: Any) -> None:
-    """In the envelope of the path, with the status that was asked for, and remembered so."""
+async def test_refusal_has_the_envelope_of_the_path(sandbox: Sandbox, path: str, body: Any) -> None:
+    """With the given status, which the record has too."""
     sandbox.faults.next(faults.refusal("no", "never", status=503))
     response = await get(sandbox, path)
     assert (response.status_code, response.json()) == (503, body)
@@ -55,8 +55,8 @@ async def test_refusal(sandbox: Sandbox, path: str, body: Any) -> None:
 
 
 @pytest.mark.parametrize("name", faults.CATALOGUE)
-async def test_every_error_body_of_the_catalogue(sandbox: Sandbox, name: str) -> None:
-    """Its name begins with its code."""
+async def test_catalogue_entry_is_sent_and_recorded(sandbox: Sandbox, name: str) -> None:
+    """The name of an entry starts with its code."""
     sandbox.faults.next(faults.CATALOGUE[name])
     sandbox.faults.next(faults.CATALOGUE[name])
     for path in (ACCOUNTS, POINTS):
@@ -64,35 +64,34 @@ async def test_every_error_body_of_the_catalogue(sandbox: Sandbox, name: str) ->
         arrival = sandbox.arrivals[-1]
         assert arrival.status == response.status_code
         if name != "403 page":
-            told = response.json()
-            code = told.get("err-code") or told.get("err_code") or told["code"]
-            assert (told.get("status"), code) != ("ok", 200)
+            body = response.json()
+            code = body.get("err-code") or body.get("err_code") or body["code"]
+            assert (body.get("status"), code) != ("ok", 200)
             assert code == arrival.code
         if name[0].islower() and path == ACCOUNTS:
             assert name.startswith(str(arrival.code))
 
 
-def test_the_catalogue_cannot_be_changed() -> None:
-    """It is the same for all; and it is large."""
+def test_catalogue_is_immutable() -> None:
+    """It is shared by all sandboxes."""
     assert len(faults.CATALOGUE) > 90
     with pytest.raises(TypeError):
         faults.CATALOGUE["mine"] = faults.html()  # type: ignore[index]
 
 
-async def test_maintenance(sandbox: Sandbox) -> None:
-    """In both envelopes, with a number for a code in v2."""
+async def test_maintenance_has_both_envelopes(sandbox: Sandbox) -> None:
+    """The v2 code is a number."""
     sandbox.faults.always(faults.maintenance())
     assert (await get(sandbox, ACCOUNTS)).json()["err-code"] == "system-maintenance"
-    told = (await get(sandbox, POINTS)).json()
-    assert told == {"code": 500, "message": "System is in maintenance!"}
+    body = (await get(sandbox, POINTS)).json()
+    assert body == {"code": 500, "message": "System is in maintenance!"}
 
 
 @pytest.mark.parametrize(
     ("status", "title"), [(502, "502 Bad Gateway"), (520, "520"), (403, "403 Forbidden")]
 )
-async def test_html(status: int, title: str) -> None:
-    """A page, of which HTX's limits know nothing."""
-    sandbox = Sandbox(clock=HandClock())
+async def test_html_is_a_page_without_rate_limit_headers(status: int, title: str) -> None:
+    sandbox = Sandbox(clock=ManualClock())
     sandbox.faults.next(faults.html(status))
     response = await get(sandbox)
     assert response.status_code == status
@@ -102,9 +101,9 @@ async def test_html(status: int, title: str) -> None:
     assert sandbox.arrivals[0].code is None
 
 
-async def test_too_many_with_headers() -> None:
-    """Nothing is left, and it tells until when."""
-    sandbox = Sandbox(clock=HandClock())
+async def test_too_many_has_rate_limit_headers() -> None:
+    """Nothing remains until the end of the window."""
+    sandbox = Sandbox(clock=ManualClock())
     sandbox.faults.next(faults.too_many())
     response = await get(sandbox, POINTS)
     assert (response.status_code, response.json()["code"]) == (429, 1006)
@@ -114,8 +113,8 @@ async def test_too_many_with_headers() -> None:
     assert sandbox.rate_limited == 0
 
 
-async def test_too_many_where_nothing_is_counted(sandbox: Sandbox) -> None:
-    """The window is that of the endpoint; that of a path that does not exist lasts 1 s."""
+async def test_too_many_without_limits_uses_the_window_of_the_endpoint(sandbox: Sandbox) -> None:
+    """The window of an unknown path lasts 1 s."""
     sandbox.faults.always(faults.too_many())
     for path, expire in ((ACCOUNTS, "2000"), ("/nowhere", "1000")):
         response = await get(sandbox, path)
@@ -124,7 +123,7 @@ async def test_too_many_where_nothing_is_counted(sandbox: Sandbox) -> None:
 
 async def test_too_many_without_headers() -> None:
     """Or only with `Retry-After`."""
-    sandbox = Sandbox(clock=HandClock())
+    sandbox = Sandbox(clock=ManualClock())
     sandbox.faults.next(faults.too_many(headers=False))
     sandbox.faults.next(faults.too_many(headers=False, retry_after=1.5))
     response = await get(sandbox)
@@ -134,8 +133,8 @@ async def test_too_many_without_headers() -> None:
     assert (await get(sandbox)).headers["retry-after"] == "1.5"
 
 
-async def test_skewed(sandbox: Sandbox) -> None:
-    """What HTX tells as its time, by body and by header, and what it checks by it."""
+async def test_skewed_changes_the_clock_of_the_request(sandbox: Sandbox) -> None:
+    """In the body, in the header `Date`, and in the check of the timestamp."""
     sandbox.faults.always(faults.skewed(600))
     response = await get(sandbox)
     assert response.json()["data"] == (DAY + 600) * 1000
@@ -146,42 +145,43 @@ async def test_skewed(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("value", [None, "a lot", 1.5, True, [], {"a": "b"}, -1])
-async def test_a_wrong_or_null_field(sandbox: Sandbox, value: Any) -> None:
-    """The rest is as ever."""
-    honest = (await get(sandbox, BALANCE)).json()
+async def test_field_replaces_a_value(sandbox: Sandbox, value: Any) -> None:
+    """The rest of the response is unchanged."""
+    original = (await get(sandbox, BALANCE)).json()
     sandbox.faults.next(faults.field("data.list[1].balance", value))
-    told = (await get(sandbox, BALANCE)).json()
-    assert told["data"]["list"][1]["balance"] == value
-    told["data"]["list"][1]["balance"] = honest["data"]["list"][1]["balance"]
-    assert told == honest
+    body = (await get(sandbox, BALANCE)).json()
+    assert body["data"]["list"][1]["balance"] == value
+    body["data"]["list"][1]["balance"] = original["data"]["list"][1]["balance"]
+    assert body == original
 
 
-async def test_a_missing_field(sandbox: Sandbox) -> None:
-    """An element of a list is missing by closing the gap."""
-    honest = (await get(sandbox, BALANCE)).json()
+async def test_field_missing_removes_the_field(sandbox: Sandbox) -> None:
+    """Or the element of a list."""
+    original = (await get(sandbox, BALANCE)).json()
     sandbox.faults.next(faults.field("data.list[0].balance", faults.MISSING))
     sandbox.faults.next(faults.field("data.list[0]", faults.MISSING))
     assert "balance" not in (await get(sandbox, BALANCE)).json()["data"]["list"][0]
-    assert (await get(sandbox, BALANCE)).json()["data"]["list"] == honest["data"]["list"][1:]
+    assert (await get(sandbox, BALANCE)).json()["data"]["list"] == original["data"]["list"][1:]
 
 
-async def test_a_new_field(sandbox: Sandbox) -> None:
-    """HTX may add some at any time."""
+async def test_field_adds_a_new_field(sandbox: Sandbox) -> None:
+    """As HTX may do at any time."""
     sandbox.faults.next(faults.field("data.new", 1))
     assert (await get(sandbox, BALANCE)).json()["data"]["new"] == 1
 
 
 @pytest.mark.parametrize("path", ["data.list[9].balance", "data.id.x", "[0]", "data.gone.x"])
 @pytest.mark.parametrize("value", [1, faults.MISSING])
-async def test_a_field_that_is_not_there(sandbox: Sandbox, path: str, value: Any) -> None:
-    """The answer stays as it is: it may be a refusal, and be refused for good reasons."""
-    honest = (await get(sandbox, BALANCE)).json()
+async def test_field_ignores_a_path_that_the_response_does_not_have(
+    sandbox: Sandbox, path: str, value: Any
+) -> None:
+    """The response is sent unchanged: it may be an API error."""
+    original = (await get(sandbox, BALANCE)).json()
     sandbox.faults.next(faults.field(path, value))
-    assert (await get(sandbox, BALANCE)).json() == honest
+    assert (await get(sandbox, BALANCE)).json() == original
 
 
-async def test_a_field_of_a_page(sandbox: Sandbox) -> None:
-    """There are none."""
+async def test_field_ignores_an_html_page(sandbox: Sandbox) -> None:
     sandbox.faults.next(faults.field("data", 1))
     async with client(sandbox) as http:
         response = await http.request("GET", TIMESTAMP, content=b"{}")
@@ -189,24 +189,23 @@ async def test_a_field_of_a_page(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "data[x]", "data..list", "data[0", "data.list[0]."])
-def test_a_path_that_is_none(path: str) -> None:
-    """It is told at once."""
+def test_field_rejects_a_malformed_path(path: str) -> None:
     with pytest.raises(ValueError, match=re.escape(repr(path))):
         faults.field(path, None)
 
 
 @pytest.mark.parametrize("size", [100_000, 65_536, 70, 10])
-async def test_huge(sandbox: Sandbox, size: int) -> None:
-    """Valid JSON, never zipped, of exactly that size, but never shorter than it was."""
-    honest = await get(sandbox)
+async def test_huge_pads_the_body(sandbox: Sandbox, size: int) -> None:
+    """Valid JSON of exactly that size, never compressed, never shorter than before."""
+    original = await get(sandbox)
     sandbox.faults.next(faults.huge(size))
     response = await get(sandbox)
-    assert len(response.content) == max(size, len(honest.content))
+    assert len(response.content) == max(size, len(original.content))
     assert response.headers["content-length"] == str(len(response.content))
-    assert response.json() == honest.json()
+    assert response.json() == original.json()
 
 
-async def test_huge_is_as_large_as_it_says_and_holds_nothing(sandbox: Sandbox) -> None:
+async def test_huge_holds_little_memory(sandbox: Sandbox) -> None:
     """All 200 MB are the same 64 kB."""
     sandbox.faults.next(faults.huge())
     parts: dict[int, int] = {}
@@ -227,8 +226,8 @@ async def test_huge_is_as_large_as_it_says_and_holds_nothing(sandbox: Sandbox) -
     assert sum(parts.values()) < 500_000
 
 
-async def test_redirect(sandbox: Sandbox) -> None:
-    """To another host."""
+async def test_redirect_sends_a_location(sandbox: Sandbox) -> None:
+    """The default is another host."""
     sandbox.faults.next(faults.redirect())
     sandbox.faults.next(faults.redirect("https://evil.example/x"))
     response = await get(sandbox)
@@ -236,15 +235,15 @@ async def test_redirect(sandbox: Sandbox) -> None:
     assert (await get(sandbox)).headers["location"] == "https://evil.example/x"
 
 
-async def test_gzip_garbage(sandbox: Sandbox) -> None:
-    """It says gzip and is not; also for who never asked for it."""
+async def test_gzip_garbage_cannot_be_decoded(sandbox: Sandbox) -> None:
+    """Also for a client that does not accept gzip."""
     sandbox.faults.next(faults.gzip_garbage())
     with pytest.raises(httpx.DecodingError):
         await get(sandbox)
     assert sandbox.arrivals[0].status == 200
 
 
-WIRE: list[Callable[[], Fault]] = [
+CONNECTION_FAULTS: list[Callable[[], Fault]] = [
     faults.refuse,
     faults.hang,
     faults.cut,
@@ -255,9 +254,11 @@ WIRE: list[Callable[[], Fault]] = [
 ]
 
 
-@pytest.mark.parametrize("make", WIRE)
-async def test_faults_on_the_wire_need_one(sandbox: Sandbox, make: Callable[[], Fault]) -> None:
-    """With `ASGITransport` there is none; the request was counted and is remembered."""
+@pytest.mark.parametrize("make", CONNECTION_FAULTS)
+async def test_connection_fault_needs_a_connection(
+    sandbox: Sandbox, make: Callable[[], Fault]
+) -> None:
+    """With `ASGITransport` there is none; the request is counted and recorded."""
     sandbox.faults.next(make())
     with pytest.raises(RuntimeError, match=r"needs a connection, see Sandbox\.serve"):
         await get(sandbox)
@@ -265,7 +266,7 @@ async def test_faults_on_the_wire_need_one(sandbox: Sandbox, make: Callable[[], 
 
 
 async def test_faults_are_values(sandbox: Sandbox) -> None:
-    """Equal, hashable, frozen; and the plainest one does nothing."""
+    """Equal, hashable and frozen; `Fault()` changes nothing."""
     assert faults.field("a", [1]) == faults.field("a", [1]) != faults.field("a", faults.MISSING)
     assert len({faults.html(), faults.html(502), faults.html(503), faults.cut()}) == 3
     assert repr(faults.html()) == "Page(status=502, location=None)"
@@ -289,8 +290,7 @@ async def test_faults_are_values(sandbox: Sandbox) -> None:
         lambda: faults.wrong_length(0),
     ],
 )
-def test_faults_that_cannot_be(make: Callable[[], Fault]) -> None:
-    """They are told when they are made."""
+def test_faults_reject_invalid_arguments(make: Callable[[], Fault]) -> None:
     with pytest.raises(ValueError, match=r"must|status"):
         make()
 
@@ -298,95 +298,94 @@ def test_faults_that_cannot_be(make: Callable[[], Fault]) -> None:
 A, B, C, D = (faults.refusal(code) for code in "abcd")
 
 
-async def test_next(sandbox: Sandbox) -> None:
-    """One after the other, as often as was said."""
+async def test_schedule_next_applies_in_order(sandbox: Sandbox) -> None:
+    """Each as often as given."""
     sandbox.faults.next(A, times=2)
     sandbox.faults.next(B)
-    assert await met(sandbox, 4) == ["a", "a", "b", None]
+    assert await codes_of(sandbox, 4) == ["a", "a", "b", None]
 
 
-async def test_next_of_an_endpoint(sandbox: Sandbox) -> None:
-    """It waits for its endpoint and lets others pass; the path's variables do not matter."""
+async def test_schedule_next_waits_for_its_endpoint(sandbox: Sandbox) -> None:
+    """The values of path variables do not matter."""
     sandbox.faults.next(A, endpoint=NAMES[POINTS])
     sandbox.faults.next(B, endpoint="GET /v1/account/accounts/{account-id}/balance")
-    assert await met(sandbox, 2, ACCOUNTS) == [None, None]
-    assert await met(sandbox, 2, BALANCE) == ["b", None]
-    assert await met(sandbox, 2, POINTS) == ["a", None]
+    assert await codes_of(sandbox, 2, ACCOUNTS) == [None, None]
+    assert await codes_of(sandbox, 2, BALANCE) == ["b", None]
+    assert await codes_of(sandbox, 2, POINTS) == ["a", None]
 
 
-async def test_at(sandbox: Sandbox) -> None:
-    """Counted from the order on, per endpoint."""
-    await met(sandbox, 1)
+async def test_schedule_at_counts_from_now_per_endpoint(sandbox: Sandbox) -> None:
+    await codes_of(sandbox, 1)
     sandbox.faults.at(2, A, endpoint=NAMES[TIMESTAMP])
     sandbox.faults.at(3, B)
-    assert await met(sandbox, 1, POINTS) == [None]
-    assert await met(sandbox, 3) == [None, "a", None]
+    assert await codes_of(sandbox, 1, POINTS) == [None]
+    assert await codes_of(sandbox, 3) == [None, "a", None]
     sandbox.faults.at(2, B)
-    assert await met(sandbox, 1, POINTS) == [None]
-    assert await met(sandbox, 2) == ["b", None]
+    assert await codes_of(sandbox, 1, POINTS) == [None]
+    assert await codes_of(sandbox, 2) == ["b", None]
 
 
-async def test_always_until_clear(sandbox: Sandbox) -> None:
-    """Every request; `reset()` forgets what was counted, not what was ordered."""
+async def test_schedule_always_applies_until_clear(sandbox: Sandbox) -> None:
+    """`reset()` clears the counts, not the schedule."""
     sandbox.faults.always(A, endpoint=NAMES[TIMESTAMP])
-    assert await met(sandbox, 2) == ["a", "a"]
-    assert await met(sandbox, 1, POINTS) == [None]
+    assert await codes_of(sandbox, 2) == ["a", "a"]
+    assert await codes_of(sandbox, 1, POINTS) == [None]
     sandbox.reset()
-    assert await met(sandbox, 1) == ["a"]
+    assert await codes_of(sandbox, 1) == ["a"]
     sandbox.faults.clear()
-    assert await met(sandbox, 1) == [None]
+    assert await codes_of(sandbox, 1) == [None]
 
 
-async def test_randomly(sandbox: Sandbox) -> None:
-    """The same seed, the same faults; about as often as was said."""
+async def test_schedule_randomly_is_reproducible(sandbox: Sandbox) -> None:
+    """The same seed gives the same faults, about as often as given."""
     runs = []
     for seed in (7, 7, 8):
         sandbox.faults.clear()
         sandbox.faults.randomly(0.3, [A, B], seed=seed)
-        runs.append(await met(sandbox, 100))
+        runs.append(await codes_of(sandbox, 100))
     assert runs[0] == runs[1] != runs[2]
     assert 15 < sum(code is not None for code in runs[0]) < 45
     assert set(runs[0]) == {None, "a", "b"}
 
 
 @pytest.mark.parametrize(("chance", "code"), [(0, None), (1, "a")])
-async def test_never_and_ever(sandbox: Sandbox, chance: float, code: str | None) -> None:
-    """A chance of 0, or of 1."""
+async def test_schedule_randomly_with_a_chance_of_0_or_1(
+    sandbox: Sandbox, chance: float, code: str | None
+) -> None:
     sandbox.faults.randomly(chance, [A], seed=1, endpoint=NAMES[TIMESTAMP])
-    assert set(await met(sandbox, 20)) == {code}
+    assert set(await codes_of(sandbox, 20)) == {code}
 
 
-async def test_which_order_comes_first(sandbox: Sandbox) -> None:
-    """`at`, `next`, `randomly`, `always`; a `next` that lost waits, the others have counted."""
+async def test_schedule_precedence(sandbox: Sandbox) -> None:
+    """`at`, `next`, `randomly`, `always`; a `next` that does not win waits, the others count."""
     sandbox.faults.always(D)
     sandbox.faults.randomly(1, [C], seed=1, endpoint=NAMES[TIMESTAMP])
     sandbox.faults.next(B)
     sandbox.faults.at(1, A)
-    assert await met(sandbox, 3) == ["a", "b", "c"]
-    assert await met(sandbox, 1, POINTS) == ["d"]
+    assert await codes_of(sandbox, 3) == ["a", "b", "c"]
+    assert await codes_of(sandbox, 1, POINTS) == ["d"]
 
 
-async def test_faults_count_in_the_window() -> None:
-    """HTX counts before it fails; and a fault hides that there was one too many."""
-    sandbox = Sandbox(clock=HandClock())
+async def test_faults_count_against_the_rate_limit() -> None:
+    """HTX counts before it fails; and the fault replaces the 429."""
+    sandbox = Sandbox(clock=ManualClock())
     sandbox.faults.next(A, times=3)
-    assert await met(sandbox, 3, POINTS) == ["a", "a", "a"]
+    assert await codes_of(sandbox, 3, POINTS) == ["a", "a", "a"]
     assert [arrival.rate_limited for arrival in sandbox.arrivals] == [False, False, True]
     assert sandbox.rate_limited == 1
 
 
-def test_orders_that_cannot_be(sandbox: Sandbox) -> None:
-    """They are told when they are given."""
-    orders = sandbox.faults
-    with pytest.raises(ValueError, match="there are GET /v1/account/accounts, "):
-        orders.next(A, endpoint="/v2/point/account")
+def test_schedule_rejects_invalid_arguments(sandbox: Sandbox) -> None:
+    schedule = sandbox.faults
+    with pytest.raises(ValueError, match="must be one of GET /v1/account/accounts, "):
+        schedule.next(A, endpoint="/v2/point/account")
     with pytest.raises(ValueError, match="times must be at least 1"):
-        orders.next(A, times=0)
+        schedule.next(A, times=0)
     with pytest.raises(ValueError, match="nth must be at least 1"):
-        orders.at(0, A)
+        schedule.at(0, A)
     with pytest.raises(ValueError, match="from 0 to 1"):
-        orders.randomly(1.5, [A], seed=1)
+        schedule.randomly(1.5, [A], seed=1)
     with pytest.raises(ValueError, match="at least one fault"):
-        orders.randomly(0.5, [], seed=1)
+        schedule.randomly(0.5, [], seed=1)
     with pytest.raises(TypeError, match="not a fault"):
-        orders.always(faults.html)  # type: ignore[arg-type]
+        schedule.always(faults.html)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""How a request is read from its ASGI scope."""
+"""Requests, parsed from their ASGI scope."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from htx_async.sandbox.request import Asked, Message, has_body
+from htx_async.sandbox.request import Message, ParsedRequest, has_body
 
 
-def scope(**changed: Any) -> dict[str, Any]:
+def scope(**overrides: Any) -> dict[str, Any]:
     plain = {"type": "http", "method": "GET", "path": "/a", "headers": []}
-    return plain | changed
+    return plain | overrides
 
 
-def headed(name: bytes, value: bytes) -> Asked:
-    return Asked.read(scope(headers=[(name, value)]))
+def request_with(name: bytes, value: bytes) -> ParsedRequest:
+    return ParsedRequest.from_scope(scope(headers=[(name, value)]))
 
 
 @pytest.mark.parametrize(
@@ -30,21 +30,23 @@ def headed(name: bytes, value: bytes) -> Asked:
         (b"", ""),
     ],
 )
-def test_the_host_is_lower_case_and_without_port(header: bytes, host: str) -> None:
+def test_parsed_request_host_is_lower_case_and_without_port(header: bytes, host: str) -> None:
     """As it is signed."""
-    assert headed(b"host", header).host == host
+    assert request_with(b"host", header).host == host
 
 
-def test_what_a_server_may_leave_out_is_optional() -> None:
-    """Path, query and address have their empty values then."""
-    asked = Asked.read(scope())
-    assert (asked.host, asked.path, asked.query, asked.ip) == ("", "/a", b"", "")
+def test_parsed_request_accepts_a_scope_without_optional_keys() -> None:
+    """Host, query and address are empty then."""
+    request = ParsedRequest.from_scope(scope())
+    assert (request.host, request.path, request.query, request.ip) == ("", "/a", b"", "")
 
 
-def test_the_path_is_the_one_that_was_sent() -> None:
-    """Encoded as it was: it is signed so."""
-    asked = Asked.read(scope(path="/a b", raw_path=b"/a%20b", client=("1.2.3.4", 5)))
-    assert (asked.path, asked.ip) == ("/a%20b", "1.2.3.4")
+def test_parsed_request_keeps_the_path_as_sent() -> None:
+    """With its encoding: it is signed like this."""
+    request = ParsedRequest.from_scope(
+        scope(path="/a b", raw_path=b"/a%20b", client=("1.2.3.4", 5))
+    )
+    assert (request.path, request.ip) == ("/a%20b", "1.2.3.4")
 
 
 @pytest.mark.parametrize(
@@ -60,13 +62,15 @@ def test_the_path_is_the_one_that_was_sent() -> None:
         (b"", False),
     ],
 )
-def test_gzip_is_accepted_where_it_is_named(header: bytes, *, accepted: bool) -> None:
+def test_parsed_request_accepts_gzip_if_the_header_names_it(
+    header: bytes, *, accepted: bool
+) -> None:
     """A weight of 0 means no."""
-    assert headed(b"accept-encoding", header).accepts_gzip is accepted
+    assert request_with(b"accept-encoding", header).accepts_gzip is accepted
 
 
 @pytest.mark.parametrize(
-    ("messages", "found"),
+    ("messages", "expected"),
     [
         ([{"body": b"", "more_body": False}], False),
         ([{"body": b"", "more_body": True}, {"type": "http.disconnect"}], False),
@@ -75,22 +79,22 @@ def test_gzip_is_accepted_where_it_is_named(header: bytes, *, accepted: bool) ->
         ([{"body": b"", "more_body": True}, {"body": b"x"}], True),
     ],
 )
-async def test_a_body_is_found_though_it_was_not_announced(
-    messages: list[Message], *, found: bool
+async def test_has_body_detects_an_unannounced_body(
+    messages: list[Message], *, expected: bool
 ) -> None:
-    """In whichever part it comes."""
+    """In any of its parts."""
     parts = iter(messages)
 
     async def receive() -> Message:
         return next(parts)
 
-    assert await has_body(Asked.read(scope()), receive) is found
+    assert await has_body(ParsedRequest.from_scope(scope()), receive) is expected
 
 
-async def test_an_announced_body_is_not_read() -> None:
-    """Its length says enough."""
+async def test_has_body_does_not_read_an_announced_body() -> None:
+    """Its length is enough."""
 
     async def receive() -> Message:
         raise AssertionError
 
-    assert await has_body(headed(b"content-length", b"2"), receive)
+    assert await has_body(request_with(b"content-length", b"2"), receive)

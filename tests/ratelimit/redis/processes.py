@@ -78,12 +78,12 @@ BRIEF = Load(RateLimit(20, per=0.25), concurrency=8, timeout=1.2)
 def limited(resource: ModuleType, limit: RateLimit) -> Iterator[None]:
     """Change the limit of `balance` of *resource*, for the client and for the sandbox."""
     limited_endpoint = replace(resource.BALANCE, limit=limit)
-    served = tuple(
+    served = {
         attrs.evolve(endpoint, limit=limit.requests, per=limit.per)
         if endpoint.name == limited_endpoint.name
-        else endpoint
-        for endpoint in endpoints.ENDPOINTS
-    )
+        else endpoint: handler
+        for endpoint, handler in endpoints.ENDPOINTS.items()
+    }
     with (
         patch.object(resource, "BALANCE", limited_endpoint),
         patch.object(endpoints, "ENDPOINTS", served),
