@@ -1,4 +1,4 @@
-"""The error tree: as it is drawn, and every error a value that travels."""
+"""The exception tree: documentation, defaults, copying and pickling."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ CLASSES: list[type[HTXError]] = [
     for value in vars(errors).values()
     if isinstance(value, type) and issubclass(value, HTXError)
 ]
-every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+all_classes = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 
-FACTS: dict[str, Any] = {
+DETAILS: dict[str, Any] = {
     "endpoint": "GET /v2/point/account",
     "retryable": True,
     "delivery": "answered",
@@ -32,48 +32,48 @@ FACTS: dict[str, Any] = {
 }
 
 
-def own_facts(kind: type[HTXError]) -> dict[str, Any]:
-    """Return what only some errors know."""
+def own_details(kind: type[HTXError]) -> dict[str, Any]:
+    """Return the attributes that only some error classes have."""
     if issubclass(kind, RateLimitQueueError):
         return {"wait": 1.5}
     return {"path": "data.list[3].balance"} if issubclass(kind, DecodeError) else {}
 
 
-def drawn_tree() -> dict[str, tuple[str, str | None]]:
-    """Read the drawing at the top of `errors.py`: name -> (parent, builtin that it is too)."""
+def documented_tree() -> dict[str, tuple[str, str | None]]:
+    """Parse the tree in the docstring of `errors.py`: name -> (parent, builtin base)."""
     assert errors.__doc__ is not None
     tree: dict[str, tuple[str, str | None]] = {}
     path: list[str] = []
     for line in errors.__doc__.splitlines():
-        found = re.match(r"([│ ]*[├└]── )?(\w+Error)(?: \((\w+)\))?(?:  |$)", line)
-        if found:
-            depth = len(found[1] or "") // 4
-            path[depth:] = [found[2]]
-            tree[found[2]] = (path[depth - 1] if depth else "Exception", found[3])
+        match = re.match(r"([│ ]*[├└]── )?(\w+Error)(?: \((\w+)\))?(?:  |$)", line)
+        if match:
+            depth = len(match[1] or "") // 4
+            path[depth:] = [match[2]]
+            tree[match[2]] = (path[depth - 1] if depth else "Exception", match[3])
     return tree
 
 
-def test_the_drawing_is_the_tree() -> None:
-    """The tree at the top of the module is what the classes are: no more, no less."""
+def test_documented_tree_equals_the_classes() -> None:
+    """The tree in the module docstring lists all classes and no others."""
     real = {}
     for kind in CLASSES:
         parent, *others = (base.__name__ for base in kind.__bases__)
         real[kind.__name__] = (parent, others[0] if others else None)
     assert len(real) >= 18
-    assert drawn_tree() == real
+    assert documented_tree() == real
 
 
-@every_class
-def test_every_error_is_public_and_says_what_it_is(kind: type[HTXError]) -> None:
-    """Exported by the package, with a docstring of its own."""
+@all_classes
+def test_every_error_is_public_and_documented(kind: type[HTXError]) -> None:
+    """Each class is exported by the package and has its own docstring."""
     assert getattr(htx_async, kind.__name__) is kind
     assert kind.__name__ in htx_async.__all__
     assert kind.__doc__
 
 
-@every_class
-def test_without_facts_an_error_knows_nothing(kind: type[HTXError]) -> None:
-    """Every attribute is there, whoever makes the error."""
+@all_classes
+def test_error_attributes_default_to_none(kind: type[HTXError]) -> None:
+    """All attributes exist when an error is created with a text alone."""
     error = kind("text")
     assert str(error) == "text"
     assert error.args == ("text",)
@@ -83,7 +83,7 @@ def test_without_facts_an_error_knows_nothing(kind: type[HTXError]) -> None:
     assert str(kind("text", endpoint="GET /x")) == "GET /x: text"
 
 
-TRANSIENT = {
+RETRYABLE = {
     "RateLimitQueueError",
     "DeadlineExceededError",
     "ConnectError",
@@ -93,46 +93,48 @@ TRANSIENT = {
 }
 
 
-@every_class
-def test_what_a_class_alone_tells(kind: type[HTXError]) -> None:
-    """Whether it passes, and what became of the request, where nobody says otherwise."""
+@all_classes
+def test_error_class_sets_default_retryable_and_delivery(kind: type[HTXError]) -> None:
+    """The defaults apply when neither is passed."""
     error = kind("text")
-    assert error.retryable is (kind.__name__ in TRANSIENT)
+    assert error.retryable is (kind.__name__ in RETRYABLE)
     if isinstance(error, errors.APIError | errors.DecodeError):
         assert error.delivery == "answered"
     else:
         assert error.delivery == ("unknown" if kind.__name__ == "NoResponseError" else "not_sent")
 
 
-@every_class
+@all_classes
 @pytest.mark.parametrize(
-    "remade",
+    "duplicate",
     [
         copy.copy,
         copy.deepcopy,
         *(
-            lambda error, protocol=protocol: pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - ours
+            lambda error, protocol=protocol: pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - pickled here
             for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
         ),
     ],
 )
-def test_an_error_travels_whole(kind: type[HTXError], remade: Callable[[Any], Any]) -> None:
-    """Copied or pickled it says the same, with every attribute and note."""
-    facts = {**FACTS, **own_facts(kind)}
-    error = kind("text", **facts)
+def test_error_copy_and_pickle_keep_everything(
+    kind: type[HTXError], duplicate: Callable[[Any], Any]
+) -> None:
+    """A copy has the same text, attributes and notes."""
+    details = {**DETAILS, **own_details(kind)}
+    error = kind("text", **details)
     error.add_note("httpx.ReadError: reset")
-    other = remade(error)
+    other = duplicate(error)
     assert type(other) is kind
     assert other is not error
     assert (str(other), repr(other), other.args) == (str(error), repr(error), error.args)
-    assert {name: getattr(other, name) for name in facts} == facts
+    assert {name: getattr(other, name) for name in details} == details
     assert other.__notes__ == ["httpx.ReadError: reset"]
     assert vars(other) == vars(error)
 
 
-@every_class
-def test_a_copy_is_its_own(kind: type[HTXError]) -> None:
-    """What one caller adds to its copy, no other sees."""
+@all_classes
+def test_error_copy_is_independent(kind: type[HTXError]) -> None:
+    """Changes to a copy do not affect the original."""
     error = kind("text")
     other = copy.deepcopy(error)
     other.endpoint = "GET /x"
@@ -149,14 +151,14 @@ def test_a_copy_is_its_own(kind: type[HTXError]) -> None:
         (errors.DeadlineExceededError, TimeoutError),
     ],
 )
-def test_some_are_builtin_errors_too(kind: type[HTXError], builtin: type[Exception]) -> None:
-    """Who knows nothing of this package catches them all the same."""
+def test_some_errors_are_builtin_errors(kind: type[HTXError], builtin: type[Exception]) -> None:
+    """Code that catches the builtin exception also catches these."""
     with pytest.raises(builtin, match=r"^GET /x: text$"):
         raise kind(*["text"], endpoint="GET /x")
 
 
-def test_the_attempts_before_are_noted() -> None:
-    """In order, with their own words; where there were none, nothing is."""
+def test_error_notes_list_the_attempts_in_order() -> None:
+    """An error without earlier attempts has no notes."""
     earlier = [errors.ConnectError("no connection"), errors.RateLimitedError("slow down")]
     error = errors.with_attempt_notes(errors.NoResponseError("cut"), earlier)
     assert error.__notes__ == [
@@ -167,6 +169,6 @@ def test_the_attempts_before_are_noted() -> None:
     assert not hasattr(errors.with_attempt_notes(errors.NoResponseError("cut"), []), "__notes__")
 
 
-def test_an_error_without_a_text_prints() -> None:
-    """As long as somebody makes one by `__new__`, as pickles of old versions may."""
+def test_error_created_without_text_prints_empty() -> None:
+    """`__new__` alone creates such an error, e.g. when unpickling."""
     assert str(HTXError.__new__(HTXError)) == ""

@@ -1,4 +1,4 @@
-"""Where clients live: loops of all kinds, lifespans, and how they end."""
+"""Client lifetime: event loops, FastAPI lifespans, closing, and resources left behind."""
 
 from __future__ import annotations
 
@@ -30,41 +30,41 @@ from htx_async.sandbox import Sandbox
 
 KEYS = Credentials("access-key", "secret-key")
 CANCELLED = int(os.environ.get("HTX_CANCELLED", "1000"))
-"""Calls that the longest test cancels: more of them, if you have the time."""
+"""Number of calls that the longest test cancels."""
 
 
-def sockets() -> int:
-    """Return how many sockets this process has open."""
+def open_sockets() -> int:
+    """Return the number of open sockets of this process."""
     names = []
     for path in Path("/proc/self/fd").iterdir():
         try:
             names.append(str(path.readlink()))
-        except FileNotFoundError:  # the one that lists them
+        except FileNotFoundError:  # the descriptor of the listing itself
             continue
     return sum(name.startswith("socket:") for name in names)
 
 
 @contextmanager
-def nothing_left() -> Iterator[None]:
-    """Fail if a socket, or a warning of something unclosed, is left."""
+def assert_no_leaks() -> Iterator[None]:
+    """Fail if the block leaves a socket open or causes a resource warning."""
     gc.collect()
-    before = sockets()
+    before = open_sockets()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
         gc.collect()
-    assert sockets() == before
+    assert open_sockets() == before
 
 
 def eager_loop() -> asyncio.AbstractEventLoop:
-    """Return a loop that runs a task at once, up to its first wait."""
+    """Return a loop that starts tasks eagerly."""
     loop = asyncio.new_event_loop()
     loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore]
     return loop
 
 
-loops = pytest.mark.parametrize(
-    "loop",
+all_loops = pytest.mark.parametrize(
+    "new_loop",
     [
         pytest.param(asyncio.new_event_loop, id="asyncio"),
         pytest.param(uvloop.new_event_loop, id="uvloop"),
@@ -79,9 +79,11 @@ loops = pytest.mark.parametrize(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("debug", [False, True])
-@loops
-def test_every_kind_of_loop(loop: Callable[[], asyncio.AbstractEventLoop], debug: bool) -> None:
-    """A hundred reads, every second one cancelled on its way; then all connections are usable."""
+@all_loops
+def test_client_works_on_every_event_loop(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], debug: bool
+) -> None:
+    """After 100 calls, half of them cancelled, all connections are usable."""
 
     async def main() -> None:
         async with (
@@ -97,13 +99,13 @@ def test_every_kind_of_loop(loop: Callable[[], asyncio.AbstractEventLoop], debug
             await asyncio.gather(*(htx.accounts.list() for _ in range(40)))
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    with nothing_left(), asyncio.Runner(loop_factory=loop, debug=debug) as runner:
+    with assert_no_leaks(), asyncio.Runner(loop_factory=new_loop, debug=debug) as runner:
         runner.run(main())
 
 
 @pytest.mark.slow
-def test_a_client_made_before_the_loop_starts() -> None:
-    """It binds to the loop that first uses it."""
+def test_client_created_before_the_loop_starts() -> None:
+    """The client binds to the loop that uses it first."""
     htx = HTXClient(KEYS, base_url="http://127.0.0.1:1", retry=NO_RETRY)
 
     async def main() -> None:
@@ -115,8 +117,8 @@ def test_a_client_made_before_the_loop_starts() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_is_ended_from_outside_leaves_nothing() -> None:
-    """Ctrl-C in the middle of reads: their tasks and sockets go with the loop."""
+def test_keyboard_interrupt_leaves_no_tasks_or_sockets() -> None:
+    """Ctrl-C during calls ends their tasks and closes their sockets with the loop."""
 
     async def main() -> None:
         async with (
@@ -129,13 +131,13 @@ def test_a_run_that_is_ended_from_outside_leaves_nothing() -> None:
             await asyncio.sleep(0.01)
             raise KeyboardInterrupt
 
-    with nothing_left(), pytest.raises(KeyboardInterrupt):
+    with assert_no_leaks(), pytest.raises(KeyboardInterrupt):
         asyncio.run(main())
 
 
 @pytest.mark.slow
-async def test_a_lifespan_of_fastapi() -> None:
-    """One client for all handlers, made and closed by the application."""
+async def test_client_in_a_fastapi_lifespan() -> None:
+    """The application creates and closes one client for all handlers."""
     sandbox = Sandbox()
     clients: list[HTXClient] = []
 
@@ -157,23 +159,23 @@ async def test_a_lifespan_of_fastapi() -> None:
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x") as browser,
     ):
-        answers = await asyncio.gather(*(browser.get("/points") for _ in range(50)))
-    assert {answer.json() for answer in answers} == {"148.94159266"}
+        responses = await asyncio.gather(*(browser.get("/points") for _ in range(50)))
+    assert {response.json() for response in responses} == {"148.94159266"}
     assert len(sandbox.arrivals) <= 3
 
 
 @asynccontextmanager
 async def server(
-    answer: Callable[[asyncio.StreamWriter], asyncio.Future[None] | object],
+    respond: Callable[[asyncio.StreamWriter], asyncio.Future[None] | object],
 ) -> AsyncIterator[tuple[str, list[asyncio.StreamWriter]]]:
-    """Serve each request with *answer*; give the address, and the connections as they come."""
+    """Serve each request with *respond*; yield the address and the list of connections."""
     writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
         try:
             await reader.readuntil(b"\r\n\r\n")
-            result = answer(writer)
+            result = respond(writer)
             if asyncio.iscoroutine(result):
                 await result
             await reader.read()
@@ -187,15 +189,15 @@ async def server(
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", writers
 
 
-async def until(happened: Callable[[], bool]) -> None:
-    """Let the loop run until something has happened."""
+async def until(condition: Callable[[], bool]) -> None:
+    """Run the loop until *condition* holds."""
     async with asyncio.timeout(2.0):
-        while not happened():  # noqa: ASYNC110 - nobody tells when a socket is closed
+        while not condition():  # noqa: ASYNC110 - there is no event for a closed socket
             await asyncio.sleep(0)
 
 
 async def trickle(writer: asyncio.StreamWriter) -> None:
-    """Send a body without end, a byte at a time."""
+    """Send an endless body one byte at a time."""
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
     while not writer.is_closing():
         writer.write(b" ")
@@ -204,8 +206,8 @@ async def trickle(writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.mark.slow
-async def test_a_server_that_trickles_is_left_in_time() -> None:
-    """The call ends by its timeout, and so does what it had under way."""
+async def test_timeout_ends_a_trickling_response() -> None:
+    """The call ends at its timeout, and its connection is closed."""
     async with (
         server(trickle) as (base_url, connections),
         HTXClient(KEYS, base_url=base_url, timeout=0.2) as htx,
@@ -216,58 +218,61 @@ async def test_a_server_that_trickles_is_left_in_time() -> None:
 
 
 @pytest.mark.slow
-async def test_an_abandoned_read_of_a_server_that_trickles_ends() -> None:
-    """Nobody waits any more: its connection is closed when its timeout is over."""
+async def test_timeout_closes_the_connection_of_a_cancelled_call() -> None:
+    """The connection of a trickling response is closed at the timeout of the call."""
     async with (
         server(trickle) as (base_url, connections),
         HTXClient(KEYS, base_url=base_url, timeout=0.3) as htx,
     ):
-        read = asyncio.create_task(htx.accounts.list())
+        call = asyncio.create_task(htx.accounts.list())
         await until(lambda: bool(connections))
-        read.cancel()
+        call.cancel()
         await until(connections[0].is_closing)
         assert not htx._coalescing._calls
 
 
 @pytest.mark.slow
-async def test_connections_that_the_server_closed_meanwhile() -> None:
-    """An idle one that is gone is replaced; at worst the read is repeated."""
+async def test_idle_connection_closed_by_the_server_is_replaced() -> None:
+    """At worst the call is retried."""
 
-    def once(writer: asyncio.StreamWriter) -> None:
+    def respond_once(writer: asyncio.StreamWriter) -> None:
         body = b'{"status":"ok","data":[]}'
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
         writer.close()
 
-    async with server(once) as (base_url, connections), HTXClient(KEYS, base_url=base_url) as htx:
+    async with (
+        server(respond_once) as (base_url, connections),
+        HTXClient(KEYS, base_url=base_url) as htx,
+    ):
         for _ in range(10):
             await htx.accounts.list()
     assert len(connections) >= 10
 
 
-async def test_a_transport_that_cancels_is_told() -> None:
-    """Some libraries end a request by cancelling it: nobody is left waiting."""
+async def test_transport_raising_cancelled_error_is_reported() -> None:
+    """Some libraries end a request with `CancelledError`: the caller must not wait forever."""
 
-    class Cancelling(httpx.AsyncBaseTransport):
+    class CancellingTransport(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             raise asyncio.CancelledError(request.method)
 
-    async with HTXClient(KEYS, transport=Cancelling()) as htx, asyncio.timeout(2.0):
+    async with HTXClient(KEYS, transport=CancellingTransport()) as htx, asyncio.timeout(2.0):
         with pytest.raises((NoResponseError, asyncio.CancelledError)):
             await htx.accounts.list()
 
 
-class Turnstile:
-    """A server that answers at once, until it is told to answer only twenty at a time."""
+class BatchServer:
+    """A server that responds immediately or, if `batching`, to 20 requests at a time."""
 
     def __init__(self) -> None:
-        self.wide = False
+        self.batching = False
         self.waiting: list[asyncio.Event] = []
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         body = b'{"status":"ok","data":[]}'
         try:
             while await reader.readuntil(b"\r\n\r\n"):
-                await (self.turn() if self.wide else asyncio.sleep(0))
+                await (self.wait_for_batch() if self.batching else asyncio.sleep(0))
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -275,22 +280,22 @@ class Turnstile:
         finally:
             writer.close()
 
-    async def turn(self) -> None:
-        """Wait until twenty are here."""
-        mine = asyncio.Event()
-        self.waiting.append(mine)
+    async def wait_for_batch(self) -> None:
+        """Wait until 20 requests have arrived."""
+        ready = asyncio.Event()
+        self.waiting.append(ready)
         if len(self.waiting) == 20:
             for event in self.waiting:
                 event.set()
             self.waiting.clear()
-        await mine.wait()
+        await ready.wait()
 
 
 @pytest.mark.slow
-async def test_after_many_cancellations_all_connections_are_there() -> None:
-    """Cancelled at random moments; then a hundred at once are served, twenty by twenty."""
-    rng, turnstile = random.Random(3), Turnstile()  # noqa: S311 - no secret is made of it
-    listening = await asyncio.start_server(turnstile, "127.0.0.1", 0)
+async def test_cancellations_leave_all_connections_usable() -> None:
+    """After cancellations at random moments, 100 concurrent calls succeed in batches of 20."""
+    rng, batch_server = random.Random(3), BatchServer()  # noqa: S311 - not used for secrets
+    listening = await asyncio.start_server(batch_server, "127.0.0.1", 0)
     base_url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     async with (
         listening,
@@ -299,11 +304,11 @@ async def test_after_many_cancellations_all_connections_are_there() -> None:
         ) as htx,
     ):
         for _ in range(CANCELLED // 50):
-            reads = [asyncio.create_task(htx.accounts.list()) for _ in range(50)]
-            for read in reads:
-                asyncio.get_running_loop().call_later(rng.random() ** 2 * 0.03, read.cancel)
-            await asyncio.wait(reads)
+            calls = [asyncio.create_task(htx.accounts.list()) for _ in range(50)]
+            for call in calls:
+                asyncio.get_running_loop().call_later(rng.random() ** 2 * 0.03, call.cancel)
+            await asyncio.wait(calls)
         await until(lambda: not htx._coalescing._calls)
-        turnstile.wide = True
+        batch_server.batching = True
         await asyncio.gather(*(htx.accounts.list() for _ in range(100)))
         assert not htx._coalescing._calls

@@ -1,4 +1,4 @@
-"""The decision to try again: a pure function."""
+"""`RetryPolicy`: the delay before the next attempt, as a pure function."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ BUSY = NoResponseError("no answer")
     ("attempt", "jitter", "delay"),
     [(1, 1.0, 0.25), (1, 0.0, 0.0), (2, 1.0, 0.5), (3, 0.5, 0.5), (4, 1.0, 2.0)],
 )
-def test_the_delay_doubles_at_most(attempt: int, jitter: float, delay: float) -> None:
-    """Full jitter: anything from nothing to the most that the attempt allows."""
+def test_retry_delay_doubles_with_full_jitter(attempt: int, jitter: float, delay: float) -> None:
+    """The delay lies between 0 and the maximum for the attempt."""
     assert RetryPolicy().delay(attempt, BUSY, 30.0, jitter) == delay
 
 
-def test_the_delay_stops_growing_at_the_cap() -> None:
-    """However many attempts there were."""
+def test_retry_delay_is_at_most_max_delay() -> None:
+    """The bound holds for any number of attempts."""
     policy = RetryPolicy(attempts=10_000)
     assert policy.delay(9, BUSY, 30.0, 1.0) == 8.0
     assert policy.delay(9_999, BUSY, 30.0, 1.0) == 8.0
@@ -37,13 +37,13 @@ def test_the_delay_stops_growing_at_the_cap() -> None:
         (DecodeError("broken", retryable=True), 1),
     ],
 )
-def test_what_is_not_repeated(error: HTXError, attempt: int) -> None:
-    """The last attempt, what is not retryable, and never an answer that cannot be read."""
+def test_retry_delay_is_none_when_not_retried(error: HTXError, attempt: int) -> None:
+    """After the last attempt, for errors that are not retryable, and for every `DecodeError`."""
     assert RetryPolicy().delay(attempt, error, 30.0, 0.5) is None
 
 
-def test_retry_after_is_honoured() -> None:
-    """HTX says when: not sooner, whatever the jitter, and not at all if that is too late."""
+def test_retry_delay_honours_retry_after() -> None:
+    """The delay is not shorter than Retry-After; there is no retry if that is past the deadline."""
     error = RateLimitedError("too many", retry_after=2.0)
     assert RetryPolicy().delay(1, error, 30.0, 0.0) == 2.0
     assert RetryPolicy().delay(1, error, 1.5, 0.0) is None
@@ -57,16 +57,20 @@ def test_retry_after_is_honoured() -> None:
     st.floats(-10, 100),
     st.floats(0, 1),
 )
-def test_a_repeat_never_begins_after_the_deadline(
-    attempts: int, base: float, cap: float, attempt: int, left: float, jitter: float
+def test_retry_never_starts_after_the_deadline(
+    attempts: int,
+    initial_delay: float,
+    max_delay: float,
+    attempt: int,
+    remaining: float,
+    jitter: float,
 ) -> None:
-    """Whatever the policy says: past the deadline nobody waits any more."""
-    delay = RetryPolicy(attempts, base, cap).delay(attempt, BUSY, left, jitter)
-    assert delay is None or (0.0 <= delay < left and delay <= cap and attempt < attempts)
+    delay = RetryPolicy(attempts, initial_delay, max_delay).delay(attempt, BUSY, remaining, jitter)
+    assert delay is None or (0.0 <= delay < remaining and delay <= max_delay and attempt < attempts)
 
 
-def test_no_retry_is_one_attempt() -> None:
-    """Nothing is repeated because it is retryable."""
+def test_no_retry_allows_one_attempt() -> None:
+    """A retryable error is not retried either."""
     assert NO_RETRY.delay(1, BUSY, 30.0, 0.0) is None
 
 
@@ -74,7 +78,7 @@ def test_no_retry_is_one_attempt() -> None:
     ("name", "value"),
     [("attempts", 0), ("attempts", 1.5), ("initial_delay", 0), ("max_delay", float("inf"))],
 )
-def test_a_policy_that_makes_no_sense_is_told(name: str, value: object) -> None:
-    """With the name of what is wrong."""
+def test_retry_policy_rejects_invalid_values(name: str, value: object) -> None:
+    """The error names the argument."""
     with pytest.raises(InvalidInputError, match=name):
         RetryPolicy(**{name: value})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What is shown of secrets, and of texts from outside."""
+"""Redaction of secrets, and normalisation of external text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from htx_async.redaction import auth_values, mask_key, one_line, redact
 
 
 @pytest.mark.parametrize(
-    ("key", "shown"),
+    ("key", "masked"),
     [
         ("vf25treb80-1a2b3c4d-5e6f7a8b-9c0d1", "vf25…"),
         ("0123456789abcdef", "0123…"),
@@ -19,13 +19,13 @@ from htx_async.redaction import auth_values, mask_key, one_line, redact
         ("", "…"),
     ],
 )
-def test_four_characters_of_a_long_key_are_shown(key: str, shown: str) -> None:
-    """None of a short one: four of them would be too much."""
-    assert mask_key(key) == shown
+def test_mask_key_keeps_four_characters_of_a_long_key(key: str, masked: str) -> None:
+    """A short key is masked completely."""
+    assert mask_key(key) == masked
 
 
 @pytest.mark.parametrize(
-    ("text", "limit", "shown"),
+    ("text", "limit", "line"),
     [
         ("plain", 200, "plain"),
         ("  a \n\t b\r\n", 200, "a b"),
@@ -37,20 +37,20 @@ def test_four_characters_of_a_long_key_are_shown(key: str, shown: str) -> None:
         ("", 5, ""),
     ],
 )
-def test_a_text_is_shown_on_one_line(text: str, limit: int, shown: str) -> None:
-    """Blanks are folded, what cannot be printed is a question mark, the rest is cut."""
-    assert one_line(text, limit) == shown
+def test_one_line_folds_white_space_and_truncates(text: str, limit: int, line: str) -> None:
+    """Characters that are not printable become question marks."""
+    assert one_line(text, limit) == line
 
 
 @given(st.text(), st.integers(1, 300))
-def test_what_is_shown_is_short_and_printable(text: str, limit: int) -> None:
-    """Whatever comes from outside, no terminal obeys it."""
+def test_one_line_is_short_and_printable(text: str, limit: int) -> None:
+    """External text cannot control a terminal."""
     assert one_line(text, limit).isprintable()
     assert len(one_line(text, limit)) <= limit
 
 
 @pytest.mark.parametrize(
-    ("text", "clean"),
+    ("text", "redacted"),
     [
         ("?AccessKeyId=abc&Signature=d%2Be&x=1", "?AccessKeyId=[hidden]&Signature=[hidden]&x=1"),
         ("signature: abc", "signature: [hidden]"),
@@ -66,13 +66,13 @@ def test_what_is_shown_is_short_and_printable(text: str, limit: int) -> None:
         ("plain", "plain"),
     ],
 )
-def test_parameters_of_the_authentication_are_hidden(text: str, clean: str) -> None:
-    """In a URL, nested or not, in JSON, in HTML; what HTX says of signatures is not."""
-    assert redact(text) == clean
+def test_redact_removes_authentication_parameters(text: str, redacted: str) -> None:
+    """In URLs (also nested), JSON and HTML; HTX's messages about signatures are kept."""
+    assert redact(text) == redacted
 
 
 @pytest.mark.parametrize(
-    "form",
+    "encoded",
     [
         "ab+/c=",
         "ab%2B%2Fc%3D",
@@ -85,21 +85,23 @@ def test_parameters_of_the_authentication_are_hidden(text: str, clean: str) -> N
         "ab&#x2B;&#x2f;c&#x3D;",
     ],
 )
-def test_a_secret_is_hidden_in_any_form(form: str) -> None:
-    """Raw, percent-encoded as often as one likes, or as JSON and HTML write it."""
-    assert redact(f"x{form}y{form}", ["ab+/c="]) == "x[hidden]y[hidden]"
+def test_redact_removes_a_secret_in_any_encoding(encoded: str) -> None:
+    """Raw, percent-encoded any number of times, JSON-escaped and HTML-escaped."""
+    assert redact(f"x{encoded}y{encoded}", ["ab+/c="]) == "x[hidden]y[hidden]"
 
 
-def test_a_secret_is_text_not_a_pattern() -> None:
-    """Characters with a meaning in patterns have none here; other text stays."""
+def test_redact_treats_a_secret_as_literal_text() -> None:
+    """Regular expression characters have no special meaning."""
     assert redact("a.c abc a(c", ["a.c", "a(c", ""]) == "[hidden] abc [hidden]"
 
 
 @given(st.text("abc+/=.-", min_size=1, max_size=8), st.text(max_size=20), st.text(max_size=20))
-def test_no_secret_stays(secret: str, before: str, after: str) -> None:
-    """Wherever it stands, it is gone."""
-    left = redact(f"{before}{secret}{after}", [secret]).replace("[hidden]", "")
-    assert f"{before}{secret}{after}".count(secret) > left.count(secret) or secret in before + after
+def test_redact_removes_every_occurrence(secret: str, before: str, after: str) -> None:
+    remaining = redact(f"{before}{secret}{after}", [secret]).replace("[hidden]", "")
+    assert (
+        f"{before}{secret}{after}".count(secret) > remaining.count(secret)
+        or secret in before + after
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,6 +114,6 @@ def test_no_secret_stays(secret: str, before: str, after: str) -> None:
         ("AccessKeyId=a&x=1&Signature=b%2F%2B", ("a", "b/+")),
     ],
 )
-def test_what_of_a_query_is_secret(query: str, secrets: tuple[str, ...]) -> None:
-    """The access key and the signature, decoded; an unsigned query has neither."""
+def test_auth_values_returns_the_secrets_of_a_query(query: str, secrets: tuple[str, ...]) -> None:
+    """The access key and the signature, decoded; an unsigned query contains neither."""
     assert auth_values(query) == secrets

@@ -1,4 +1,4 @@
-"""What callers may hand in, and the sentence that they get for anything else."""
+"""Validation of arguments and options, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from htx_async import AccountType, InvalidInputError, validation
 
 
 class Number(enum.IntEnum):
-    """An int that says something else when it is printed."""
+    """An int whose `str()` is not its digits."""
 
     SEVEN = 7
 
 
 class Index:
-    """What can stand for a whole number, as those of numpy can."""
+    """An integer-like object, e.g. of numpy."""
 
     def __index__(self) -> int:
         return 1000001
@@ -30,11 +30,11 @@ class Index:
     ("value", "example"),
     [("super-margin", "spot"), (AccountType.SPOT, "spot"), ("a" * 40, "spot"), ("USD", "BTC")],
 )
-def test_a_word_is_written_as_its_example(value: str, example: str) -> None:
-    """HTX's words, ours or plain text; what comes back is plain."""
-    said = validation.enum_value(value, "word", example)
-    assert said == value
-    assert type(said) is str
+def test_enum_value_accepts_values_spelled_like_the_example(value: str, example: str) -> None:
+    """Enum members and text are accepted; the result is a plain `str`."""
+    text = validation.enum_value(value, "word", example)
+    assert text == value
+    assert type(text) is str
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_a_word_is_written_as_its_example(value: str, example: str) -> None:
         (True, "spot"),
     ],
 )
-def test_what_is_no_word_gets_a_short_sentence(value: Any, example: str) -> None:
-    """However long it is itself."""
+def test_enum_value_rejects_other_values_with_a_short_message(value: Any, example: str) -> None:
+    """The length of the message does not depend on the value."""
     with pytest.raises(InvalidInputError, match="word must be a word in") as caught:
         validation.enum_value(value, "word", example)
     assert len(str(caught.value)) < 120
@@ -71,8 +71,8 @@ def test_what_is_no_word_gets_a_short_sentence(value: Any, example: str) -> None
         (Index(), "1000001"),
     ],
 )
-def test_an_id_is_a_whole_number_or_its_digits(value: Any, digits: str) -> None:
-    """Beyond 2**53 too, and whatever can stand for an index."""
+def test_numeric_id_accepts_integers_and_digits(value: Any, digits: str) -> None:
+    """Ids may exceed 2**53, and any object with `__index__` is accepted."""
     assert validation.numeric_id(value, "account") == digits
 
 
@@ -114,8 +114,8 @@ def test_an_id_is_a_whole_number_or_its_digits(value: Any, digits: str) -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_no_id_is_refused(value: Any) -> None:
-    """Nothing else gets into a path; the sentence names the argument."""
+def test_numeric_id_rejects_other_values(value: Any) -> None:
+    """Nothing else gets into a path; the message names the argument."""
     with pytest.raises(InvalidInputError, match=r"^account must be ") as caught:
         validation.numeric_id(value, "account")
     assert isinstance(caught.value, ValueError)
@@ -125,16 +125,15 @@ def test_what_is_no_id_is_refused(value: Any) -> None:
 
 
 @given(st.integers(0, 10**100 - 1))
-def test_every_id_is_its_digits(number: int) -> None:
-    """As number or as text, the digits are the same."""
+def test_numeric_id_of_int_and_text_are_equal(number: int) -> None:
     assert (
         validation.numeric_id(number, "x") == validation.numeric_id(str(number), "x") == str(number)
     )
 
 
 @pytest.mark.parametrize("value", [1, 0.001, 30.0, 1e300, 10**300])
-def test_seconds_are_positive(value: float) -> None:
-    """Any positive, finite number, whole or not."""
+def test_positive_seconds_accepts_positive_numbers(value: float) -> None:
+    """Any positive, finite int or float is accepted."""
     assert validation.positive_seconds(value, "timeout") == value
 
 
@@ -146,19 +145,19 @@ def test_seconds_are_positive(value: float) -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_no_time_is_refused(value: Any) -> None:
-    """Zero, negative, endless, no number: one clear sentence."""
+def test_positive_seconds_rejects_other_values(value: Any) -> None:
+    """Zero, negative and infinite numbers and other types raise a short message."""
     with pytest.raises(InvalidInputError, match=r"^timeout must be a positive number") as caught:
         validation.positive_seconds(value, "timeout")
     assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize(
-    ("value", "least"), [(1, 1), (2, 1), (0, 0), (10**5000, 1)], ids=["1", "2", "0", "huge"]
+    ("value", "minimum"), [(1, 1), (2, 1), (0, 0), (10**5000, 1)], ids=["1", "2", "0", "huge"]
 )
-def test_a_whole_number_of_at_least(value: int, least: int) -> None:
-    """The least one is enough."""
-    assert validation.int_at_least(value, least, "max_connections") == value
+def test_int_at_least_accepts_integers_from_the_minimum(value: int, minimum: int) -> None:
+    """The minimum is inclusive."""
+    assert validation.int_at_least(value, minimum, "max_connections") == value
 
 
 @pytest.mark.parametrize(
@@ -166,14 +165,14 @@ def test_a_whole_number_of_at_least(value: int, least: int) -> None:
     [0, -1, -(10**5000), 1.0, True, None, "1", float("inf"), Decimal(1)],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_less_or_no_whole_number_is_refused(value: Any) -> None:
-    """The sentence says how much it must be."""
+def test_int_at_least_rejects_other_values(value: Any) -> None:
+    """The message states the minimum."""
     with pytest.raises(InvalidInputError, match=r"^max_body must be a whole number of at least 1"):
         validation.int_at_least(value, 1, "max_body")
 
 
 @pytest.mark.parametrize(
-    ("key", "fault"),
+    ("key", "problem"),
     [
         ("vf25treb80-1a2b3c4d-5e6f7a8b-9c0d1", None),
         ("!~", None),
@@ -193,18 +192,18 @@ def test_what_is_less_or_no_whole_number_is_refused(value: Any) -> None:
         (7, "must be text, not int"),
     ],
 )
-def test_what_is_wrong_with_a_key(key: Any, fault: str | None) -> None:
-    """Told without showing the key."""
-    told = validation.key_problem(key, "secret_key")
-    if fault is None:
-        assert told is None
+def test_key_problem_describes_the_problem(key: Any, problem: str | None) -> None:
+    """The description does not contain the key."""
+    message = validation.key_problem(key, "secret_key")
+    if problem is None:
+        assert message is None
     else:
-        assert told is not None
-        assert told.startswith(f"secret_key {fault}")
+        assert message is not None
+        assert message.startswith(f"secret_key {problem}")
 
 
 @pytest.mark.parametrize(
-    ("base_url", "shown", "host", "port"),
+    ("base_url", "normalised", "host", "port"),
     [
         ("https://api.huobi.pro", "https://api.huobi.pro", "api.huobi.pro", 443),
         ("https://api.huobi.pro/", "https://api.huobi.pro", "api.huobi.pro", 443),
@@ -222,14 +221,16 @@ def test_what_is_wrong_with_a_key(key: Any, fault: str | None) -> None:
         ("http://localhost:443", "http://localhost:443", "localhost", 443),
     ],
 )
-def test_a_base_url_names_an_origin(base_url: str, shown: str, host: str, port: int) -> None:
-    """The host in lower case without its port, as it is signed; default ports are not shown."""
+def test_parse_base_url_returns_the_origin(
+    base_url: str, normalised: str, host: str, port: int
+) -> None:
+    """The host is in lower case, as it is signed; the default port is omitted."""
     origin = validation.parse_base_url(base_url)
-    assert (str(origin), origin.host, origin.port) == (shown, host, port)
+    assert (str(origin), origin.host, origin.port) == (normalised, host, port)
 
 
 @pytest.mark.parametrize(
-    ("base_url", "fault"),
+    ("base_url", "message"),
     [
         (None, "ASCII text"),
         (b"https://api.huobi.pro", "ASCII text"),
@@ -271,19 +272,19 @@ def test_a_base_url_names_an_origin(base_url: str, shown: str, host: str, port: 
         ("http://[::]", "must be https"),
     ],
 )
-def test_what_is_no_base_url_is_refused(base_url: Any, fault: str) -> None:
-    """One sentence, with an example, and without the URL: it may carry a password."""
+def test_parse_base_url_rejects_other_urls(base_url: Any, message: str) -> None:
+    """The message has an example, but not the URL, which may contain a password."""
     with pytest.raises(InvalidInputError, match=r"^base_url ") as caught:
         validation.parse_base_url(base_url)
-    assert fault in str(caught.value)
+    assert message in str(caught.value)
     assert "for example https://api.huobi.pro" in str(caught.value)
     assert ":secret@" not in str(caught.value)
     assert caught.value.__context__ is None
 
 
 @given(st.text(st.characters(codec="ascii"), max_size=30))
-def test_any_text_is_an_origin_or_refused(text: str) -> None:
-    """Never another error, and what is accepted is an origin once more."""
+def test_parse_base_url_returns_an_origin_or_raises_invalid_input_error(text: str) -> None:
+    """No other error occurs, and the text of an origin parses to the same origin."""
     try:
         origin = validation.parse_base_url(f"https://{text}")
     except InvalidInputError:

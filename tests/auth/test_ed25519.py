@@ -1,4 +1,4 @@
-"""Ed25519 keys: a published vector, key files, and what is missing."""
+"""Ed25519 keys: a published signature, key files, and invalid keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Request
 
 SEED = bytes.fromhex("9c96a75d107b58889282be9e43380d6908e9fb10a489e2e3d1143637101979fa")
-# Go SDK of HTX, signerED25519_test.go: the text that was signed, and its signature.
+# HTX's Go SDK, signerED25519_test.go: the signed text and its signature.
 TEXT = "GET\napi.huobi.pro\n/v1/account/history\naccount-id=1&currency=btcusdt"
 SIGNATURE = (
     "KnEhhsa511CrWu++7BMSdVrLtFhvxARINGsGpq8S699qMgghekPwW90RV14A4sniE3RS1J/v0hAo70iA9Ln4Aw=="
@@ -27,28 +27,28 @@ def pem_of(key: ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey, password
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if password:
         encryption = serialization.BestAvailableEncryption(password.encode())
-    form = serialization.PrivateFormat.PKCS8
-    return key.private_bytes(serialization.Encoding.PEM, form, encryption).decode()
+    private_format = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, private_format, encryption).decode()
 
 
 PEM = pem_of(ed25519.Ed25519PrivateKey.from_private_bytes(SEED))
 
 
 @pytest.mark.parametrize("pem", [PEM, PEM.encode(), PEM.strip()])
-def test_the_published_vector(pem: str | bytes) -> None:
-    """The same signature, whether the PEM is text or bytes, with or without its last newline."""
+def test_ed25519_reproduces_the_published_signature(pem: str | bytes) -> None:
+    """The PEM may be str or bytes, with or without its final newline."""
     assert Credentials.ed25519("access-key", pem).signature(TEXT) == SIGNATURE
 
 
-def test_the_method_is_named_in_what_is_signed() -> None:
-    """HTX learns from the query which kind of signature it is."""
+def test_ed25519_is_named_in_the_signed_query() -> None:
+    """HTX reads the signature method from the query."""
     request = Request(Endpoint("/v1/x", RateLimit(1, 1.0), int), "/v1/x")
     signed = sign_request(request, Credentials.ed25519("access-key", PEM), "api.huobi.pro", 0.0)
     assert "&SignatureMethod=Ed25519&" in signed.query
 
 
-def test_keys_of_two_kinds_are_not_equal() -> None:
-    """And the key shows neither in the repr nor in a pickle."""
+def test_ed25519_credentials_compare_by_key_and_hide_it() -> None:
+    """Equal keys are equal, and the repr does not contain the private key."""
     one, same = Credentials.ed25519("access-key", PEM), Credentials.ed25519("access-key", PEM)
     assert one == same
     assert hash(one) == hash(same)
@@ -58,7 +58,7 @@ def test_keys_of_two_kinds_are_not_equal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pem", "text"),
+    ("pem", "message"),
     [
         (pem_of(ec.generate_private_key(ec.SECP256R1())), "not an Ed25519 key"),
         (pem_of(ed25519.Ed25519PrivateKey.generate(), "password"), "encrypted"),
@@ -66,14 +66,13 @@ def test_keys_of_two_kinds_are_not_equal() -> None:
         (7, "must be str or bytes, got int"),
     ],
 )
-def test_what_is_no_such_key(pem: str, text: str) -> None:
-    """One sentence, which names the fault."""
-    with pytest.raises(InvalidInputError, match=text):
+def test_ed25519_rejects_other_keys(pem: str, message: str) -> None:
+    """The error states the reason."""
+    with pytest.raises(InvalidInputError, match=message):
         Credentials.ed25519("access-key", pem)
 
 
-def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names what to install."""
+def test_ed25519_without_its_extra_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
     with pytest.raises(InvalidInputError, match=r'pip install "htx-async\[ed25519\]"'):
         Credentials.ed25519("access-key", PEM)
@@ -89,16 +88,18 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
-def test_keys_from_files(end: str, no_keys: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As containers mount them; one newline at the end is dropped."""
+def test_from_env_reads_keys_from_files(
+    end: str, no_keys: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Files as containers mount them; one trailing newline is removed."""
     for name, text in (("HTX_ACCESS_KEY", "access-key"), ("HTX_SECRET_KEY", "secret-key")):
         (tmp_path / name).write_bytes((text + end).encode())
         no_keys.setenv(f"{name}_FILE", str(tmp_path / name))
     assert Credentials.from_env() == Credentials("access-key", "secret-key")
 
 
-def test_only_one_newline_is_dropped(no_keys: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A second one is a fault that wants to be known."""
+def test_from_env_removes_only_one_newline(no_keys: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A second trailing newline is an error."""
     (tmp_path / "key").write_text("access-key\n\n")
     no_keys.setenv("HTX_ACCESS_KEY_FILE", str(tmp_path / "key"))
     no_keys.setenv("HTX_SECRET_KEY", "secret-key")
@@ -106,8 +107,8 @@ def test_only_one_newline_is_dropped(no_keys: pytest.MonkeyPatch, tmp_path: Path
         Credentials.from_env()
 
 
-def test_an_ed25519_key_from_the_environment(no_keys: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As text or as a file."""
+def test_from_env_reads_an_ed25519_key(no_keys: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The key is text or in a file."""
     no_keys.setenv("HTX_ACCESS_KEY", "access-key")
     no_keys.setenv("HTX_PRIVATE_KEY", PEM)
     assert Credentials.from_env() == Credentials.ed25519("access-key", PEM)
@@ -118,7 +119,7 @@ def test_an_ed25519_key_from_the_environment(no_keys: pytest.MonkeyPatch, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("variables", "text"),
+    ("variables", "message"),
     [
         ({"HTX_SECRET_KEY": "s", "HTX_PRIVATE_KEY": "p"}, "HTX_SECRET_KEY and HTX_PRIVATE_KEY"),
         ({"HTX_SECRET_KEY": "s", "HTX_SECRET_KEY_FILE": "f"}, "both set"),
@@ -126,12 +127,12 @@ def test_an_ed25519_key_from_the_environment(no_keys: pytest.MonkeyPatch, tmp_pa
         ({}, "set HTX_SECRET_KEY in"),
     ],
 )
-def test_an_environment_that_is_not_clear(
-    variables: dict[str, str], text: str, no_keys: pytest.MonkeyPatch
+def test_from_env_rejects_conflicting_or_incomplete_variables(
+    variables: dict[str, str], message: str, no_keys: pytest.MonkeyPatch
 ) -> None:
-    """Two settings for one thing are a question, not a guess."""
+    """Two variables for one value are an error."""
     no_keys.setenv("HTX_ACCESS_KEY", "access-key")
     for name, value in variables.items():
         no_keys.setenv(name, value)
-    with pytest.raises(InvalidInputError, match=text):
+    with pytest.raises(InvalidInputError, match=message):
         Credentials.from_env()

@@ -1,4 +1,4 @@
-"""Keys that are given, and keys that a provider hands out."""
+"""`CredentialStore`: fixed credentials and credentials from a provider."""
 
 from __future__ import annotations
 
@@ -13,97 +13,96 @@ from tests.virtual import VirtualClock
 OLD, NEW = Credentials("access-old", "secret"), Credentials("access-new", "secret")
 
 
-class Vault:
-    """A provider that counts how often it is asked, and hands out what it is given."""
+class Provider:
+    """A provider that returns or raises *results* in turn, and counts its calls."""
 
-    def __init__(self, *keys: object) -> None:
-        self.keys = list(keys)
-        self.asked = 0
+    def __init__(self, *results: object) -> None:
+        self.results = list(results)
+        self.calls = 0
 
     async def __call__(self) -> Credentials:
-        self.asked += 1
+        self.calls += 1
         await asyncio.sleep(0.1)
-        found = self.keys[0] if len(self.keys) == 1 else self.keys.pop(0)
-        if isinstance(found, Exception):
-            raise found
-        return found  # type: ignore[return-value]
+        result = self.results[0] if len(self.results) == 1 else self.results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result  # type: ignore[return-value]
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_given_keys_stay() -> None:
-    """There is nobody to ask for others."""
-    keys = CredentialStore(OLD, VirtualClock())
-    await keys.ensure()
-    assert keys.credentials is OLD
-    assert not await keys.refresh(OLD)
+async def test_fixed_credentials_are_never_refreshed() -> None:
+    store = CredentialStore(OLD, VirtualClock())
+    await store.ensure()
+    assert store.credentials is OLD
+    assert not await store.refresh(OLD)
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_provider_is_asked_once_for_many() -> None:
-    """A hundred reads start at once."""
-    vault = Vault(OLD)
-    keys = CredentialStore(vault, VirtualClock())
-    await asyncio.gather(*(keys.ensure() for _ in range(100)))
-    assert vault.asked == 1
-    assert keys.credentials is OLD
+async def test_provider_is_called_once_for_concurrent_calls() -> None:
+    """100 calls start concurrently."""
+    provider = Provider(OLD)
+    store = CredentialStore(provider, VirtualClock())
+    await asyncio.gather(*(store.ensure() for _ in range(100)))
+    assert provider.calls == 1
+    assert store.credentials is OLD
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_it_is_asked_again_when_keys_are_refused_but_not_at_once() -> None:
-    """A key that is wrong everywhere must not flood the vault."""
-    clock, vault = VirtualClock(), Vault(OLD, OLD, NEW)
-    keys = CredentialStore(vault, clock)
-    await keys.ensure()
-    assert not await keys.refresh(OLD)
-    assert vault.asked == 1
+async def test_provider_is_called_again_after_the_minimum_interval() -> None:
+    """A key that HTX keeps rejecting must not flood the provider with calls."""
+    clock, provider = VirtualClock(), Provider(OLD, OLD, NEW)
+    store = CredentialStore(provider, clock)
+    await store.ensure()
+    assert not await store.refresh(OLD)
+    assert provider.calls == 1
     await clock.sleep(MIN_REFRESH_INTERVAL)
-    assert not await keys.refresh(OLD)
-    assert vault.asked == 2
+    assert not await store.refresh(OLD)
+    assert provider.calls == 2
     await clock.sleep(MIN_REFRESH_INTERVAL)
-    assert await asyncio.gather(*(keys.refresh(OLD) for _ in range(9))) == [True] * 9
-    assert vault.asked == 3
-    assert keys.credentials is NEW
+    assert await asyncio.gather(*(store.refresh(OLD) for _ in range(9))) == [True] * 9
+    assert provider.calls == 3
+    assert store.credentials is NEW
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_provider_that_fails_is_told_without_its_words() -> None:
-    """What its error says may be a secret."""
-    keys = CredentialStore(Vault(OSError("vault token s3cr3t")), VirtualClock())
+async def test_provider_error_text_is_not_exposed() -> None:
+    """The text of the provider's exception may contain a secret."""
+    store = CredentialStore(Provider(OSError("vault token s3cr3t")), VirtualClock())
     with pytest.raises(AuthenticationError, match="failed with OSError") as caught:
-        await keys.ensure()
+        await store.ensure()
     assert "s3cr3t" not in str(caught.value)
     assert caught.value.__context__ is None
     assert caught.value.delivery == "not_sent"
 
 
 @pytest.mark.usefixtures("virtual_time")
-@pytest.mark.parametrize("found", [None, "access-key", ("a", "b")])
-async def test_a_provider_must_return_credentials(found: object) -> None:
-    """Anything else is told by its type."""
+@pytest.mark.parametrize("result", [None, "access-key", ("a", "b")])
+async def test_provider_result_of_a_wrong_type_is_rejected(result: object) -> None:
+    """The error names the type."""
     with pytest.raises(InvalidInputError, match="must return Credentials, got"):
-        await CredentialStore(Vault(found), VirtualClock()).ensure()
+        await CredentialStore(Provider(result), VirtualClock()).ensure()
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_a_provider_that_cancels_itself_has_failed() -> None:
-    """Who asks is not cancelled by it."""
+async def test_provider_raising_cancelled_error_has_failed() -> None:
+    """The caller is not cancelled."""
 
-    async def vault() -> Credentials:
+    async def provider() -> Credentials:
         raise asyncio.CancelledError
 
     with pytest.raises(AuthenticationError, match="failed with CancelledError"):
-        await CredentialStore(vault, VirtualClock()).ensure()
+        await CredentialStore(provider, VirtualClock()).ensure()
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_who_is_cancelled_while_a_provider_is_asked_leaves() -> None:
-    """And the next one asks it again."""
-    vault = Vault(OLD)
-    keys = CredentialStore(vault, VirtualClock())
-    first = asyncio.create_task(keys.ensure())
+async def test_cancelled_caller_does_not_affect_the_next_provider_call() -> None:
+    """The next call gets credentials from the provider."""
+    provider = Provider(OLD)
+    store = CredentialStore(provider, VirtualClock())
+    first = asyncio.create_task(store.ensure())
     await asyncio.sleep(0.05)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
-    await keys.ensure()
-    assert keys.credentials is OLD
+    await store.ensure()
+    assert store.credentials is OLD

@@ -31,7 +31,7 @@ from htx_async.middleware.parsing import EnvelopeParsing, open_envelope
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Request, Response
 from tests import strategies
-from tests.shown import shown_by
+from tests.error_text import full_text
 
 ACCESS_KEY = "vf25treb80-1a2b3c4d-5e6f7a8b-9c0d1"
 SIGNATURE = "4F65x5A2bLyMWVQj3Aqp+BQ4w+ivaA7n5O/2SuYtCJ9o="
@@ -398,7 +398,7 @@ def test_a_secret_that_is_echoed_is_not_shown(
     """Whatever an answer repeats of the request, in any form, no error carries it on."""
     echoed = ECHOES[form](secret)
     error = error_of(BODIES[body] % echoed, status)
-    said = shown_by(error)
+    said = full_text(error)
     # The first half is enough to know it by; the text may have been cut.
     assert secret not in said
     assert echoed not in said
@@ -411,7 +411,7 @@ def test_a_secret_that_is_echoed_is_not_shown(
 def test_a_signed_url_that_is_echoed_is_not_shown(form: str) -> None:
     """A login page with the whole URL in its link, encoded once more."""
     url = ECHOES[form](f"https://api.huobi.pro/v1/account/accounts?{ASKED}")
-    said = shown_by(error_of(f"<html><a href='{url}'>", 302))
+    said = full_text(error_of(f"<html><a href='{url}'>", 302))
     assert ACCESS_KEY not in said
     assert SIGNATURE[:12] not in said
 

@@ -1,4 +1,4 @@
-"""The client's end of the stack, with answers that are there already."""
+"""A stand-in for the client that returns prepared responses."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ T = TypeVar("T")
 
 
 @attrs.define
-class Canned:
-    """An `Ask` that gives the JSON of `data`, or raises, in turn, and notes what was asked."""
+class CannedResponses:
+    """An `Ask` that decodes or raises each of `responses` in turn, and records the requests."""
 
-    answers: list[str | HTXError]
-    asked: list[tuple[str, tuple[tuple[str, str], ...]]] = attrs.field(factory=list)
+    responses: list[str | HTXError]
+    requests: list[tuple[str, tuple[tuple[str, str], ...]]] = attrs.field(factory=list)
 
     async def _request(
         self,
@@ -27,13 +27,13 @@ class Canned:
         path: str | None = None,
         params: tuple[tuple[str, str], ...] = (),
     ) -> T:
-        self.asked.append((f"{endpoint.method} {path or endpoint.path}", params))
-        answer = self.answers.pop(0)
-        if isinstance(answer, HTXError):
-            raise answer
-        return decoded(endpoint, answer)
+        self.requests.append((f"{endpoint.method} {path or endpoint.path}", params))
+        response = self.responses.pop(0)
+        if isinstance(response, HTXError):
+            raise response
+        return decoded(endpoint, response)
 
     @property
     def paths(self) -> list[str]:
         """Method and path of each request."""
-        return [path for path, _ in self.asked]
+        return [path for path, _ in self.requests]

@@ -1,4 +1,4 @@
-"""What the accounts ask, and what they make of the answers."""
+"""`Accounts`: requests, decoded models, the account cache, snapshots and valuations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from htx_async import (
     ServiceUnavailableError,
 )
 from htx_async.resources import accounts
-from tests.resources.canned import Canned
+from tests.resources.canned import CannedResponses
 
 ROWS = [
     {"id": 3, "type": "point", "subtype": "", "state": "working"},
@@ -37,21 +37,20 @@ MARGINS = "4 (margin btcusdt), 5 (margin ethusdt)"
 LIST_PATH = "GET /v1/account/accounts"
 
 
-def test_the_limits_are_those_of_htx_pages() -> None:
-    """A hundred in two seconds, for all accounts together; all are signed."""
+def test_endpoints_have_the_documented_rate_limits() -> None:
+    """100 requests in 2 s for all accounts together; all endpoints are signed."""
     for endpoint in (accounts.LIST, accounts.BALANCE, accounts.VALUATION):
         assert (endpoint.limit.requests, endpoint.limit.per) == (100, 2.0)
         assert endpoint.signed
     assert accounts.BALANCE.name == "GET /v1/account/accounts/{account-id}/balance"
 
 
-async def test_the_list_keeps_the_order() -> None:
-    """All accounts, as HTX lists them."""
-    ask = Canned([LIST])
-    found = await Accounts(ask).list()
-    assert [account.id for account in found] == [3, 1, 4, 5, 6]
-    assert found[1] == SPOT
-    assert ask.asked == [(LIST_PATH, ())]
+async def test_list_returns_accounts_in_the_order_of_the_response() -> None:
+    canned = CannedResponses([LIST])
+    listed = await Accounts(canned).list()
+    assert [account.id for account in listed] == [3, 1, 4, 5, 6]
+    assert listed[1] == SPOT
+    assert canned.requests == [(LIST_PATH, ())]
 
 
 @pytest.mark.parametrize(
@@ -63,11 +62,11 @@ async def test_the_list_keeps_the_order() -> None:
         (2**70, "1180591620717411303424"),
     ],
 )
-async def test_a_balance_is_asked_by_id(account: Any, digits: str) -> None:
-    """A number, its digits, or an account."""
-    ask = Canned([BALANCE])
-    assert (await Accounts(ask).balance(account)).id == 1
-    assert ask.asked == [(f"GET /v1/account/accounts/{digits}/balance", ())]
+async def test_balance_requests_the_path_of_the_id(account: Any, digits: str) -> None:
+    """The id is an int, digits or an `Account`."""
+    canned = CannedResponses([BALANCE])
+    assert (await Accounts(canned).balance(account)).id == 1
+    assert canned.requests == [(f"GET /v1/account/accounts/{digits}/balance", ())]
 
 
 @pytest.mark.parametrize(
@@ -77,16 +76,16 @@ async def test_a_balance_is_asked_by_id(account: Any, digits: str) -> None:
         Account("../x", AccountType.SPOT, "", AccountState.WORKING),  # type: ignore[arg-type]
     ],
 )
-async def test_what_is_no_id_is_not_sent(account: Any) -> None:
-    """One sentence, and nothing leaves."""
-    ask = Canned([])
+async def test_balance_rejects_invalid_ids(account: Any) -> None:
+    """Nothing is sent."""
+    canned = CannedResponses([])
     with pytest.raises(InvalidInputError, match=r"^account must be"):
-        await Accounts(ask).balance(account)
-    assert ask.asked == []
+        await Accounts(canned).balance(account)
+    assert canned.requests == []
 
 
 @pytest.mark.parametrize(
-    ("kind", "subtype", "number"),
+    ("account_type", "subtype", "account_id"),
     [
         ("spot", "", 1),
         (AccountType.POINT, "", 3),
@@ -95,37 +94,39 @@ async def test_what_is_no_id_is_not_sent(account: Any) -> None:
         ("borrow", "", 6),
     ],
 )
-async def test_an_account_is_found_by_its_kind(kind: str, subtype: str, number: int) -> None:
-    """By type, and subtype where one type has several; the only one of a type by that alone."""
-    assert (await Accounts(Canned([LIST])).find(kind, subtype)).id == number
+async def test_find_selects_by_type_and_subtype(
+    account_type: str, subtype: str, account_id: int
+) -> None:
+    """The subtype may be omitted if the type has only one account."""
+    assert (await Accounts(CannedResponses([LIST])).find(account_type, subtype)).id == account_id
 
 
-async def test_the_list_is_remembered() -> None:
-    """Found once, it costs no further request; a miss reads the list once more."""
+async def test_find_caches_the_list() -> None:
+    """A hit sends no further request; a miss reads the list again."""
     newer = json.dumps([*ROWS, {"id": 7, "type": "otc", "subtype": "", "state": "working"}])
-    ask = Canned([LIST, newer])
-    htx = Accounts(ask)
+    canned = CannedResponses([LIST, newer])
+    htx = Accounts(canned)
     await htx.find("spot")
     await htx.find("margin", "btcusdt")
-    assert len(ask.asked) == 1
+    assert len(canned.requests) == 1
     assert (await htx.find("otc")).id == 7
     assert (await htx.find("otc")).id == 7
-    assert ask.paths == [LIST_PATH] * 2
+    assert canned.paths == [LIST_PATH] * 2
 
 
-async def test_what_is_listed_anew_is_remembered() -> None:
-    """The last list counts, not what was there before."""
-    ask = Canned([LIST, "[]", "[]"])
-    htx = Accounts(ask)
+async def test_list_replaces_the_cache() -> None:
+    """The most recent list is used."""
+    canned = CannedResponses([LIST, "[]", "[]"])
+    htx = Accounts(canned)
     await htx.list()
     await htx.list()
     with pytest.raises(AccountNotFoundError):
         await htx.find("spot")
-    assert len(ask.asked) == 3
+    assert len(canned.requests) == 3
 
 
 @pytest.mark.parametrize(
-    ("rows", "kind", "subtype", "text"),
+    ("rows", "account_type", "subtype", "text"),
     [
         (
             LIST,
@@ -142,73 +143,72 @@ async def test_what_is_listed_anew_is_remembered() -> None:
         ("[]", "spot", "", "type spot. Accounts of this user: none"),
     ],
 )
-async def test_no_account_of_a_kind(rows: str, kind: str, subtype: str, text: str) -> None:
-    """The error lists what there is, once the list was read anew."""
-    ask = Canned([rows])
+async def test_find_error_lists_the_accounts(
+    rows: str, account_type: str, subtype: str, text: str
+) -> None:
+    """The list is read once before the error is raised."""
+    canned = CannedResponses([rows])
     with pytest.raises(AccountNotFoundError) as caught:
-        await Accounts(ask).find(kind, subtype)
+        await Accounts(canned).find(account_type, subtype)
     assert str(caught.value).startswith(f"{LIST_PATH}: no account has the {text}")
-    assert len(ask.asked) == 1
+    assert len(canned.requests) == 1
 
 
-async def test_a_type_found_by_another_subtype_only() -> None:
-    """A subtype that is asked for must fit."""
+async def test_find_requires_a_matching_subtype() -> None:
     with pytest.raises(AccountNotFoundError, match="no account has the type margin dogeusdt"):
-        await Accounts(Canned([LIST])).find("margin", "dogeusdt")
+        await Accounts(CannedResponses([LIST])).find("margin", "dogeusdt")
 
 
-async def test_several_accounts_of_a_kind() -> None:
-    """The error lists just those."""
+async def test_find_rejects_several_matches() -> None:
+    """The error lists the matching accounts."""
     with pytest.raises(InvalidInputError) as caught:
-        await Accounts(Canned([LIST])).find("margin")
+        await Accounts(CannedResponses([LIST])).find("margin")
     assert str(caught.value) == (f"2 accounts have the type margin. Pass a subtype: {MARGINS}")
 
 
-async def test_a_snapshot_has_every_account() -> None:
-    """Each with its balance, or with the error beside it."""
+async def test_snapshot_contains_every_account() -> None:
+    """Each account has a balance or an error."""
     broken = ServiceUnavailableError("maintenance")
-    ask = Canned([json.dumps(ROWS[:3]), BALANCE, broken, BALANCE])
-    snapshot = await Accounts(ask).snapshot()
-    assert ask.paths == [
+    canned = CannedResponses([json.dumps(ROWS[:3]), BALANCE, broken, BALANCE])
+    snapshot = await Accounts(canned).snapshot()
+    assert canned.paths == [
         LIST_PATH,
         *(f"{LIST_PATH}/{number}/balance" for number in (3, 1, 4)),
     ]
-    assert [each.account.id for each in snapshot.accounts] == [3, 1, 4]
+    assert [item.account.id for item in snapshot.accounts] == [3, 1, 4]
     assert list(snapshot.balances) == [3, 4]
     assert dict(snapshot.errors) == {1: broken}
-    assert [picture.balance is None for picture in snapshot.accounts] == [False, True, False]
+    assert [item.balance is None for item in snapshot.accounts] == [False, True, False]
     assert hash(snapshot) == hash(type(snapshot)(snapshot.accounts))
 
 
-async def test_a_snapshot_needs_the_list() -> None:
-    """Without it there is nothing to keep an error beside."""
+async def test_snapshot_raises_if_the_list_fails() -> None:
     with pytest.raises(ServiceUnavailableError):
-        await Accounts(Canned([ServiceUnavailableError("maintenance")])).snapshot()
+        await Accounts(CannedResponses([ServiceUnavailableError("maintenance")])).snapshot()
 
 
 VALUATION = '{"balance":"34.75","timestamp":1594901254363}'
 VALUATION_PATH = "GET /v2/account/asset-valuation"
 
 
-async def test_a_valuation_is_what_htx_page_shows() -> None:
-    """Its example, digit for digit."""
-    ask = Canned([VALUATION])
-    valuation = await Accounts(ask).asset_valuation("spot")
+async def test_asset_valuation_decodes_the_documented_example() -> None:
+    canned = CannedResponses([VALUATION])
+    valuation = await Accounts(canned).asset_valuation("spot")
     assert valuation == AssetValuation(
         Decimal("34.75"), datetime(2020, 7, 16, 12, 7, 34, 363000, tzinfo=UTC)
     )
-    asked = (("valuationCurrency", "BTC"), ("accountType", "spot"))
-    assert ask.asked == [(VALUATION_PATH, asked)]
+    params = (("valuationCurrency", "BTC"), ("accountType", "spot"))
+    assert canned.requests == [(VALUATION_PATH, params)]
 
 
-async def test_a_valuation_asks_for_what_it_was_told() -> None:
-    """Nothing that was not: without a type, HTX decides."""
-    ask = Canned([VALUATION, VALUATION])
-    await Accounts(ask).asset_valuation()
-    await Accounts(ask).asset_valuation(
+async def test_asset_valuation_sends_only_given_parameters() -> None:
+    """Without a type, HTX applies its default."""
+    canned = CannedResponses([VALUATION, VALUATION])
+    await Accounts(canned).asset_valuation()
+    await Accounts(canned).asset_valuation(
         AccountType.SUPER_MARGIN, valuation_currency="EUR", sub_uid=0
     )
-    first, second = (params for _, params in ask.asked)
+    first, second = (params for _, params in canned.requests)
     assert first == (("valuationCurrency", "BTC"),)
     assert dict(second) == {
         "valuationCurrency": "EUR",
@@ -219,22 +219,21 @@ async def test_a_valuation_asks_for_what_it_was_told() -> None:
 
 
 @pytest.mark.parametrize("data", ["{}", '{"balance":null}', '{"balance":"x"}', "null"])
-async def test_a_valuation_without_an_amount_is_none(data: str) -> None:
-    """There is nothing else in it."""
+async def test_asset_valuation_without_an_amount_is_a_decode_error(data: str) -> None:
     with pytest.raises(DecodeError):
-        await Accounts(Canned([data])).asset_valuation("spot")
+        await Accounts(CannedResponses([data])).asset_valuation("spot")
 
 
-@pytest.mark.parametrize("moment", ["", ',"timestamp":null', ',"timestamp":"soon"'])
-async def test_a_valuation_may_lack_its_moment(moment: str) -> None:
-    """Then it is `None`."""
-    ask = Canned(['{"balance":1.50' + moment + "}"])
-    valuation = await Accounts(ask).asset_valuation("spot")
+@pytest.mark.parametrize("timestamp", ["", ',"timestamp":null', ',"timestamp":"soon"'])
+async def test_asset_valuation_accepts_a_missing_timestamp(timestamp: str) -> None:
+    """A missing or malformed timestamp is `None`."""
+    canned = CannedResponses(['{"balance":1.50' + timestamp + "}"])
+    valuation = await Accounts(canned).asset_valuation("spot")
     assert (str(valuation.balance), valuation.timestamp) == ("1.50", None)
 
 
 @pytest.mark.parametrize(
-    ("said", "fault"),
+    ("options", "message"),
     [
         ({"account_type": "Spot"}, "account_type must be a word in lower case, for example spot"),
         ({"account_type": ""}, "account_type must be"),
@@ -244,9 +243,11 @@ async def test_a_valuation_may_lack_its_moment(moment: str) -> None:
         ({"sub_uid": "x"}, "sub_uid must be"),
     ],
 )
-async def test_what_cannot_be_valued_is_not_asked(said: dict[str, Any], fault: str) -> None:
-    """One sentence, and nothing leaves."""
-    ask = Canned([])
-    with pytest.raises(InvalidInputError, match=f"^{fault}"):
-        await Accounts(ask).asset_valuation(**said)
-    assert ask.asked == []
+async def test_asset_valuation_rejects_invalid_options(
+    options: dict[str, Any], message: str
+) -> None:
+    """Nothing is sent."""
+    canned = CannedResponses([])
+    with pytest.raises(InvalidInputError, match=f"^{message}"):
+        await Accounts(canned).asset_valuation(**options)
+    assert canned.requests == []

@@ -1,4 +1,4 @@
-"""The other transport: what differs from httpx. All tests can use it: `--transport aiohttp`."""
+"""The aiohttp transport: differences from httpx. `--transport aiohttp` runs all tests with it."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ KEYS = Credentials("access-key", "secret-key")
 
 @asynccontextmanager
 async def serving(*replies: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Serve one connection after the other; each gets one answer per reply, then it is closed."""
+    """Serve one connection at a time, send one reply per request, then close it."""
     heads: list[bytes] = []
-    left = list(replies)
+    remaining = list(replies)
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while left:
+        while remaining:
             heads.append(await reader.readuntil(b"\r\n\r\n"))
-            writer.write(left.pop(0))
+            writer.write(remaining.pop(0))
             await writer.drain()
-            if heads[-1] and not left:
+            if heads[-1] and not remaining:
                 break
         writer.close()
 
@@ -49,7 +49,7 @@ async def serving(*replies: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", heads
 
 
-def answer(body: bytes, *headers: bytes) -> bytes:
+def make_response(body: bytes, *headers: bytes) -> bytes:
     lines = [b"HTTP/1.1 200 OK", b"content-length: %d" % len(body), *headers]
     return b"\r\n".join([*lines, b"", body])
 
@@ -64,16 +64,16 @@ def client(base_url: str, **options: object) -> HTXClient:
     )
 
 
-def test_without_its_package_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When it is made, before any client is."""
+def test_aiohttp_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The constructor of the transport raises."""
     monkeypatch.setattr(adapter, "find_spec", lambda _: None)
     with pytest.raises(InvalidInputError, match=r'pip install "htx-async\[aiohttp\]"'):
         AiohttpTransport()
 
 
 @pytest.mark.slow
-async def test_it_reads_all_there_is() -> None:
-    """One session serves all calls, over one connection here."""
+async def test_aiohttp_reads_accounts_balance_and_points() -> None:
+    """One session serves all calls."""
     async with Sandbox().serve() as base_url, client(base_url) as htx:
         accounts = await htx.accounts.list()
         balance = await htx.accounts.balance(accounts[0])
@@ -82,9 +82,9 @@ async def test_it_reads_all_there_is() -> None:
 
 
 @pytest.mark.slow
-async def test_the_bytes_on_the_wire() -> None:
-    """What was signed is what is sent; aiohttp adds no header of its own but the host."""
-    reply = answer(b'{"status":"ok","data":[]}')
+async def test_aiohttp_sends_the_signed_bytes() -> None:
+    """The request is sent as signed; aiohttp adds only the Host header."""
+    reply = make_response(b'{"status":"ok","data":[]}')
     async with serving(reply) as (base_url, heads), client(base_url) as htx:
         assert await htx.accounts.list() == ()
     lines = heads[0].split(b"\r\n")
@@ -96,18 +96,18 @@ async def test_the_bytes_on_the_wire() -> None:
 
 
 @pytest.mark.slow
-async def test_a_broken_connection_is_not_silently_asked_again() -> None:
-    """Law 2: aiohttp would send the request a second time, without a token."""
-    good = answer(b'{"status":"ok","data":[]}')
+async def test_aiohttp_does_not_resend_on_a_broken_connection() -> None:
+    """By default aiohttp sends the request again, without a token, which breaks law 2."""
+    success = make_response(b'{"status":"ok","data":[]}')
     heads: list[bytes] = []
 
-    async def once_then_cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for reply in (good, b""):
+    async def reply_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for reply in (success, b""):
             heads.append(await reader.readuntil(b"\r\n\r\n"))
             writer.write(reply)
         writer.close()
 
-    server = await asyncio.start_server(once_then_cut, "127.0.0.1", 0)
+    server = await asyncio.start_server(reply_once, "127.0.0.1", 0)
     base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server, client(base_url) as htx:
         await htx.accounts.list()
@@ -117,99 +117,101 @@ async def test_a_broken_connection_is_not_silently_asked_again() -> None:
 
 
 @pytest.mark.slow
-async def test_headers_that_come_twice_are_one() -> None:
-    """As httpx joins them."""
-    reply = answer(b"x", b"content-encoding: br", b"Content-Encoding: gzip")
+async def test_aiohttp_joins_repeated_headers() -> None:
+    """Repeated headers are joined with a comma, as in httpx."""
+    reply = make_response(b"x", b"content-encoding: br", b"Content-Encoding: gzip")
     async with serving(reply) as (base_url, _), client(base_url) as htx:
         with pytest.raises(DecodeError, match="nobody asked for: br, gzip"):
             await htx.accounts.list()
 
 
 @pytest.mark.slow
-async def test_a_port_where_nobody_listens() -> None:
-    """Nothing was sent, and it says so."""
+async def test_aiohttp_refused_connection_is_connect_error() -> None:
     async with client("http://127.0.0.1:1") as htx:
         with pytest.raises(ConnectError, match=r"no connection to http://127.0.0.1:1 \(aiohttp"):
             await htx.accounts.list()
 
 
-async def test_socks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one sentence, and nothing was sent."""
+async def test_aiohttp_rejects_a_socks_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call raises before anything is sent."""
     monkeypatch.setenv("ALL_PROXY", "socks5://proxy:1080")
     async with client("https://api.huobi.pro") as htx:
         with pytest.raises(InvalidInputError, match="SOCKS"):
             await htx.accounts.list()
 
 
-async def test_closing_what_was_never_used_opens_nothing() -> None:
-    """The session is made with the first request."""
+async def test_aclose_of_an_unused_aiohttp_transport_opens_nothing() -> None:
+    """The session is created with the first request."""
     await client("https://api.huobi.pro").aclose()
 
 
 @pytest.mark.parametrize(("seconds", "connect"), [(None, 10.0), (30.0, 10.0), (3.0, 3.0)])
-def test_how_long_a_connection_may_take(seconds: float | None, connect: float) -> None:
-    """Ten seconds, or what is left; nothing else is aiohttp's business."""
+def test_aiohttp_limits_only_the_connect_timeout(seconds: float | None, connect: float) -> None:
+    """Connecting may take 10 s or the time left; aiohttp enforces no other timeout."""
     timeout = aiohttp._timeout(seconds)
     assert (timeout.connect, timeout.total, timeout.sock_read) == (connect, None, None)
 
 
-async def stopped_after_a_second(times: int) -> None:
+async def stop_after_a_second(times: int) -> None:
     clock = VirtualClock()
-    wire = AiohttpClient(parse_base_url("http://127.0.0.1:1"), clock, max_connections=1, max_body=1)
-    async with wire.cancel_scope() as stop:
+    transport = AiohttpClient(
+        parse_base_url("http://127.0.0.1:1"), clock, max_connections=1, max_body=1
+    )
+    async with transport.cancel_scope() as stop:
         for _ in range(times):
             clock.call_later(1.0, stop)
         await clock.sleep(60)
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_an_attempt_ends_when_it_is_stopped(times: int) -> None:
-    """At once, however often that is said, and it is a timeout."""
+def test_aiohttp_attempt_ends_with_timeout_error_when_stopped(times: int) -> None:
+    """Stopping twice has the same effect as stopping once."""
 
-    async def story() -> float:
+    async def main() -> float:
         with pytest.raises(TimeoutError):
-            await stopped_after_a_second(times)
+            await stop_after_a_second(times)
         return VirtualClock().monotonic()
 
-    assert run(story()) == 1.0
+    assert run(main()) == 1.0
 
 
-def test_stopping_what_ends_already_changes_nothing() -> None:
-    """As whoever leaves may do, while the attempt is cleaning up."""
+def test_aiohttp_stop_during_cleanup_has_no_effect() -> None:
+    """The attempt may be stopped a second time while it cleans up."""
 
     async def attempt(clock: VirtualClock) -> None:
-        wire = AiohttpClient(
+        transport = AiohttpClient(
             parse_base_url("http://127.0.0.1:1"), clock, max_connections=1, max_body=1
         )
-        async with wire.cancel_scope() as stop:
+        async with transport.cancel_scope() as stop:
             clock.call_later(5.0, stop)
             try:
                 await clock.sleep(60)
             finally:
                 stop()
 
-    async def story() -> float:
+    async def main() -> float:
         clock = VirtualClock()
         with pytest.raises(TimeoutError):
             await attempt(clock)
         return clock.monotonic()
 
-    assert run(story()) == 5.0
+    assert run(main()) == 5.0
 
 
-async def test_two_that_come_first_open_one_session() -> None:
-    """The other one would stay open."""
-    wire = AiohttpClient(
+async def test_aiohttp_opens_one_session_for_concurrent_first_requests() -> None:
+    """A second session would stay open."""
+    transport = AiohttpClient(
         parse_base_url("http://127.0.0.1:1"), Clock(), max_connections=1, max_body=1
     )
-    first, second = await asyncio.gather(wire._open(), wire._open())
+    first, second = await asyncio.gather(transport._open(), transport._open())
     assert first is second
-    await wire.aclose()
+    await transport.aclose()
 
 
 @pytest.mark.parametrize("proxy", [None, "http://proxy:3128"])
-async def test_the_way_to_htx(proxy: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With certificates, and through the proxy of the environment if there is one."""
+async def test_aiohttp_uses_tls_and_the_proxy_of_the_environment(
+    proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     if proxy:
@@ -219,8 +221,8 @@ async def test_the_way_to_htx(proxy: str | None, monkeypatch: pytest.MonkeyPatch
     assert (url and str(url)) == proxy
 
 
-async def test_a_stop_that_comes_late_stops_nothing() -> None:
-    """Else it would cancel whatever the task does next."""
+async def test_aiohttp_late_stop_has_no_effect() -> None:
+    """It must not cancel what the task does next."""
     async with aiohttp._CancelScope() as stop:
         pass
     stop()

@@ -29,7 +29,7 @@ from htx_async.request import Endpoint, Request, Response
 from htx_async.transports import httpx as httpx_transport
 from htx_async.transports.adapter import TransportAdapter
 from htx_async.validation import Origin, parse_base_url
-from tests.shown import shown_by
+from tests.error_text import full_text
 from tests.virtual import VirtualClock, run
 
 ACCESS_KEY = "vf25treb80-1a2b3c4d-5e6f7a8b-9c0d1"
@@ -325,7 +325,7 @@ async def test_transport_error_text_is_redacted(text: str, kind: type[Exception]
     """The error, its notes and its traceback contain no key, signature or URL."""
     outcome = await outcome_of(kind(text))
     assert isinstance(outcome, HTXError)
-    exposed = shown_by(outcome)
+    exposed = full_text(outcome)
     for secret in (ACCESS_KEY, SIGNATURE, SECRET_KEY, SIGNED.query.partition("&Signature=")[2]):
         assert secret not in exposed
         assert secret[:12] not in exposed

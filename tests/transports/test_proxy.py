@@ -1,4 +1,4 @@
-"""Proxies that the environment names, for the transport that we make."""
+"""Proxy settings of the environment, for the default transport."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"HTTPS_PROXY": "http://proxy:8080", "NO_PROXY": "example.com"}, "http://proxy:8080"),
     ],
 )
-def test_which_proxy(
+def test_proxy_for_reads_the_environment(
     variables: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The usual variables, in the usual order."""
+    """The standard variables apply, in the standard order."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     proxy = proxy_for(HTX)
     assert (None if proxy is None else str(proxy.url)) == expected
 
 
-def test_loopback_goes_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sandbox is here, wherever the proxy is."""
+def test_proxy_for_ignores_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox on loopback is never reached through a proxy."""
     monkeypatch.setenv("ALL_PROXY", "http://proxy:8080")
     for url in ("http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1", "https://localhost"):
         assert proxy_for(parse_base_url(url)) is None
 
 
-def test_a_proxy_that_is_none_is_told_without_its_password(
+def test_proxy_for_rejects_an_invalid_url_without_exposing_its_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The variable is at fault, and its value may be a secret."""
+    """The error does not contain the value of the variable, which may be a secret."""
     monkeypatch.setenv("HTTPS_PROXY", "ftp://user:p4ssword@proxy:8080")
     with pytest.raises(InvalidInputError, match="not the URL of a proxy") as caught:
         proxy_for(HTX)
@@ -62,8 +62,8 @@ def test_a_proxy_that_is_none_is_told_without_its_password(
     assert caught.value.__context__ is None
 
 
-async def test_a_client_with_such_a_proxy_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first call tells, and is not repeated."""
+async def test_invalid_proxy_fails_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call raises and is not retried."""
     monkeypatch.setenv("HTTPS_PROXY", "ftp://proxy:8080")
     async with HTXClient(Credentials("access-key", "secret-key")) as htx:
         with pytest.raises(InvalidInputError, match="not the URL of a proxy"):
@@ -71,8 +71,9 @@ async def test_a_client_with_such_a_proxy_sends_nothing(monkeypatch: pytest.Monk
 
 
 @pytest.mark.httpx
-async def test_socks_without_its_package_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And nothing was sent."""
+async def test_socks_proxy_without_its_extra_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://proxy:1080")
     monkeypatch.setitem(sys.modules, "socksio", None)
     async with HTXClient(Credentials("access-key", "secret-key")) as htx:
@@ -81,12 +82,12 @@ async def test_socks_without_its_package_names_it(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-async def test_a_proxy_sees_where_to_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The line to it is in the clear: it names HTX, and neither path nor key."""
-    seen: list[bytes] = []
+async def test_proxy_receives_only_host_and_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain-text CONNECT request contains the host, but no path and no key."""
+    received: list[bytes] = []
 
     async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        received.append(await reader.readuntil(b"\r\n\r\n"))
         writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
         await writer.drain()
         writer.close()
@@ -100,16 +101,16 @@ async def test_a_proxy_sees_where_to_and_nothing_else(monkeypatch: pytest.Monkey
             await htx.accounts.list()
     assert isinstance(caught.value, ConnectError)
     assert "407" in "".join(caught.value.__notes__)
-    assert seen
-    for line in seen:
-        assert line.startswith(b"CONNECT api.huobi.pro:443 HTTP/1.1\r\n")
-        assert b"access-key" not in line
-        assert b"Signature" not in line
+    assert received
+    for request in received:
+        assert request.startswith(b"CONNECT api.huobi.pro:443 HTTP/1.1\r\n")
+        assert b"access-key" not in request
+        assert b"Signature" not in request
     assert "p4ssword" not in f"{caught.value!r} {caught.value.__notes__} {vars(htx)}"
 
 
-async def test_the_host_that_is_asked_is_the_host_that_is_signed() -> None:
-    """HTX refuses a signature for another one of its hosts: the sandbox does, too."""
+async def test_signed_host_equals_the_requested_host() -> None:
+    """HTX and the sandbox reject a signature for another host."""
     import httpx  # noqa: PLC0415 - only here
 
     from htx_async.sandbox import Sandbox  # noqa: PLC0415 - only here
@@ -117,13 +118,15 @@ async def test_the_host_that_is_asked_is_the_host_that_is_signed() -> None:
     sandbox = Sandbox()
     hosts: list[str] = []
 
-    class Noting(httpx.ASGITransport):
+    class RecordingTransport(httpx.ASGITransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             hosts.append(request.headers["host"])
             return await super().handle_async_request(request)
 
     for base_url in ("https://api-aws.huobi.pro", "https://API.HUOBI.PRO", "https://localhost:99"):
         keys = Credentials("access-key", "secret-key")
-        async with HTXClient(keys, base_url=base_url, transport=Noting(app=sandbox)) as htx:
+        async with HTXClient(
+            keys, base_url=base_url, transport=RecordingTransport(app=sandbox)
+        ) as htx:
             await htx.accounts.list()
     assert hosts == ["api-aws.huobi.pro", "api.huobi.pro", "localhost:99"]

@@ -1,4 +1,4 @@
-"""Over TLS, as HTX is: whom we trust, and what is told when we do not."""
+"""TLS: certificate verification, and errors for untrusted certificates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 KEYS = Credentials("access-key", "secret-key")
 BODY = b'{"status":"ok","data":[]}'
 REPLY = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
-wires = pytest.mark.parametrize(
+all_transports = pytest.mark.parametrize(
     "transport", [lambda: None, AiohttpTransport], ids=["httpx", "aiohttp"]
 )
 Transport = Callable[[], AiohttpTransport | None]
@@ -27,12 +27,12 @@ Transport = Callable[[], AiohttpTransport | None]
 
 @pytest.fixture
 def authority(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[trustme.CA]:
-    """An authority that signs certificates, and that the environment says to trust."""
-    made = trustme.CA()
-    made.cert_pem.write_to_path(tmp_path / "authority.pem")
+    """A certificate authority that the environment trusts."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(tmp_path / "authority.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
     httpx_transport.tls_context.cache_clear()
-    yield made
+    yield ca
     httpx_transport.tls_context.cache_clear()
 
 
@@ -56,9 +56,11 @@ async def serving(authority: trustme.CA, host: str) -> AsyncIterator[tuple[str, 
         yield f"https://localhost:{server.sockets[0].getsockname()[1]}", heads
 
 
-@wires
-async def test_calls_go_over_tls(transport: Transport, authority: trustme.CA) -> None:
-    """Several over one connection, closed without a warning."""
+@all_transports
+async def test_tls_serves_several_calls_on_one_connection(
+    transport: Transport, authority: trustme.CA
+) -> None:
+    """The connection closes without a warning."""
     async with (
         serving(authority, "localhost") as (base_url, heads),
         HTXClient(KEYS, base_url=base_url, transport=transport()) as htx,
@@ -68,11 +70,11 @@ async def test_calls_go_over_tls(transport: Transport, authority: trustme.CA) ->
     assert len(heads) == 2
 
 
-@wires
-async def test_a_certificate_for_another_host_is_not_trusted(
+@all_transports
+async def test_tls_rejects_a_certificate_for_another_host(
     transport: Transport, authority: trustme.CA
 ) -> None:
-    """Nothing is sent, not even the path."""
+    """Nothing is sent."""
     async with (
         serving(authority, "example.org") as (base_url, heads),
         HTXClient(KEYS, base_url=base_url, transport=transport(), retry=NO_RETRY) as htx,
@@ -82,10 +84,10 @@ async def test_a_certificate_for_another_host_is_not_trusted(
     assert heads == []
 
 
-@wires
+@all_transports
 @pytest.mark.usefixtures("authority")
-async def test_an_unknown_authority_is_not_trusted(transport: Transport) -> None:
-    """However right the host is."""
+async def test_tls_rejects_an_unknown_authority(transport: Transport) -> None:
+    """The certificate is valid for the host, but its authority is not trusted."""
     async with (
         serving(trustme.CA(), "localhost") as (base_url, heads),
         HTXClient(KEYS, base_url=base_url, transport=transport(), retry=NO_RETRY) as htx,

@@ -38,9 +38,9 @@ from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint
 from htx_async.resources import accounts, points
 from htx_async.sandbox import Sandbox
+from tests.error_text import PACKAGE
 from tests.ratelimit.redis.processes import limited
 from tests.redis_process import RedisProcess, free_port, serving
-from tests.shown import OURS
 
 pytestmark = pytest.mark.slow
 KEYS = Credentials("access-key", "secret-key")
@@ -68,7 +68,7 @@ async def failure(url: str, base_url: str, **options: Any) -> str:
     await limiter.aclose()
     error = caught.value
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    ours = [frame.f_locals for frame in frames if frame.f_code.co_filename.startswith(OURS)]
+    ours = [frame.f_locals for frame in frames if frame.f_code.co_filename.startswith(PACKAGE)]
     assert ours
     assert SECRET not in repr(ours) + repr(limiter) + repr(vars(error)) + str(error)
     assert SECRET.encode() not in pickle.dumps(error)
