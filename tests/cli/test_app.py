@@ -10,13 +10,12 @@ import re
 import signal
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 from cyclopts import CycloptsError
 from rich.console import Console
 
-from htx_async import APIError, HTXClient
+from htx_async import Account, AccountBalance, Accounts, APIError
 from htx_async.__main__ import main
 from htx_async.cli import main as cli_main
 from htx_async.cli import output, progress, session
@@ -131,15 +130,15 @@ def test_json_amounts_are_strings(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "code", "text"),
     [
         (["points"], USAGE_ERROR, "set HTX_ACCESS_KEY and HTX_SECRET_KEY"),
-        (["balance", "1x", "--sandbox"], FAILED, "no account is of type 1x; there is 14403739"),
-        (["balance", "42", "--sandbox"], FAILED, "which is not the UID"),
-        (["balance", "otc", "--sandbox"], FAILED, "HTX refused"),
+        (["balance", "1x", "--sandbox"], FAILED, "no account has the type 1x"),
+        (["balance", "42", "--sandbox"], FAILED, "account-inexistent-error"),
+        (["balance", "otc", "--sandbox"], FAILED, "base-argument-unsupported"),
         (["points", "--sub-uid", "me", "--sandbox"], USAGE_ERROR, "sub_uid must be digits"),
         (["nonsense"], USAGE_ERROR, "See htx-async --help"),
         (["points", "--nonsense"], USAGE_ERROR, "--nonsense"),
         (["sandbox", "--port", "99999"], USAGE_ERROR, "--port"),
         (["watch", "--every", "0", "--sandbox"], USAGE_ERROR, "0.1. See htx-async watch --help"),
-        (["watch", "42", "--sandbox"], FAILED, "which is not the UID"),
+        (["watch", "42", "--sandbox"], FAILED, "account-inexistent-error"),
         (["balance", "--csv", "--json"], USAGE_ERROR, "--csv and --json are mutually exclusive"),
     ],
 )
@@ -269,15 +268,15 @@ def test_snapshot_with_failed_balance(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The others are printed; the failure is in the exit code, and on stderr or in the table."""
-    original = HTXClient._request
+    original = Accounts.balance
 
-    async def failing(self: HTXClient, endpoint: Any, **options: Any) -> Any:
-        if "1000003" in str(options.get("path")):
+    async def failing(self: Accounts, account: Account) -> AccountBalance:
+        if account.id == 1000003:
             text = "injected failure"
             raise APIError(text)
-        return await original(self, endpoint, **options)
+        return await original(self, account)
 
-    monkeypatch.setattr(HTXClient, "_ask", failing)
+    monkeypatch.setattr(Accounts, "balance", failing)
     assert run(["snapshot", "--csv", "--all", "--sandbox"]) == FAILED
     captured = capsys.readouterr()
     assert captured.err == "htx-async: account 1000003: injected failure\n"
