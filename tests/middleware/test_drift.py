@@ -12,13 +12,13 @@ from urllib.parse import quote
 import attrs
 import httpx
 import pytest
+from htx_async.models.shapes import shape_of, unknown
 from hypothesis import given
 from hypothesis import strategies as st
 
 from htx_async import Credentials, DecodeError, Event, HTXClient, PointGroup
 from htx_async.middleware import drift
 from htx_async.models.decoding import wire
-from htx_async.models.shapes import shape_of, unknown
 from htx_async.resources import accounts, points
 from htx_async.sandbox import Sandbox
 from tests import strategies
