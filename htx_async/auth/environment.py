@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 NAMES = ("HTX_ACCESS_KEY", "HTX_SECRET_KEY", "HTX_PRIVATE_KEY")
 
@@ -30,6 +29,7 @@ def _variable(name: str) -> tuple[str, str | None]:
     if name in os.environ:
         return f"{name} and {name}_FILE are both set. Unset one of them.", None
     try:
-        return "", Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - importing pathlib takes 4 ms
+            return "", file.read().removesuffix("\n").removesuffix("\r")
     except (OSError, ValueError) as error:
         return f"the file in {name}_FILE cannot be read ({type(error).__name__})", None
