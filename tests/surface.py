@@ -19,13 +19,13 @@ from types import ModuleType
 from typing import Any
 
 import htx_async
-from htx_async import otel, sandbox
+from htx_async import otel, sandbox, testing
 from htx_async.sandbox import faults
 
 PATH = Path(__file__).with_name("surface.txt")
 RELEASED = Path(__file__).with_name("released.txt")
 TYPED = Path(htx_async.__file__).with_name("py.typed")
-MODULES = (htx_async, sandbox, faults, otel)
+MODULES = (htx_async, sandbox, faults, otel, testing)
 """The public modules: those in the reference."""
 _WIDTH = 90
 _QUOTED = re.compile(r"(: |-> )'([^']*)'")

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from datetime import UTC
 from decimal import Decimal
-from itertools import cycle
+from itertools import cycle, repeat
 
 import httpx
 import pytest
@@ -28,6 +28,7 @@ from htx_async import (
     SignatureError,
 )
 from htx_async.sandbox import Sandbox
+from htx_async.testing import ScriptedTransport
 from tests.virtual import VirtualClock, run
 
 KEYS = Credentials("access-key", "secret-key")
@@ -317,14 +318,14 @@ def test_rate_limiting_serves_five_hundred_balances_without_429() -> None:
         inner = httpx.ASGITransport(app=sandbox)
         delays = cycle([0.005, 0.08, 0.03, 0.012])
 
-        class Network(httpx.AsyncBaseTransport):
-            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-                await asyncio.sleep(next(delays))
-                response = await inner.handle_async_request(request)
-                await asyncio.sleep(next(delays))
-                return response
+        async def respond(request: httpx.Request) -> httpx.Response:
+            await asyncio.sleep(next(delays))
+            response = await inner.handle_async_request(request)
+            await asyncio.sleep(next(delays))
+            return response
 
-        async with HTXClient(KEYS, transport=Network(), clock=clock) as htx:
+        transport = ScriptedTransport(repeat(respond))
+        async with HTXClient(KEYS, transport=transport, clock=clock) as htx:
             balances = await asyncio.gather(*map(htx.accounts.balance, sandbox.account_ids))
         assert sorted(balance.id for balance in balances) == sorted(sandbox.account_ids)
         assert sandbox.rate_limited == 0

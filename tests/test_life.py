@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import os
 import random
 import sys
@@ -27,6 +28,7 @@ from htx_async import (
     NoResponseError,
 )
 from htx_async.sandbox import Sandbox
+from htx_async.testing import ScriptedTransport
 
 KEYS = Credentials("access-key", "secret-key")
 CANCELLED = int(os.environ.get("HTX_CANCELLED", "1000"))
@@ -251,12 +253,8 @@ async def test_idle_connection_closed_by_the_server_is_replaced() -> None:
 
 async def test_transport_raising_cancelled_error_is_reported() -> None:
     """Some libraries end a request with `CancelledError`: the caller must not wait forever."""
-
-    class CancellingTransport(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            raise asyncio.CancelledError(request.method)
-
-    async with HTXClient(KEYS, transport=CancellingTransport()) as htx, asyncio.timeout(2.0):
+    transport = ScriptedTransport(itertools.repeat(asyncio.CancelledError()))
+    async with HTXClient(KEYS, transport=transport) as htx, asyncio.timeout(2.0):
         with pytest.raises((NoResponseError, asyncio.CancelledError)):
             await htx.accounts.list()
 

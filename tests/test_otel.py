@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import sys
 from collections.abc import Mapping
@@ -31,9 +32,11 @@ from htx_async import (
 )
 from htx_async.otel import Telemetry
 from htx_async.sandbox import Sandbox
+from htx_async.testing import ScriptedTransport
 from tests.virtual import DAY, VirtualClock
 
 KEYS = Credentials("access-key", "secret-key")
+EMPTY = httpx.Response(200, json={"status": "ok", "data": []})
 
 
 @attrs.define
@@ -73,21 +76,10 @@ def attributes(span: ReadableSpan) -> Mapping[str, Any]:
     return span.attributes
 
 
-class SlowTransport(httpx.AsyncBaseTransport):
-    """Responds after a second; to the first *failing* requests with 503."""
-
-    def __init__(self, failing: int = 0) -> None:
-        self.failing = failing
-        self.current_spans: list[str] = []
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        del request
-        self.current_spans.append(f"{get_current_span().get_span_context().span_id:x}")
-        await asyncio.sleep(1.0)
-        self.failing -= 1
-        if self.failing >= 0:
-            return httpx.Response(503)
-        return httpx.Response(200, json={"status": "ok", "data": []})
+def slow_transport(failing: int = 0) -> ScriptedTransport:
+    """Return a transport that responds after a second; to the first *failing* requests with 503."""
+    steps = itertools.chain([httpx.Response(503)] * failing, itertools.repeat(EMPTY))
+    return ScriptedTransport(steps, delay=1.0)
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -117,8 +109,13 @@ async def test_span_of_call() -> None:
 @pytest.mark.usefixtures("virtual_time")
 async def test_span_of_call_is_child_of_current_span() -> None:
     """It is the current span of its requests, and of nothing else."""
-    transport = SlowTransport()
-    recorder = Recorder(transport=transport)
+    current_spans: list[str] = []
+
+    def respond(_: httpx.Request) -> httpx.Response:
+        current_spans.append(f"{get_current_span().get_span_context().span_id:x}")
+        return EMPTY
+
+    recorder = Recorder(transport=ScriptedTransport([respond, respond], delay=1.0))
     tracer = recorder.tracers.get_tracer("app")
     async with recorder.client() as htx:
         with tracer.start_as_current_span("handler") as span:
@@ -130,13 +127,13 @@ async def test_span_of_call_is_child_of_current_span() -> None:
     for call in (first, second):
         assert call.parent is not None
         assert call.parent.span_id == handler.context.span_id
-    assert transport.current_spans == [f"{call.context.span_id:x}" for call in (first, second)]
+    assert current_spans == [f"{call.context.span_id:x}" for call in (first, second)]
 
 
 @pytest.mark.usefixtures("virtual_time")
 async def test_span_of_coalesced_call_has_link() -> None:
     """Each call has a span in its own trace; only the one that started the request has events."""
-    recorder = Recorder(transport=SlowTransport())
+    recorder = Recorder(transport=slow_transport())
     tracer = recorder.tracers.get_tracer("app")
     async with recorder.client() as htx:
 
@@ -160,7 +157,7 @@ async def test_span_of_coalesced_call_has_link() -> None:
 @pytest.mark.usefixtures("virtual_time")
 async def test_span_ends_when_starting_call_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:
     """Coalesced calls keep their link, and nothing is logged."""
-    recorder = Recorder(transport=SlowTransport())
+    recorder = Recorder(transport=slow_transport())
     with caplog.at_level(logging.DEBUG):
         async with recorder.client() as htx:
             await htx.get("/v1/x", limit=RateLimit(1, per=1.0))
@@ -184,7 +181,7 @@ async def test_span_ends_when_starting_call_is_cancelled(caplog: pytest.LogCaptu
 @pytest.mark.usefixtures("virtual_time")
 async def test_retries_are_in_span_and_metrics() -> None:
     """Two attempts fail; each retry is queued for its token."""
-    recorder = Recorder(transport=SlowTransport(failing=2))
+    recorder = Recorder(transport=slow_transport(failing=2))
     policy = RetryPolicy(attempts=3, initial_delay=0.001)
     async with recorder.client(retry=policy) as htx:
         await htx.get("/v1/x", limit=RateLimit(1, per=1.0))
@@ -221,7 +218,7 @@ async def test_span_of_failed_call_has_error_type_and_status() -> None:
 
 @pytest.mark.usefixtures("virtual_time")
 async def test_span_of_timed_out_call_has_no_status() -> None:
-    recorder = Recorder(transport=SlowTransport())
+    recorder = Recorder(transport=slow_transport())
     async with recorder.client(timeout=0.5, retry=NO_RETRY) as htx:
         with pytest.raises(DeadlineExceededError):
             await htx.accounts.list()
@@ -256,7 +253,7 @@ async def test_gauges_of_available_tokens_and_clock_offset() -> None:
 @pytest.mark.usefixtures("virtual_time")
 async def test_gauge_excludes_token_in_use() -> None:
     """However long the request takes."""
-    recorder = Recorder(transport=SlowTransport())
+    recorder = Recorder(transport=slow_transport())
     async with recorder.client() as htx:
         call = asyncio.create_task(htx.get("/v1/x", limit=RateLimit(2, per=0.1)))
         await asyncio.sleep(0.5)
@@ -267,7 +264,7 @@ async def test_gauge_excludes_token_in_use() -> None:
 
 @pytest.mark.usefixtures("virtual_time")
 async def test_spans_and_metrics_have_no_secret_and_no_query() -> None:
-    recorder = Recorder(transport=SlowTransport(failing=1))
+    recorder = Recorder(transport=slow_transport(failing=1))
     access_key, secret_key = "AKIDEXAMPLE0123456789", "SECRETEXAMPLE9876543210"
     async with recorder.client(Credentials(access_key, secret_key)) as htx:
         await htx.get("/v1/account/history", params={"account-id": 424242})
@@ -282,7 +279,7 @@ async def test_spans_and_metrics_have_no_secret_and_no_query() -> None:
 )
 @pytest.mark.usefixtures("virtual_time")
 async def test_span_has_server_address_and_port(base_url: str, port: int) -> None:
-    recorder = Recorder(transport=SlowTransport())
+    recorder = Recorder(transport=slow_transport())
     async with recorder.client(base_url=base_url) as htx:
         await htx.accounts.list()
     (span,) = recorder.finished

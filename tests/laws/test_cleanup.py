@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import random
 import sys
 from collections import Counter
@@ -35,8 +36,9 @@ from htx_async.ratelimit.queue import TokenQueue
 from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
 from htx_async.request import Request, Response
 from htx_async.sandbox import Sandbox, faults
+from htx_async.testing import ScriptedTransport
 from tests.laws.test_coalescing import Stack
-from tests.middleware.test_retrying import OK, ScriptedTransport, respond_with
+from tests.middleware.test_retrying import OK, respond_with, scripted
 from tests.test_client import HangingTransport
 from tests.virtual import VirtualClock
 from tests.world import Trip, coalesced, endpoint, rate_limited
@@ -153,7 +155,7 @@ async def test_coalescing_cancels_its_callers_when_its_task_never_started() -> N
 
 async def test_error_notes_are_separate_for_each_caller(virtual_time: VirtualClock) -> None:
     """A note that one caller adds is not on the error of another."""
-    transport = ScriptedTransport([httpx.ReadError("x")], virtual_time)
+    transport = scripted([httpx.ReadError("x")], virtual_time)
     async with HTXClient(KEYS, transport=transport, clock=virtual_time, retry=NO_RETRY) as htx:
         first, second = await asyncio.gather(
             htx.accounts.list(), htx.accounts.list(), return_exceptions=True
@@ -239,13 +241,12 @@ async def test_deadline_during_the_clock_probe_reports_the_delivery_of_the_call(
     """The call itself was answered, although the clock probe was not."""
     clock, release = VirtualClock(), asyncio.Event()
 
-    class Slow(ScriptedTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            if "timestamp" in request.url.path:
-                await release.wait()
-            return await super().handle_async_request(request)
+    async def respond_late(request: httpx.Request) -> httpx.Response:
+        assert "timestamp" in request.url.path
+        await release.wait()
+        return httpx.Response(503)
 
-    transport = Slow([respond_with(WRONG_TIME)], clock)
+    transport = scripted([respond_with(WRONG_TIME), respond_late], clock)
     async with HTXClient(KEYS, transport=transport, clock=clock, timeout=2.0) as htx:
         with pytest.raises(DeadlineExceededError, match="ClockError") as caught:
             await htx.accounts.list()
@@ -255,7 +256,7 @@ async def test_deadline_during_the_clock_probe_reports_the_delivery_of_the_call(
 
 async def test_cancelled_call_does_not_probe_the_clock(virtual_time: VirtualClock) -> None:
     """No recovery is attempted once every caller has cancelled."""
-    transport = ScriptedTransport([respond_with(WRONG_TIME)] * 9, virtual_time)
+    transport = scripted([respond_with(WRONG_TIME)] * 9, virtual_time)
     async with HTXClient(KEYS, transport=transport, clock=virtual_time) as htx:
         call = asyncio.create_task(htx.accounts.list())
         await asyncio.sleep(0.005)
@@ -283,19 +284,18 @@ async def test_provider_failure_does_not_hide_the_api_error(virtual_time: Virtua
     assert "were not refreshed" in caught.value.__notes__[0]
 
 
-def without_date(sandbox: Sandbox, date: str | None = None) -> httpx.AsyncBaseTransport:
+def without_date(sandbox: Sandbox, date: str | None = None) -> ScriptedTransport:
     """Return a transport to *sandbox* that removes or replaces the Date header of responses."""
     inner = httpx.ASGITransport(app=sandbox)
 
-    class Transport(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            response = await inner.handle_async_request(request)
-            response.headers.pop("date", None)
-            if date is not None:
-                response.headers["date"] = date
-            return response
+    async def respond(request: httpx.Request) -> httpx.Response:
+        response = await inner.handle_async_request(request)
+        response.headers.pop("date", None)
+        if date is not None:
+            response.headers["date"] = date
+        return response
 
-    return Transport()
+    return ScriptedTransport(itertools.repeat(respond))
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -342,7 +342,7 @@ async def test_clock_probe_ignores_an_implausible_server_time(
         respond_with(b'{"status":"ok","data":%s}' % timestamp),
         respond_with(OK),
     ]
-    transport = ScriptedTransport(steps, virtual_time)
+    transport = scripted(steps, virtual_time)
     async with HTXClient(KEYS, transport=transport, clock=virtual_time) as htx:
         with pytest.raises(ClockError):
             await htx.accounts.list()

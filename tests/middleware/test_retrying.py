@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Callable, Iterable
-from urllib.parse import parse_qs
+import itertools
+from collections.abc import Iterable
 
 import httpx
 import pytest
@@ -26,6 +26,7 @@ from htx_async import (
     ServiceUnavailableError,
 )
 from htx_async.sandbox import APIKey, Sandbox, SandboxUser, default_users
+from htx_async.testing import ScriptedTransport, Step
 from tests.virtual import VirtualClock, run
 
 KEYS = Credentials("access-key", "secret-key")
@@ -33,37 +34,19 @@ BUSY = b'{"status":"error","err-code":"system-busy","err-msg":"System busy","dat
 RATE_LIMITED = b'{"status":"error","err-code":"bad-request","err-msg":"429 too many request"}'
 OK = b'{"status":"ok","data":[]}'
 
-Step = httpx.Response | Exception | Callable[[], httpx.Response]
+
+def scripted(steps: Iterable[Step], clock: VirtualClock) -> ScriptedTransport:
+    """Return a transport that plays one step per attempt, after 10 ms each."""
+    return ScriptedTransport(steps, delay=0.01, clock=clock)
 
 
-class ScriptedTransport(httpx.AsyncBaseTransport):
-    """An httpx transport that plays one step per attempt: a response or an exception."""
-
-    def __init__(self, steps: Iterable[Step], clock: VirtualClock) -> None:
-        self.steps = iter(steps)
-        self.clock = clock
-        self.sent_at: list[float] = []
-        self.queries: list[dict[str, list[str]]] = []
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.sent_at.append(self.clock.monotonic())
-        self.queries.append(parse_qs(request.url.query.decode()))
-        await asyncio.sleep(0.01)
-        step = next(self.steps)
-        if isinstance(step, Exception):
-            raise step
-        return step() if callable(step) else step
-
-
-def respond_with(body: bytes, status: int = 200) -> Callable[[], httpx.Response]:
-    """Return a step that responds with *body*."""
-    return lambda: httpx.Response(status, content=body)
+def respond_with(body: bytes, status: int = 200) -> httpx.Response:
+    return httpx.Response(status, content=body)
 
 
 def truncated() -> httpx.Response:
     """Return a response whose gzip body is truncated."""
-    half = gzip.compress(OK)[:-10]
-    stream = httpx.ByteStream(half)
+    stream = httpx.ByteStream(gzip.compress(OK)[:-10])
     return httpx.Response(200, headers={"content-encoding": "gzip"}, stream=stream)
 
 
@@ -73,24 +56,25 @@ async def test_retry_uses_a_new_token_timestamp_and_signature_for_each_attempt(
     """Four failures take five attempts, and none reuses a token, timestamp or signature."""
     steps: list[Step] = [
         httpx.ConnectError("refused"),
-        truncated,
+        truncated(),
         respond_with(b"<html>Bad gateway</html>", 502),
         respond_with(RATE_LIMITED),
         respond_with(OK),
     ]
-    transport = ScriptedTransport(steps, virtual_time)
+    transport = scripted(steps, virtual_time)
     policy = RetryPolicy(attempts=5, initial_delay=4.0, max_delay=8.0)
     async with HTXClient(KEYS, transport=transport, clock=virtual_time, retry=policy) as htx:
         assert await htx.accounts.list() == ()
         status = htx.limits()["GET /v1/account/accounts"]
-    assert len(transport.queries) == 5
+    queries = [request.url.params for request in transport.requests]
+    assert len(queries) == 5
     # The first attempt was not sent, so its token was released. The other four are spent.
     assert status.available == 100 - len(
         [at for at in transport.sent_at[1:] if at > virtual_time.monotonic() - 2]
     )
     assert status.rate_limited == 1
-    times = [query["Timestamp"][0] for query in transport.queries]
-    signatures = [query["Signature"][0] for query in transport.queries]
+    times = [query["Timestamp"] for query in queries]
+    signatures = [query["Signature"] for query in queries]
     assert [times.index(time) for time in times] == [
         signatures.index(signature) for signature in signatures
     ]
@@ -103,7 +87,7 @@ async def test_retry_raises_the_last_error_with_notes_on_earlier_attempts(
 ) -> None:
     """`delivery` is that of the last attempt."""
     steps: list[Step] = [httpx.ConnectError("x"), httpx.ReadError("y"), respond_with(BUSY)]
-    transport = ScriptedTransport(steps, virtual_time)
+    transport = scripted(steps, virtual_time)
     policy = RetryPolicy(attempts=3)
     async with HTXClient(KEYS, transport=transport, clock=virtual_time, retry=policy) as htx:
         with pytest.raises(ServiceUnavailableError) as caught:
@@ -137,7 +121,7 @@ async def test_retry_makes_one_attempt_when_disabled_or_not_retryable(
 ) -> None:
     """`NO_RETRY` makes one attempt, and so does every policy if the error is not retryable."""
     for policy in (NO_RETRY, RetryPolicy()):
-        transport = ScriptedTransport([step] * 9, virtual_time)
+        transport = scripted([step] * 9, virtual_time)
         async with HTXClient(KEYS, transport=transport, clock=virtual_time, retry=policy) as htx:
             with pytest.raises(error) as caught:
                 await htx.accounts.list()
@@ -147,7 +131,7 @@ async def test_retry_makes_one_attempt_when_disabled_or_not_retryable(
 
 async def test_retry_stops_at_the_deadline_when_htx_stays_busy(virtual_time: VirtualClock) -> None:
     """The error is retryable and has one note per attempt."""
-    transport = ScriptedTransport([respond_with(BUSY)] * 99, virtual_time)
+    transport = scripted([respond_with(BUSY)] * 99, virtual_time)
     policy = RetryPolicy(attempts=50, initial_delay=0.1)
     options = {"timeout": 1.5, "retry": policy}
     async with HTXClient(KEYS, transport=transport, clock=virtual_time, **options) as htx:  # type: ignore[arg-type]
@@ -160,16 +144,12 @@ async def test_retry_stops_at_the_deadline_when_htx_stays_busy(virtual_time: Vir
 
 async def test_deadline_during_a_retry_reports_the_last_failure(virtual_time: VirtualClock) -> None:
     """The deadline passes while the second attempt is in flight."""
-    release = asyncio.Event()
 
-    class HangingRetry(ScriptedTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            if len(self.sent_at) >= 1:
-                self.sent_at.append(virtual_time.monotonic())
-                await release.wait()
-            return await super().handle_async_request(request)
+    async def hang(_: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
 
-    transport = HangingRetry([respond_with(BUSY)], virtual_time)
+    transport = scripted([respond_with(BUSY), hang], virtual_time)
     async with HTXClient(KEYS, transport=transport, clock=virtual_time, timeout=3.0) as htx:
         with pytest.raises(DeadlineExceededError) as caught:
             await htx.accounts.list()
@@ -182,9 +162,7 @@ async def test_retry_is_not_queued_when_its_token_arrives_after_the_deadline(
     virtual_time: VirtualClock,
 ) -> None:
     """The caller gets the error of the failed attempt immediately."""
-    transport = ScriptedTransport(
-        [respond_with(b'{"code":500,"message":"system error"}')] * 9, virtual_time
-    )
+    transport = scripted([respond_with(b'{"code":500,"message":"system error"}')] * 9, virtual_time)
     policy = RetryPolicy(initial_delay=0.001, max_delay=0.001)
     options = {"timeout": 0.9, "retry": policy}
     async with HTXClient(KEYS, transport=transport, clock=virtual_time, **options) as htx:  # type: ignore[arg-type]
@@ -196,7 +174,7 @@ async def test_retry_is_not_queued_when_its_token_arrives_after_the_deadline(
 
 async def test_retry_stops_when_every_caller_cancels(virtual_time: VirtualClock) -> None:
     """The caller cancels while the first attempt is in flight."""
-    transport = ScriptedTransport([respond_with(BUSY)] * 9, virtual_time)
+    transport = scripted([respond_with(BUSY)] * 9, virtual_time)
     async with HTXClient(KEYS, transport=transport, clock=virtual_time) as htx:
         read = asyncio.create_task(htx.accounts.list())
         await asyncio.sleep(0.005)
@@ -209,7 +187,7 @@ async def test_retry_stops_when_every_caller_cancels(virtual_time: VirtualClock)
 
 async def test_retry_stops_when_the_client_closes(virtual_time: VirtualClock) -> None:
     """An attempt in flight finishes and is not retried."""
-    transport = ScriptedTransport([respond_with(BUSY)] * 9, virtual_time)
+    transport = scripted([respond_with(BUSY)] * 9, virtual_time)
     htx = HTXClient(KEYS, transport=transport, clock=virtual_time)
     read = asyncio.create_task(htx.accounts.list())
     await asyncio.sleep(0.005)
@@ -247,14 +225,9 @@ async def test_clock_skew_costs_at_most_one_api_error(
 async def test_clock_skew_is_probed_once_for_concurrent_calls() -> None:
     """Several calls fail because of the skew, and one of them requests the server time."""
     sandbox = Sandbox(accounts=30, clock=VirtualClock())
-    inner = httpx.ASGITransport(app=sandbox)
-
-    class Slow(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            await asyncio.sleep(0.05)
-            return await inner.handle_async_request(request)
-
-    async with HTXClient(KEYS, transport=Slow(), clock=VirtualClock(900.0)) as htx:
+    respond = httpx.ASGITransport(app=sandbox).handle_async_request
+    transport = ScriptedTransport(itertools.repeat(respond), delay=0.05)
+    async with HTXClient(KEYS, transport=transport, clock=VirtualClock(900.0)) as htx:
         await asyncio.gather(*map(htx.accounts.balance, sandbox.account_ids))
     probes = [arrival for arrival in sandbox.arrivals if "timestamp" in arrival.path]
     assert len(probes) == 1
@@ -272,12 +245,12 @@ async def test_clock_error_is_raised_when_the_clock_probe_fails(
         b'{"status":"error","err-code":"api-signature-not-valid",'
         b'"err-msg":"Signature not valid: Invalid submission time or incorrect time format"}'
     )
-    transport = ScriptedTransport([respond_with(wrong), second], virtual_time)
+    transport = scripted([respond_with(wrong), second], virtual_time)
     async with HTXClient(KEYS, transport=transport, clock=virtual_time) as htx:
         with pytest.raises(ClockError):
             await htx.accounts.list()
     assert len(transport.sent_at) == 2
-    assert "Signature" not in transport.queries[1]
+    assert "Signature" not in transport.requests[1].url.params
 
 
 def test_rotated_credentials_are_fetched_again_and_the_call_is_retried() -> None:
@@ -333,7 +306,7 @@ async def test_closing_between_attempts_reports_the_last_failure(
     virtual_time: VirtualClock,
 ) -> None:
     """`ClientClosedError` has the delivery of the last attempt and a note about it."""
-    transport = ScriptedTransport([respond_with(BUSY)] * 9, virtual_time)
+    transport = scripted([respond_with(BUSY)] * 9, virtual_time)
     policy = RetryPolicy(initial_delay=60.0, max_delay=60.0)
     htx = HTXClient(KEYS, transport=transport, clock=virtual_time, retry=policy, timeout=900.0)
     read = asyncio.create_task(htx.accounts.list())

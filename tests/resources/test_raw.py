@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import enum
+import itertools
 import pickle
 from collections.abc import Callable
 from decimal import Decimal
@@ -32,6 +33,7 @@ from htx_async import (
 from htx_async.resources import ENDPOINTS, raw
 from htx_async.resources.raw import DEFAULT_LIMIT
 from htx_async.sandbox import Sandbox
+from htx_async.testing import ScriptedTransport
 from tests import strategies
 from tests.virtual import VirtualClock, run
 
@@ -39,35 +41,20 @@ KEYS = Credentials("AKIDEXAMPLE0123456789", "SECRETEXAMPLE9876543210")
 OK = b'{"status":"ok","data":[],"next-id":7}'
 
 
-class Server(httpx.AsyncBaseTransport):
-    """A transport that returns one body after *seconds* and records the URLs."""
-
-    def __init__(
-        self, body: bytes = OK, seconds: float = 0.0, headers: dict[str, str] | None = None
-    ) -> None:
-        self.body = body
-        self.seconds = seconds
-        self.headers = headers or {}
-        self.urls: list[httpx.URL] = []
-        self.failures = 0
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.urls.append(request.url)
-        await asyncio.sleep(self.seconds)
-        headers = {name: value.format(url=request.url) for name, value in self.headers.items()}
-        if len(self.urls) <= self.failures:
-            return httpx.Response(503, headers=headers)
-        return httpx.Response(200, content=self.body, headers=headers)
-
-    @property
-    def sent_params(self) -> list[dict[str, str]]:
-        """The parameters of each request, without those of authentication."""
-        pairs = [parse_qsl(url.query.decode(), keep_blank_values=True) for url in self.urls]
-        return [{k: v for k, v in params if k.lower() not in raw.AUTH_PARAMS} for params in pairs]
+def responding(body: bytes = OK, *, delay: float = 0.0) -> ScriptedTransport:
+    """Return a transport that responds to every request with *body*."""
+    return ScriptedTransport(itertools.repeat(httpx.Response(200, content=body)), delay=delay)
 
 
-def client_for(server: Server, **options: Any) -> HTXClient:
-    return HTXClient(KEYS, transport=server, clock=VirtualClock(), **options)
+def sent_params(transport: ScriptedTransport) -> list[dict[str, str]]:
+    """Return the parameters of each request, without those of authentication."""
+    queries = [request.url.query.decode() for request in transport.requests]
+    pairs = [parse_qsl(query, keep_blank_values=True) for query in queries]
+    return [{k: v for k, v in params if k.lower() not in raw.AUTH_PARAMS} for params in pairs]
+
+
+def client_for(transport: ScriptedTransport, **options: Any) -> HTXClient:
+    return HTXClient(KEYS, transport=transport, clock=VirtualClock(), **options)
 
 
 async def test_raw_get_returns_the_data_and_metadata_of_the_response() -> None:
@@ -88,10 +75,12 @@ async def test_raw_get_returns_the_data_and_metadata_of_the_response() -> None:
 
 def test_raw_get_decodes_numbers_exactly() -> None:
     """A number with a point or an exponent is a `Decimal`; there are no floats."""
-    server = Server(b'{"code":200,"data":{"a":[0.1,1E3,-5,123456789012345678901,"x",true,null]}}')
+    transport = responding(
+        b'{"code":200,"data":{"a":[0.1,1E3,-5,123456789012345678901,"x",true,null]}}'
+    )
 
     async def main() -> Any:
-        async with client_for(server) as htx:
+        async with client_for(transport) as htx:
             return (await htx.get("/v2/account/ledger")).data
 
     data = run(main())
@@ -103,10 +92,10 @@ def test_raw_get_decodes_numbers_exactly() -> None:
 @pytest.mark.parametrize("number", ["1e1000", "1." + "0" * 100, "1E999999999"])
 def test_raw_get_raises_decode_error_for_numbers_out_of_range(number: str) -> None:
     """The error names the endpoint and has no chained exception."""
-    server = Server(b'{"code":200,"data":%s}' % number.encode())
+    transport = responding(b'{"code":200,"data":%s}' % number.encode())
 
     async def main() -> None:
-        async with client_for(server) as htx:
+        async with client_for(transport) as htx:
             await htx.get("/v2/user/uid")
 
     with pytest.raises(DecodeError, match="GET /v2/user/uid: the response cannot be") as caught:
@@ -122,7 +111,7 @@ def test_raw_get_formats_parameters() -> None:
     class Sort(enum.StrEnum):
         DESCENDING = "desc"
 
-    server = Server()
+    transport = responding()
     params: dict[str, raw.ParamValue] = {
         "b": "a b/ü",
         "a": 10**30,
@@ -133,11 +122,11 @@ def test_raw_get_formats_parameters() -> None:
     }
 
     async def main() -> None:
-        async with client_for(server) as htx:
+        async with client_for(transport) as htx:
             await htx.get("/v1/account/history", params=params)
 
     run(main())
-    assert server.sent_params == [
+    assert sent_params(transport) == [
         {
             "a": "1" + "0" * 30,
             "amount": "0.0000001",
@@ -147,32 +136,32 @@ def test_raw_get_formats_parameters() -> None:
             "type": "spot",
         }
     ]
-    assert server.urls[0].path == "/v1/account/history"
-    assert server.urls[0].params["AccessKeyId"] == "AKIDEXAMPLE0123456789"
+    assert transport.requests[0].url.path == "/v1/account/history"
+    assert transport.requests[0].url.params["AccessKeyId"] == "AKIDEXAMPLE0123456789"
 
 
 @given(st.dictionaries(st.text("abAB._-09", min_size=1), st.text() | st.integers(), max_size=4))
 def test_raw_get_sends_any_parameters_unchanged(params: dict[str, str | int]) -> None:
     """The server parses exactly the parameters that were passed."""
-    server = Server()
+    transport = responding()
 
     async def main() -> None:
-        async with client_for(server) as htx:
+        async with client_for(transport) as htx:
             await htx.get("/v1/x", params=params)
 
     run(main())
-    assert server.sent_params == [{name: str(value) for name, value in params.items()}]
+    assert sent_params(transport) == [{name: str(value) for name, value in params.items()}]
 
 
 def test_raw_get_unsigned_sends_no_key() -> None:
-    server = Server()
+    transport = responding()
 
     async def main() -> None:
-        async with client_for(server) as htx:
+        async with client_for(transport) as htx:
             await htx.get("/v2/market-status", signed=False, params={"x": 1})
 
     run(main())
-    assert str(server.urls[0]) == "https://api.huobi.pro/v2/market-status?x=1"
+    assert str(transport.requests[0].url) == "https://api.huobi.pro/v2/market-status?x=1"
 
 
 INVALID_PATHS = [
@@ -245,17 +234,17 @@ def test_raw_get_rejects_invalid_arguments_before_any_request(
     arguments: dict[str, Any], message: str
 ) -> None:
     """The error message is one short line."""
-    server = Server()
+    transport = responding()
 
     async def main() -> None:
-        async with client_for(server) as htx:
+        async with client_for(transport) as htx:
             with pytest.raises(InvalidInputError, match=message) as caught:
                 await htx.get(**({"path": "/v1/x"} | arguments))
             assert "\n" not in str(caught.value)
             assert len(str(caught.value)) < 200
 
     run(main())
-    assert not server.urls
+    assert not transport.requests
 
 
 def test_raw_get_error_does_not_echo_a_signed_url() -> None:
@@ -267,10 +256,10 @@ def test_raw_get_error_does_not_echo_a_signed_url() -> None:
 
 def test_raw_get_limit_is_shared_by_all_ids_of_a_path() -> None:
     """Of three calls with a limit of 2 per second, the last one queues, although its id differs."""
-    server = Server()
+    transport = responding()
 
     async def main() -> list[RawResponse]:
-        async with client_for(server) as htx:
+        async with client_for(transport) as htx:
             paths = [f"/v1/order/orders/{number}" for number in (1, 22, 333)]
             limit = RateLimit(2, per=1.0)
             responses = await asyncio.gather(*(htx.get(path, limit=limit) for path in paths))
@@ -286,8 +275,8 @@ def test_raw_get_limit_is_shared_by_all_ids_of_a_path() -> None:
 @pytest.mark.usefixtures("virtual_time")
 async def test_raw_get_uses_the_tokens_of_the_resource_with_that_path() -> None:
     """HTX counts requests per endpoint."""
-    server = Server(b'{"code":200,"data":{}}')
-    async with client_for(server) as htx:
+    transport = responding(b'{"code":200,"data":{}}')
+    async with client_for(transport) as htx:
         await htx.get("/v2/point/account", limit=RateLimit(100, per=1.0))
         assert htx.limits()["GET /v2/point/account"].available == 1
         await htx.get("/v1/account/accounts/5/balance")
@@ -298,8 +287,8 @@ async def test_raw_get_uses_the_tokens_of_the_resource_with_that_path() -> None:
 @pytest.mark.usefixtures("virtual_time")
 async def test_raw_get_limit_of_a_path_is_set_once() -> None:
     """Later calls may omit the limit; another value is an error. This includes client copies."""
-    server = Server()
-    async with client_for(server) as htx:
+    transport = responding()
+    async with client_for(transport) as htx:
         await htx.get("/v1/a", limit=RateLimit(5, per=2.0))
         await htx.with_options(timeout=1.0).get("/v1/a")
         await htx.get("/v1/a", limit=RateLimit(5, per=2.0))
@@ -313,8 +302,8 @@ async def test_raw_get_limit_of_a_path_is_set_once() -> None:
 @pytest.mark.usefixtures("virtual_time")
 async def test_raw_get_coalesces_identical_queued_calls_with_separate_data() -> None:
     """The order of parameters is irrelevant; signed and unsigned calls are not identical."""
-    server = Server(b'{"status":"ok","data":[{"a":1}]}', seconds=0.5)
-    async with client_for(server) as htx:
+    transport = responding(b'{"status":"ok","data":[{"a":1}]}', delay=0.5)
+    async with client_for(transport) as htx:
         limit = RateLimit(1, per=1.0)
         first = asyncio.create_task(htx.get("/v1/x", limit=limit))
         await asyncio.sleep(0.25)
@@ -326,7 +315,7 @@ async def test_raw_get_coalesces_identical_queued_calls_with_separate_data() -> 
         late = asyncio.create_task(htx.get("/v1/x", params={"b": 2, "a": 1}))
         unsigned = asyncio.create_task(htx.get("/v1/x", params={"b": 2, "a": 1}, signed=False))
         responses = [await call for call in (first, *calls, late, unsigned)]
-    assert len(server.urls) == 3
+    assert len(transport.requests) == 3
     assert [response.queued for response in responses] == pytest.approx([0, 1.25, 1.25, 1.0, 2.5])
     assert [response.elapsed for response in responses] == pytest.approx(
         [0.5, 1.75, 1.75, 1.5, 3.0]
@@ -351,11 +340,11 @@ async def test_raw_get_is_not_coalesced_with_a_resource_call() -> None:
 
 def test_raw_get_reports_attempts_and_queue_time_of_retries() -> None:
     """After two failed attempts; backoff is not part of the queue time."""
-    server = Server()
-    server.failures = 2
+    ok, busy = httpx.Response(200, content=OK), httpx.Response(503)
+    transport = ScriptedTransport([busy, busy, ok])
 
     async def main() -> RawResponse:
-        async with client_for(server, retry=RetryPolicy(attempts=3, initial_delay=0.001)) as htx:
+        async with client_for(transport, retry=RetryPolicy(attempts=3, initial_delay=0.001)) as htx:
             return await htx.get("/v1/x", limit=RateLimit(1, per=1.0))
 
     response = run(main())
@@ -366,16 +355,21 @@ def test_raw_get_reports_attempts_and_queue_time_of_retries() -> None:
 
 def test_raw_response_headers_contain_no_secret() -> None:
     """A redirect to the signed URL is redacted, and cookies are dropped."""
-    headers = {"Location": "{url}", "Link": "<{url}>", "Set-Cookie": "session=1", "X-Id": "7"}
-    server = Server(headers=headers)
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        url = str(request.url)
+        headers = {"Location": url, "Link": f"<{url}>", "Set-Cookie": "session=1", "X-Id": "7"}
+        return httpx.Response(200, content=OK, headers=headers)
+
+    transport = ScriptedTransport([respond])
 
     async def main() -> RawResponse:
-        async with client_for(server) as htx:
+        async with client_for(transport) as htx:
             return await htx.get("/v1/x")
 
     response = run(main())
     text = f"{response!r} {response.headers}"
-    signature = server.urls[0].params["Signature"]
+    signature = transport.requests[0].url.params["Signature"]
     for secret in ("AKIDEXAMPLE0123456789", signature, "session"):
         assert secret not in text
     assert response.headers["x-id"] == "7"
@@ -393,10 +387,10 @@ def test_raw_response_headers_contain_no_secret() -> None:
 )
 def test_raw_response_repr_contains_only_the_shape_of_the_data(data: bytes, data_repr: str) -> None:
     """The repr contains no value of the data."""
-    server = Server(b'{"status":"ok","data":%s}' % data)
+    transport = responding(b'{"status":"ok","data":%s}' % data)
 
     async def main() -> RawResponse:
-        async with client_for(server, rate_limiter=UNLIMITED) as htx:
+        async with client_for(transport, rate_limiter=UNLIMITED) as htx:
             return await htx.get("/v1/x")
 
     response = run(main())
@@ -422,10 +416,12 @@ def test_raw_response_can_be_copied_and_pickled(
 
 def test_raw_get_raises_the_api_error_of_htx() -> None:
     """The error names the endpoint."""
-    server = Server(b'{"status":"error","err-code":"base-operation-forbidden","err-msg":"no"}')
+    transport = responding(
+        b'{"status":"error","err-code":"base-operation-forbidden","err-msg":"no"}'
+    )
 
     async def main() -> None:
-        async with client_for(server) as htx:
+        async with client_for(transport) as htx:
             await htx.get("/v1/subuser/aggregate-balance")
 
     with pytest.raises(PermissionDeniedError, match="GET /v1/subuser/aggregate-balance: HTX"):
@@ -438,7 +434,7 @@ def test_raw_get_returns_any_json_value(value: Any) -> None:
     body = b'{"status":"ok","data":' + msgspec.json.encode(value) + b"}"
 
     async def main() -> Any:
-        async with client_for(Server(body)) as htx:
+        async with client_for(responding(body)) as htx:
             return (await htx.get("/v1/x")).data
 
     assert same(run(main()), value)

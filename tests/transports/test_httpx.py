@@ -26,6 +26,7 @@ from htx_async.auth.signature import canonical_query
 from htx_async.middleware.signing import sign_request
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Request, Response
+from htx_async.testing import ScriptedTransport, Step
 from htx_async.transports import httpx as httpx_transport
 from htx_async.transports.adapter import TransportAdapter
 from htx_async.validation import Origin, parse_base_url
@@ -63,24 +64,6 @@ class Chunks(httpx.AsyncByteStream):
         self.closed = True
 
 
-class Transport(httpx.AsyncBaseTransport):
-    """A transport passed in by the user that returns or raises *outcome* for each request."""
-
-    def __init__(self, outcome: httpx.Response | BaseException) -> None:
-        self.outcome = outcome
-        self.requests: list[httpx.Request] = []
-        self.closed = 0
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        if isinstance(self.outcome, BaseException):
-            raise self.outcome
-        return self.outcome
-
-    async def aclose(self) -> None:
-        self.closed += 1
-
-
 def adapter_for(
     transport: httpx.AsyncBaseTransport | None,
     base_url: str = "https://api.huobi.pro",
@@ -98,12 +81,10 @@ def make_response(*chunks: bytes, status: int = 200, **headers: str) -> httpx.Re
     return httpx.Response(status, headers=named, stream=Chunks(*chunks))
 
 
-async def outcome_of(
-    outcome: httpx.Response | BaseException, *, max_body: int = 1000
-) -> Response | HTXError:
+async def outcome_of(outcome: Step, *, max_body: int = 1000) -> Response | HTXError:
     """Return the response or error of the adapter when the transport has that *outcome*."""
     try:
-        return await adapter_for(Transport(outcome), max_body=max_body)(SIGNED)
+        return await adapter_for(ScriptedTransport([outcome]), max_body=max_body)(SIGNED)
     except HTXError as error:
         return error
 
@@ -111,7 +92,7 @@ async def outcome_of(
 async def test_adapter_returns_body_headers_and_sent_query() -> None:
     """Header names are in lower case."""
     response = await adapter_for(
-        Transport(make_response(b'{"a"', b"", b":1}", status=418, X_HB="7"))
+        ScriptedTransport([make_response(b'{"a"', b"", b":1}", status=418, X_HB="7")])
     )(SIGNED)
     assert (response.status, response.body) == (418, b'{"a":1}')
     assert response.headers == {"x-hb": "7"}
@@ -122,18 +103,13 @@ async def test_adapter_returns_body_headers_and_sent_query() -> None:
 def test_adapter_records_the_time_of_the_first_byte() -> None:
     """`first_byte_at` is the time of the headers, not of the end of the body."""
 
-    class Slow(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            del request
-            await asyncio.sleep(3)
-            return httpx.Response(200, stream=SlowBody())
-
     class SlowBody(httpx.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
             await asyncio.sleep(4)
             yield b"x"
 
-    response = run(adapter_for(Slow(), clock=VirtualClock())(SIGNED))
+    transport = ScriptedTransport([httpx.Response(200, stream=SlowBody())], delay=3.0)
+    response = run(adapter_for(transport, clock=VirtualClock())(SIGNED))
     assert (response.first_byte_at, response.body) == (3.0, b"x")
 
 
@@ -141,13 +117,6 @@ def test_adapter_records_the_time_of_the_first_byte() -> None:
 def test_adapter_aborts_a_slow_response(slow: str) -> None:
     """When the call is aborted, reading stops and the connection is closed."""
     stream = Chunks(b"x")
-
-    class Endless(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            del request
-            if slow == "headers":
-                await asyncio.sleep(100)
-            return httpx.Response(200, stream=Body())
 
     class Body(httpx.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -159,11 +128,13 @@ def test_adapter_aborts_a_slow_response(slow: str) -> None:
 
     async def main() -> float:
         clock = VirtualClock()
+        delay = 100.0 if slow == "headers" else 0.0
+        transport = ScriptedTransport([httpx.Response(200, stream=Body())], delay=delay)
         request = Request(ENDPOINT, ENDPOINT.path)
         for _ in range(2):  # aborting twice has no further effect
             clock.call_later(5.0, request.call.abort)
         with pytest.raises(NoResponseError, match="no complete response in time") as caught:
-            await adapter_for(Endless(), clock=clock)(request)
+            await adapter_for(transport, clock=clock)(request)
         assert caught.value.delivery == "unknown"
         assert caught.value.retryable
         assert caught.value.endpoint == "GET /v2/point/account"
@@ -177,7 +148,7 @@ def test_transport_timeouts_end_at_the_deadline() -> None:
     """Connecting may take at most 10 s, everything else the time left until the deadline."""
 
     async def timeouts_for(until: float) -> dict[str, Any]:
-        transport = Transport(make_response(b""))
+        transport = ScriptedTransport([make_response(b"")])
         request = Request(ENDPOINT, ENDPOINT.path)
         request.call.deadline = until
         await adapter_for(transport, clock=VirtualClock())(request)
@@ -192,7 +163,7 @@ def test_transport_timeouts_end_at_the_deadline() -> None:
 
 async def test_passed_transport_receives_exact_method_target_and_headers() -> None:
     """Method, target and headers are exact; no body, which HTX would reject, and no cookies."""
-    transport = Transport(make_response(b""))
+    transport = ScriptedTransport([make_response(b"")])
     await adapter_for(transport)(SIGNED)
     (request,) = transport.requests
     assert request.method == "GET"
@@ -335,13 +306,8 @@ async def test_transport_error_text_is_redacted(text: str, kind: type[Exception]
 
 async def test_cancellation_is_not_translated() -> None:
     """A cancelled task gets `CancelledError`; one raised by the transport is a failed request."""
-
-    class Hanging(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            await asyncio.Event().wait()
-            raise AssertionError(request)
-
-    call = asyncio.ensure_future(adapter_for(Hanging())(SIGNED))
+    hanging = ScriptedTransport([make_response(b"{}")], delay=60.0)
+    call = asyncio.ensure_future(adapter_for(hanging)(SIGNED))
     await asyncio.sleep(0)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -504,11 +470,11 @@ async def test_empty_body_is_accepted() -> None:
 
 
 async def test_adapter_leaves_a_passed_transport_open() -> None:
-    transport = Transport(make_response(b""))
+    transport = ScriptedTransport([make_response(b"")])
     adapter = adapter_for(transport)
     await adapter(SIGNED)
     await adapter.aclose()
-    assert transport.closed == 0
+    assert not transport.is_closed
 
 
 async def test_aclose_of_an_unused_transport_opens_nothing() -> None:
