@@ -1,4 +1,4 @@
-"""A network and an HTX below the layers, on virtual time: jitter, faults, and what arrived."""
+"""A simulated network and exchange below the middleware, on virtual time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Fault = Literal["", "not sent", "cut"]
 
 @attrs.frozen
 class Trip:
-    """What the network does to one request: seconds up and down, seconds to read, a fault."""
+    """How the network treats one request: seconds up, down and for the body, and a fault."""
 
     up: float = 0.0
     down: float = 0.0
@@ -35,22 +35,22 @@ class Trip:
 
 @attrs.define
 class World:
-    """A `Send` that notes when each request arrived."""
+    """A `Send` that records when each request arrived."""
 
     clock: Clock
     trips: Iterator[Trip] = attrs.field(factory=lambda: cycle([Trip()]))
     arrivals: list[float] = attrs.field(factory=list)
     paths: list[str] = attrs.field(factory=list)
-    flying: int = 0
-    most_flying: int = 0
+    in_flight: int = 0
+    max_in_flight: int = 0
 
     async def __call__(self, request: Request) -> Response:
-        self.flying += 1
-        self.most_flying = max(self.flying, self.most_flying)
+        self.in_flight += 1
+        self.max_in_flight = max(self.in_flight, self.max_in_flight)
         try:
             return await self._trip(request, next(self.trips))
         finally:
-            self.flying -= 1
+            self.in_flight -= 1
 
     async def _trip(self, request: Request, trip: Trip) -> Response:
         await self.clock.sleep(trip.up)
@@ -71,12 +71,12 @@ class World:
 
 
 def endpoint(limit: int = 3, per: float = 1.0, path: str = "/v1/test") -> Endpoint[int]:
-    """Return an endpoint whose model is the number that it answers."""
+    """Return an endpoint whose model is the number in its response."""
     return Endpoint(path, RateLimit(limit, per), int)
 
 
 def most_in_a_window(arrivals: Iterable[float], per: float) -> int:
-    """Return the most arrivals that any window of *per* seconds holds, its end not counted."""
+    """Return the maximum number of arrivals in any window of *per* seconds (end exclusive)."""
     times = sorted(arrivals)
     ends = (bisect.bisect_left(times, start + per) for start in times)
     return max((end - index for index, end in enumerate(ends)), default=0)
