@@ -317,7 +317,7 @@ async def test_rate_limit_queue_error_leaves_nothing_behind() -> None:
 
 @pytest.mark.usefixtures("virtual_time")
 async def test_coalescing_raises_unexpected_errors_to_all_callers() -> None:
-    """An exception other than `HTXError` is raised, neither suppressed nor turned into a cancellation."""
+    """An exception other than `HTXError` is raised as it is, not as a cancellation."""
 
     async def broken(request: Request) -> Response:
         raise ZeroDivisionError(request)
