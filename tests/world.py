@@ -35,7 +35,7 @@ class Trip:
 
 @attrs.define
 class World:
-    """A `Send` that records when each request arrived."""
+    """A `Handler` that records when each request arrived."""
 
     clock: Clock
     trips: Iterator[Trip] = attrs.field(factory=lambda: cycle([Trip()]))
@@ -64,10 +64,10 @@ class World:
         if trip.fault == "cut":
             text = "cut"
             raise NoResponseError(text)
-        began = self.clock.monotonic()
+        first_byte_at = self.clock.monotonic()
         await self.clock.sleep(trip.read)
         data = json.dumps(number).encode()
-        return Response(200, {}, data, began, value=number)
+        return Response(200, {}, data, first_byte_at, value=number)
 
 
 def endpoint(limit: int = 3, per: float = 1.0, path: str = "/v1/test") -> Endpoint[int]:
@@ -83,7 +83,7 @@ def most_in_a_window(arrivals: Iterable[float], per: float) -> int:
 
 
 def connection_slots(clock: Clock, number: int = 20) -> TokenQueue:
-    """Return a queue with a token for each connection."""
+    """Return a queue with one token per connection."""
     return TokenQueue(TokenBucket(RateLimit(number, per=0.0)), clock)
 
 
@@ -94,11 +94,11 @@ def rate_limited(
     slots: TokenQueue | None = None,
     listener: Listener | None = None,
 ) -> RateLimiting:
-    """Return the rate limiting middleware before *handler*."""
+    """Return the rate limiting middleware on top of *handler*."""
     slots, events = slots or connection_slots(clock), EventEmitter(listener, clock)
     return RateLimiting(handler, limiter, slots, clock, ServerClock(clock), events)
 
 
 def coalesced(handler: Handler, clock: Clock) -> RequestCoalescing:
-    """Return the coalescing middleware before *handler*."""
+    """Return the coalescing middleware on top of *handler*."""
     return RequestCoalescing(handler, clock, EventEmitter(None, clock))
