@@ -1,4 +1,4 @@
-"""An event loop whose time jumps to the next timer: tests that wait hours end at once."""
+"""An event loop on virtual time: its clock jumps to the next timer instead of waiting."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DAY = 1_700_000_000.0
-"""The time of day at which a virtual loop starts (2023-11-14T22:13:20Z)."""
+"""Unix time at which a virtual loop starts (2023-11-14T22:13:20Z)."""
 
 
 class _JumpingSelector(selectors.BaseSelector):
-    """Never blocks: the time that it was asked to wait is over at once."""
+    """A selector that never blocks: it advances its time by the timeout instead."""
 
     def __init__(self) -> None:
         self._real = selectors.DefaultSelector()
@@ -29,7 +29,7 @@ class _JumpingSelector(selectors.BaseSelector):
         ready = self._real.select(0)
         if not ready:
             if timeout is None:
-                # Only another thread could wake this loop now (a worker for instance).
+                # Only another thread can wake this loop now, e.g. an executor thread.
                 return self._real.select(5)
             self.time += max(timeout, 0.0)
         return ready
@@ -50,7 +50,7 @@ class _JumpingSelector(selectors.BaseSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An asyncio loop on virtual time, starting at 0."""
+    """An asyncio event loop on virtual time, starting at 0."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
@@ -60,13 +60,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.time
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Wait for threads in real time: in virtual time the seconds for it are over at once."""
+        """Wait for threads in real time: a virtual timeout would expire immediately."""
         del timeout
         await super().shutdown_default_executor()
 
 
 class VirtualClock(Clock):
-    """The clock to a `VirtualLoop`; *skew* seconds ahead of the true time of day."""
+    """The clock of the running `VirtualLoop`; its wall clock is *skew* seconds ahead."""
 
     def __init__(self, skew: float = 0.0) -> None:
         self.skew = skew
@@ -79,6 +79,6 @@ class VirtualClock(Clock):
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run *main* on a loop of its own with virtual time."""
+    """Run *main* on a new `VirtualLoop`."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)

@@ -1,4 +1,4 @@
-"""A network and an HTX below the layers, on virtual time: jitter, faults, and what arrived."""
+"""A simulated network and exchange below the middleware, on virtual time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Fault = Literal["", "not sent", "cut"]
 
 @attrs.frozen
 class Trip:
-    """What the network does to one request: seconds up and down, seconds to read, a fault."""
+    """How the network treats one request: seconds up, down and for the body, and a fault."""
 
     up: float = 0.0
     down: float = 0.0
@@ -35,22 +35,22 @@ class Trip:
 
 @attrs.define
 class World:
-    """A `Send` that notes when each request arrived."""
+    """A `Handler` that records when each request arrived."""
 
     clock: Clock
     trips: Iterator[Trip] = attrs.field(factory=lambda: cycle([Trip()]))
     arrivals: list[float] = attrs.field(factory=list)
     paths: list[str] = attrs.field(factory=list)
-    flying: int = 0
-    most_flying: int = 0
+    in_flight: int = 0
+    max_in_flight: int = 0
 
     async def __call__(self, request: Request) -> Response:
-        self.flying += 1
-        self.most_flying = max(self.flying, self.most_flying)
+        self.in_flight += 1
+        self.max_in_flight = max(self.in_flight, self.max_in_flight)
         try:
             return await self._trip(request, next(self.trips))
         finally:
-            self.flying -= 1
+            self.in_flight -= 1
 
     async def _trip(self, request: Request, trip: Trip) -> Response:
         await self.clock.sleep(trip.up)
@@ -64,26 +64,26 @@ class World:
         if trip.fault == "cut":
             text = "cut"
             raise NoResponseError(text)
-        began = self.clock.monotonic()
+        first_byte_at = self.clock.monotonic()
         await self.clock.sleep(trip.read)
         data = json.dumps(number).encode()
-        return Response(200, {}, data, began, value=number)
+        return Response(200, {}, data, first_byte_at, value=number)
 
 
 def endpoint(limit: int = 3, per: float = 1.0, path: str = "/v1/test") -> Endpoint[int]:
-    """Return an endpoint whose model is the number that it answers."""
+    """Return an endpoint whose model is the number in its response."""
     return Endpoint(path, RateLimit(limit, per), int)
 
 
 def most_in_a_window(arrivals: Iterable[float], per: float) -> int:
-    """Return the most arrivals that any window of *per* seconds holds, its end not counted."""
+    """Return the maximum number of arrivals in any window of *per* seconds (end exclusive)."""
     times = sorted(arrivals)
     ends = (bisect.bisect_left(times, start + per) for start in times)
     return max((end - index for index, end in enumerate(ends)), default=0)
 
 
 def connection_slots(clock: Clock, number: int = 20) -> TokenQueue:
-    """Return a queue with a token for each connection."""
+    """Return a queue with one token per connection."""
     return TokenQueue(TokenBucket(RateLimit(number, per=0.0)), clock)
 
 
@@ -94,11 +94,11 @@ def rate_limited(
     slots: TokenQueue | None = None,
     listener: Listener | None = None,
 ) -> RateLimiting:
-    """Return the rate limiting middleware before *handler*."""
+    """Return the rate limiting middleware on top of *handler*."""
     slots, events = slots or connection_slots(clock), EventEmitter(listener, clock)
     return RateLimiting(handler, limiter, slots, clock, ServerClock(clock), events)
 
 
 def coalesced(handler: Handler, clock: Clock) -> RequestCoalescing:
-    """Return the coalescing middleware before *handler*."""
+    """Return the coalescing middleware on top of *handler*."""
     return RequestCoalescing(handler, clock, EventEmitter(None, clock))

@@ -150,7 +150,7 @@ async def test_coalescing_cancels_its_callers_when_its_task_never_started() -> N
     with pytest.raises(asyncio.CancelledError):
         await caller
     assert (await stack.call()).value == 1
-    assert not stack.send._calls
+    assert not stack.coalescing._calls
 
 
 async def test_error_notes_are_separate_for_each_caller(virtual_time: VirtualClock) -> None:
@@ -205,9 +205,10 @@ async def test_deadline_returns_a_response_that_arrives_at_the_same_time() -> No
     stack = Stack([Trip(down=60.0)])
     caller = asyncio.create_task(stack.call(timeout=2.0))
     await asyncio.sleep(0)
-    (flight,) = stack.send._calls
+    (shared_call,) = stack.coalescing._calls
     just_before = 2.0 - 1e-10  # below the clock resolution of the loop
-    asyncio.get_running_loop().call_at(just_before, flight.resolve, Response(200, {}, b"", value=7))
+    response = Response(200, {}, b"", value=7)
+    asyncio.get_running_loop().call_at(just_before, shared_call.resolve, response)
     assert (await caller).value == 7
 
 
@@ -225,11 +226,11 @@ async def test_drain_ends_when_a_handler_suppresses_its_cancellation() -> None:
                 continue
         return Response(200, {}, b"")
 
-    sharing = coalesced(stubborn, clock)
-    call = asyncio.create_task(sharing(Request(endpoint(), "/x", options=RequestOptions())))
+    coalescing = coalesced(stubborn, clock)
+    call = asyncio.create_task(coalescing(Request(endpoint(), "/x", options=RequestOptions())))
     await asyncio.sleep(1.0)
-    sharing.stop_accepting()
-    await sharing.drain()
+    coalescing.stop_accepting()
+    await coalescing.drain()
     assert clock.monotonic() <= 1.0 + DRAIN_TIMEOUT + 2 * CANCEL_TIMEOUT + 0.01
     with pytest.raises(ClientClosedError):
         await call
@@ -379,12 +380,12 @@ async def test_queue_timeout_ends_the_call_when_its_token_arrives_at_the_same_ti
 
 
 def test_call_state_is_over_when_abandoned_or_past_its_deadline() -> None:
-    flight = CallState()
-    flight.deadline = 5.0
-    assert not flight.is_over(4.9)
-    assert flight.is_over(5.0)
-    flight.has_no_waiters = True
-    assert flight.is_over(0.0)
+    state = CallState()
+    state.deadline = 5.0
+    assert not state.is_over(4.9)
+    assert state.is_over(5.0)
+    state.has_no_waiters = True
+    assert state.is_over(0.0)
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -413,11 +414,11 @@ async def test_deadline_reports_unknown_delivery_when_the_request_was_just_sent(
 async def test_rate_limiting_sends_no_abandoned_call() -> None:
     """An abandoned call is not sent, even if it acquires a token."""
     stack = Stack()
-    flight = CallState()
-    flight.has_no_waiters = True
+    state = CallState()
+    state.has_no_waiters = True
     slots = TokenQueue(TokenBucket(RateLimit(1, per=0.0)), stack.clock)
-    layer = rate_limited(stack.world, stack.budget, stack.clock, slots)
+    rate_limiting = rate_limited(stack.world, stack.rate_limiter, stack.clock, slots)
     with pytest.raises(asyncio.CancelledError):
-        await layer(Request(stack.endpoint, "/x", call=flight))
+        await rate_limiting(Request(stack.endpoint, "/x", call=state))
     assert not stack.world.arrivals
     assert (stack.bucket.in_use, slots.bucket.in_use) == (0, 0)

@@ -28,16 +28,18 @@ class Stack:
         self.clock = VirtualClock()
         self.world = World(self.clock, cycle(network or [Trip(down=TICK)]))
         self.endpoint = endpoint(limit, per)
-        self.budget = RateLimiter()
-        self.send = coalesced(rate_limited(self.world, self.budget, self.clock), self.clock)
+        self.rate_limiter = RateLimiter()
+        self.coalescing = coalesced(
+            rate_limited(self.world, self.rate_limiter, self.clock), self.clock
+        )
 
     async def call(self, path: str = "/x", **options: object) -> Response:
         request_options = RequestOptions(**options)  # type: ignore[arg-type]
-        return await self.send(Request(self.endpoint, path, options=request_options))
+        return await self.coalescing(Request(self.endpoint, path, options=request_options))
 
     @property
     def bucket(self) -> TokenBucket:
-        return self.budget.queue_for(self.endpoint, self.clock).bucket
+        return self.rate_limiter.queue_for(self.endpoint, self.clock).bucket
 
     async def spend(self) -> None:
         """Spend all tokens, so that the next call queues."""
@@ -129,13 +131,13 @@ def test_coalescing_never_returns_a_response_requested_before_the_call(
         clock, sent = stack.clock, {}
         world = stack.world
 
-        async def noting(request: Request) -> Response:
+        async def record_and_send(request: Request) -> Response:
             sent_at = clock.monotonic()
             response = await world(request)
             sent[response.value] = (sent_at, request.path)
             return response
 
-        send = coalesced(rate_limited(noting, stack.budget, clock), clock)
+        send = coalesced(rate_limited(record_and_send, stack.rate_limiter, clock), clock)
 
         async def call(caller: Caller) -> None:
             called_at = clock.monotonic()
@@ -309,7 +311,7 @@ async def test_rate_limit_queue_error_leaves_nothing_behind() -> None:
         )
         assert all(isinstance(outcome, RateLimitQueueError) for outcome in outcomes)
     await asyncio.sleep(0)
-    assert stack.budget.queue_for(stack.endpoint, stack.clock).status().queued == 0
+    assert stack.rate_limiter.queue_for(stack.endpoint, stack.clock).status().queued == 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
     await asyncio.sleep(5.0)
     assert len(stack.world.arrivals) == 2
@@ -317,13 +319,13 @@ async def test_rate_limit_queue_error_leaves_nothing_behind() -> None:
 
 @pytest.mark.usefixtures("virtual_time")
 async def test_coalescing_raises_unexpected_errors_to_all_callers() -> None:
-    """An exception other than `HTXError` is raised, neither swallowed nor made a cancellation."""
+    """An exception other than `HTXError` is raised as it is, not as a cancellation."""
 
     async def broken(request: Request) -> Response:
         raise ZeroDivisionError(request)
 
     stack = Stack()
-    stack.send = coalesced(broken, stack.clock)
+    stack.coalescing = coalesced(broken, stack.clock)
     outcomes = await asyncio.gather(stack.call(), stack.call(), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 2
 

@@ -131,7 +131,7 @@ async def make_calls(
             await clock.sleep(call.after)
             group.create_task(make(number, call))
     await clock.sleep(10.0)
-    assert not world.flying
+    assert not world.in_flight
     return world
 
 
@@ -235,4 +235,4 @@ def test_attempts_never_exceed_connection_slots(slots: int, network: list[Trip])
         )
         return world
 
-    assert run(main()).most_flying == min(slots, 30)
+    assert run(main()).max_in_flight == min(slots, 30)

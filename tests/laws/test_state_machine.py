@@ -1,11 +1,11 @@
 """
-All laws at once, as a machine: hypothesis asks, answers, fails, cancels, closes, in any order.
+Stateful property test of all laws: hypothesis calls, responds, fails, cancels and closes at random.
 
-A client stands over a network in which nothing happens by itself, on virtual time. Whatever
-hypothesis makes of that, the laws hold; if they do not, it hands out the shortest story in which
-one breaks.
+A client runs on virtual time over a simulated network that only acts when a rule says so. The laws
+must hold for every sequence of rules; otherwise hypothesis reports the shortest failing sequence.
 
-`HTX_ASYNC_STORIES=5000 pytest --timeout 0 tests/laws/test_machine.py` tells longer and many more.
+`HTX_ASYNC_EXAMPLES=5000 pytest --timeout 0 tests/laws/test_state_machine.py` runs more and longer
+sequences.
 """
 
 from __future__ import annotations
@@ -71,82 +71,88 @@ from htx_async.request import Endpoint, Request, Response
 from tests.laws.test_rate_limit import TICK, ticks
 from tests.virtual import DAY, VirtualClock, VirtualLoop
 
-STORIES = int(os.environ.get("HTX_ASYNC_STORIES", "0"))
+EXAMPLES = int(os.environ.get("HTX_ASYNC_EXAMPLES", "0"))
 EPSILON = 1e-6
-SETTLED = 24
-"""Rounds of the loop after which everything that can happen now has happened."""
+SETTLE_ROUNDS = 24
+"""Iterations of the loop after which no more callbacks are ready."""
 
-MINUTE = 60.0
-"""HTX takes requests whose time is off by that much."""
+MAX_CLOCK_ERROR = 60.0
+"""HTX accepts timestamps that differ by at most this many seconds."""
 
-_starter: ContextVar[Caller] = ContextVar("starter")
+_first_caller: ContextVar[Caller] = ContextVar("first_caller")
 
 
 @attrs.define(eq=False)
 class Caller:
-    """Somebody who asks, and what became of it."""
+    """One call and its state."""
 
-    asked: float
+    called_at: float
     endpoint: Endpoint[PointBalance]
     path: str
     options: RequestOptions
     task: asyncio.Task[None] | None = None
-    flight: int = 0
+    request_id: int = 0
     cancelled: bool = False
     ended: float | None = None
 
     @property
     def deadline(self) -> float:
-        """When it gives up."""
-        return self.asked + self.options.timeout
+        """Time at which the call times out."""
+        return self.called_at + self.options.timeout
 
     @property
     def key(self) -> tuple[str, str, RetryPolicy]:
-        """What makes two reads equal."""
+        """Calls with equal keys are identical."""
         return (self.endpoint.path, self.path, self.options.retry)
 
 
 @attrs.frozen
-class Saying:
+class Reply:
     """
-    What the exchange can say, and what that is to the caller.
+    A response of the exchange, and its effect on the call.
 
-    In *body*, `@` is the number of the attempt, and `$` an amount.
+    In *body*, `@` stands for the number of the attempt, and `$` for an amount.
     """
 
     body: str
     error: type[HTXError] | None = None
     status: int = 200
-    repeated: bool = False
+    is_retried: bool = False
     headers: dict[str, str] = attrs.field(factory=dict)
 
 
-_POINTS = '{"accountId":@,"accountStatus":"working","acctBalance":$}'
-_NO = '{"status":"error","err-code":"CODE","err-msg":"TEXT (#@)","data":null}'
+_POINTS_DATA = '{"accountId":@,"accountStatus":"working","acctBalance":$}'
+_ERROR_BODY = '{"status":"error","err-code":"CODE","err-msg":"TEXT (#@)","data":null}'
 
 
-def _no(code: str, text: str = "no") -> str:
-    return _NO.replace("CODE", code).replace("TEXT", text)
+def _error_body(code: str, text: str = "no") -> str:
+    return _ERROR_BODY.replace("CODE", code).replace("TEXT", text)
 
 
-_MANY = _no("rate-too-many-requests")
-_CLOCK = Saying(_no("api-signature-not-valid", "Incorrect submission time"), ClockError)
-_SIGNATURE = Saying(_no("api-signature-not-valid", "Signature not valid"), SignatureError)
-_REFUSED = Saying(_MANY, RateLimitedError, repeated=True)
-SAYINGS: dict[str, Saying] = {
-    "yes": Saying('{"status":"ok","data":' + _POINTS + "}"),
-    "yes, v2": Saying('{"code":200,"data":' + _POINTS + ',"success":true}'),
-    "too many": _REFUSED,
-    "429": Saying("(#@)", RateLimitedError, 429, repeated=True),
-    "429, later": Saying(
-        _MANY, RateLimitedError, 429, repeated=True, headers={"retry-after": "0.5"}
+_RATE_LIMITED_BODY = _error_body("rate-too-many-requests")
+_CLOCK_ERROR = Reply(
+    _error_body("api-signature-not-valid", "Incorrect submission time"), ClockError
+)
+_SIGNATURE_ERROR = Reply(
+    _error_body("api-signature-not-valid", "Signature not valid"), SignatureError
+)
+_RATE_LIMITED = Reply(_RATE_LIMITED_BODY, RateLimitedError, is_retried=True)
+REPLIES: dict[str, Reply] = {
+    "success": Reply('{"status":"ok","data":' + _POINTS_DATA + "}"),
+    "v2 success": Reply('{"code":200,"data":' + _POINTS_DATA + ',"success":true}'),
+    "rate limited": _RATE_LIMITED,
+    "429": Reply("(#@)", RateLimitedError, 429, is_retried=True),
+    "429 with Retry-After": Reply(
+        _RATE_LIMITED_BODY, RateLimitedError, 429, is_retried=True, headers={"retry-after": "0.5"}
     ),
-    "busy": Saying(_no("system-busy"), ServiceUnavailableError, repeated=True),
-    "502": Saying("<html>Bad Gateway (#@)</html>", ServiceUnavailableError, 502, repeated=True),
-    "signature": _SIGNATURE,
-    "wrong": Saying(_no("invalid-parameter"), APIError),
-    "no JSON": Saying('{"status":"ok","n":"(#@)","data":', DecodeError),
-    "no amount": Saying('{"status":"ok","data":' + _POINTS.replace("$", '"x"') + "}", DecodeError),
+    "busy": Reply(_error_body("system-busy"), ServiceUnavailableError, is_retried=True),
+    "502": Reply("<html>Bad Gateway (#@)</html>", ServiceUnavailableError, 502, is_retried=True),
+    "signature": _SIGNATURE_ERROR,
+    "invalid parameter": Reply(_error_body("invalid-parameter"), APIError),
+    "invalid JSON": Reply('{"status":"ok","n":"(#@)","data":', DecodeError),
+    "invalid amount": Reply(
+        '{"status":"ok","data":' + _POINTS_DATA.replace("$", '"x"') + "}", DecodeError
+    ),
 }
 AMOUNTS = [
     '"91.850043797676510303"',
@@ -159,190 +165,192 @@ AMOUNTS = [
 
 @attrs.define(eq=False)
 class Attempt(httpx.AsyncByteStream):
-    """One request in the network, how far it has come, and what became of it."""
+    """One request in the network, and its state."""
 
     number: int
-    starter: Caller
+    first_caller: Caller
     endpoint: Endpoint[Any]
     path: str
-    said: dict[str, str]
-    left: float
-    wanted_by: tuple[Caller, ...]
+    params: dict[str, str]
+    sent_at: float
+    waiters: tuple[Caller, ...]
     head: asyncio.Future[httpx.Response]
     body: asyncio.Future[bytes]
     arrived: bool = False
-    began: float | None = None
-    verdict: Saying | None = None
+    first_byte_at: float | None = None
+    required_reply: Reply | None = None
     headers: dict[str, str] = attrs.field(factory=dict)
-    saying: Saying | None = None
+    reply: Reply | None = None
     amount: str = ""
-    over: float | None = None
+    ended_at: float | None = None
     delivery: Delivery = "unknown"
 
     @property
     def is_done(self) -> bool:
-        """Whether all that can come has come."""
-        return self.over is not None or self.body.done()
+        """Whether nothing more can arrive."""
+        return self.ended_at is not None or self.body.done()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield await self.body
 
     async def aclose(self) -> None:
-        self.over = self.over or asyncio.get_running_loop().time()
+        self.ended_at = self.ended_at or asyncio.get_running_loop().time()
 
 
 @attrs.define(eq=False)
-class Entry:
-    """An attempt that asks to be let go: its place in the order, and when it left."""
+class QueueEntry:
+    """A queued attempt: its position, and when it was sent."""
 
     number: int
-    left: float | None = None
+    sent_at: float | None = None
 
 
 class Exchange(httpx.AsyncBaseTransport):
-    """A network that does nothing by itself, and an HTX that counts what arrives."""
+    """A network driven by the rules, and an exchange that counts requests."""
 
-    def __init__(self, clock: VirtualClock, *, sliding: bool, tells: str) -> None:
+    def __init__(self, clock: VirtualClock, *, sliding: bool, reset_format: str) -> None:
         self.clock = clock
         self.time = ServerClock(clock)
         self.sliding = sliding
-        self.tells = tells
+        self.reset_format = reset_format
         self.endpoints: dict[str, Endpoint[Any]] = {SERVER_TIME.path: SERVER_TIME}
         self.attempts: list[Attempt] = []
         self.arrivals: dict[str, list[float]] = {}
         self.counted: dict[str, list[float]] = {}
         self.opened: dict[str, float] = {}
-        self.foreign = False
+        self.has_foreign_use = False
         self.callers: list[Caller] = []
-        self.asking: dict[tuple[str, int], Entry] = {}
-        self.departed: dict[str, list[Entry]] = {}
-        self.broken: list[BaseException] = []
+        self.queued: dict[tuple[str, int], QueueEntry] = {}
+        self.sent: dict[str, list[QueueEntry]] = {}
+        self.errors: list[BaseException] = []
         self._numbers = itertools.count(1)
 
     @property
-    def out(self) -> list[Attempt]:
-        """The attempts that are under way."""
-        return [attempt for attempt in self.attempts if attempt.over is None]
+    def in_flight(self) -> list[Attempt]:
+        """The attempts in flight."""
+        return [attempt for attempt in self.attempts if attempt.ended_at is None]
 
-    def of(self, flight: int) -> list[Attempt]:
-        """Return the attempts of a read; to ask for the time is none."""
+    def attempts_of(self, request_id: int) -> list[Attempt]:
+        """Return the attempts of a call, without clock probes."""
         return [
             attempt
             for attempt in self.attempts
-            if attempt.starter.flight == flight and attempt.endpoint is not SERVER_TIME
+            if attempt.first_caller.request_id == request_id and attempt.endpoint is not SERVER_TIME
         ]
 
     def listen(self, event: Event) -> None:
-        """Note who flies with whom."""
-        # A flight runs in the context of who started it; who joins one is told in its own.
-        caller = _starter.get()
-        caller.flight = caller.flight or event.request_id
+        """Record which request each caller shares."""
+        # A request runs in the context of its first caller; a coalesced caller gets its own event.
+        caller = _first_caller.get()
+        caller.request_id = caller.request_id or event.request_id
 
-    def enter(self, request: Request) -> None:
-        """Note in which order attempts ask to be let go."""
-        asking = (request.endpoint.name, request.call.request_id)
-        self.asking[asking] = Entry(next(self._numbers))
+    def record_queued(self, request: Request) -> None:
+        """Record the order in which attempts are queued."""
+        key = (request.endpoint.name, request.call.request_id)
+        self.queued[key] = QueueEntry(next(self._numbers))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        now, starter = self.clock.monotonic(), _starter.get()
+        now, first_caller = self.clock.monotonic(), _first_caller.get()
         loop = asyncio.get_running_loop()
         attempt = Attempt(
             next(self._numbers),
-            starter,
+            first_caller,
             self.endpoints[request.url.path.partition("/at/")[0]],
             request.url.path,
             dict(parse_qsl(request.url.query.decode())),
             now,
-            tuple(each for each in self.callers if _waits(each, starter.flight)),
+            tuple(caller for caller in self.callers if _waits(caller, first_caller.request_id)),
             loop.create_future(),
             loop.create_future(),
         )
         try:
-            self._check_departure(attempt)
-        except Exception as error:  # noqa: BLE001 - a fault of this machine, too
-            self.broken.append(error)
+            self._check_sent(attempt)
+        except Exception as error:  # noqa: BLE001 - also reports errors of this test
+            self.errors.append(error)
         self.attempts.append(attempt)
         try:
             return await attempt.head
         except BaseException:
-            # Whatever is not over yet: its connection is closed, and it arrives no more.
+            # The connection is closed, so a request on its way does not arrive any more.
             await attempt.aclose()
             raise
 
-    def _check_departure(self, attempt: Attempt) -> None:
-        now, said = attempt.left, attempt.said
-        # Law 1: signed now, by the corrected clock, each attempt anew.
-        assert attempt.endpoint.signed == ("Signature" in said)
+    def _check_sent(self, attempt: Attempt) -> None:
+        now, params = attempt.sent_at, attempt.params
+        # Law 1: each attempt is signed when it is sent, by the corrected clock.
+        assert attempt.endpoint.signed == ("Signature" in params)
         if attempt.endpoint.signed:
-            assert said["Timestamp"] == format_timestamp(self.time.now())
-            # Law 9: a clock that is known to be wrong is corrected.
+            assert params["Timestamp"] == format_timestamp(self.time.now())
+            # Law 9: known clock skew is corrected.
             if self.time.offset() is not None:
-                assert abs(self.time.now() - true_of(now)) <= MAX_UNCORRECTED_SKEW + 2
-        # Laws 3 and 8: somebody waits for it, and its time is not over.
-        assert attempt.wanted_by
-        assert now <= max(caller.deadline for caller in attempt.wanted_by) + EPSILON
+                assert abs(self.time.now() - true_time_at(now)) <= MAX_UNCORRECTED_SKEW + 2
+        # Laws 3 and 8: a caller waits for it, and the deadline has not passed.
+        assert attempt.waiters
+        assert now <= max(caller.deadline for caller in attempt.waiters) + EPSILON
         self._check_order(attempt)
         if attempt.endpoint is not SERVER_TIME:
-            self._check_repeat(attempt)
+            self._check_retry(attempt)
 
     def _check_order(self, attempt: Attempt) -> None:
-        """Law 3: none that came later has left before."""
+        """Law 3: attempts are sent in the order in which they were queued."""
         name = attempt.endpoint.name
-        entry = self.asking.pop((name, attempt.starter.flight))
-        entry.left = attempt.left
-        departed = self.departed.setdefault(name, [])
-        for other in departed:
-            assert other.left is not None
-            assert other.number < entry.number or other.left >= entry.left - EPSILON, "overtaken"
-        departed.append(entry)
+        entry = self.queued.pop((name, attempt.first_caller.request_id))
+        entry.sent_at = attempt.sent_at
+        sent = self.sent.setdefault(name, [])
+        for other in sent:
+            assert other.sent_at is not None
+            assert other.number < entry.number or other.sent_at >= entry.sent_at - EPSILON, (
+                "overtaken"
+            )
+        sent.append(entry)
 
-    def _check_repeat(self, attempt: Attempt) -> None:
-        """Law 8: repeated is what may help, as often as was agreed."""
-        earlier = self.of(attempt.starter.flight)
-        mended = [each for each in earlier if each.saying in (_CLOCK, _SIGNATURE)]
-        assert len(mended) <= 1
-        assert len(earlier) - len(mended) < attempt.starter.options.retry.attempts
-        for each in earlier:
-            assert each.over is not None
-            assert each.saying is None or each.saying.repeated or each in mended
+    def _check_retry(self, attempt: Attempt) -> None:
+        """Law 8: only retryable errors are retried, as often as the policy allows."""
+        earlier = self.attempts_of(attempt.first_caller.request_id)
+        recovered = [other for other in earlier if other.reply in (_CLOCK_ERROR, _SIGNATURE_ERROR)]
+        assert len(recovered) <= 1
+        assert len(earlier) - len(recovered) < attempt.first_caller.options.retry.attempts
+        for other in earlier:
+            assert other.ended_at is not None
+            assert other.reply is None or other.reply.is_retried or other in recovered
 
-    # What the network and the exchange do, when the machine says so.
+    # Actions of the network and the exchange, called by the rules.
 
     def arrive(self, attempt: Attempt) -> None:
-        """Let a request reach the exchange, which counts it, and may refuse it."""
+        """Deliver a request to the exchange, which counts it and may return 429."""
         if attempt.arrived or attempt.head.done():
             return
         attempt.arrived = True
         now, endpoint = self.clock.monotonic(), attempt.endpoint
         arrivals = self.arrivals.setdefault(endpoint.name, [])
         arrivals.append(now)
-        # Law 2, where the server stands.
+        # Law 2, measured at the server.
         limit, per = endpoint.limit.requests, endpoint.limit.per
-        inside = [at for at in arrivals if at > now - per + EPSILON]
-        self._check(len(inside) <= limit, f"{len(inside)} arrived in {per} s")
+        in_window = [at for at in arrivals if at > now - per + EPSILON]
+        self._check(len(in_window) <= limit, f"{len(in_window)} arrived in {per} s")
         counted = self._counted(endpoint, now)
         if len(counted) >= limit:
-            attempt.verdict = _REFUSED
-            self._check(self.foreign, "a lone client was refused")
+            attempt.required_reply = _RATE_LIMITED
+            self._check(self.has_foreign_use, "a client alone was rate limited")
         else:
             counted.append(now)
-            true, signed = true_of(now), attempt.said.get("Timestamp")
-            if signed and not format_timestamp(true - MINUTE) <= signed <= format_timestamp(
-                true + MINUTE
-            ):
-                attempt.verdict = _CLOCK
+            true_time, signed = true_time_at(now), attempt.params.get("Timestamp")
+            if signed and not format_timestamp(
+                true_time - MAX_CLOCK_ERROR
+            ) <= signed <= format_timestamp(true_time + MAX_CLOCK_ERROR):
+                attempt.required_reply = _CLOCK_ERROR
         ends = per if self.sliding else self.opened[endpoint.name] + per - now
-        if self.tells != "nothing":
+        if self.reset_format != "none":
             attempt.headers[REMAINING_HEADER] = str(max(limit - len(counted), 0))
-            told = ends if self.tells == "seconds left" else true_of(now) + ends
-            attempt.headers[EXPIRE_HEADER] = str(math.ceil(told * 1000))
+            reset = ends if self.reset_format == "seconds left" else true_time_at(now) + ends
+            attempt.headers[EXPIRE_HEADER] = str(math.ceil(reset * 1000))
 
     def _check(self, holds: bool, text: str) -> None:
         if not holds:
-            self.broken.append(AssertionError(text))
+            self.errors.append(AssertionError(text))
 
     def _counted(self, endpoint: Endpoint[Any], now: float) -> list[float]:
-        """Return what the exchange counts in its present window."""
+        """Return the requests that the exchange counts in its current window."""
         name, per = endpoint.name, endpoint.limit.per
         counted = self.counted.setdefault(name, [])
         if self.sliding:
@@ -353,39 +361,39 @@ class Exchange(httpx.AsyncBaseTransport):
         return counted
 
     def spend(self, endpoint: Endpoint[Any], count: int) -> None:
-        """Let another process ask, which the exchange counts together with ours."""
-        self.foreign = True
+        """Count requests of another process of the same user."""
+        self.has_foreign_use = True
         now = self.clock.monotonic()
         counted = self._counted(endpoint, now)
         counted += [now] * min(count, endpoint.limit.requests - len(counted))
 
-    def answer(self, attempt: Attempt, kind: str, amount: str, remain: int | None) -> None:
-        """Let the head of an answer come: what it will be is known then."""
+    def respond(self, attempt: Attempt, kind: str, amount: str, remain: int | None) -> None:
+        """Deliver the head of a response, which determines the reply."""
         self.arrive(attempt)
         if attempt.head.done():
             return
-        attempt.began = self.clock.monotonic()
-        saying = attempt.verdict or SAYINGS[kind]
-        if attempt.endpoint is SERVER_TIME and saying.error is None:
-            milliseconds = int(true_of(attempt.began) * 1000)
-            saying = attrs.evolve(saying, body=f'{{"status":"ok","data":{milliseconds}}}')
-        attempt.headers |= saying.headers
-        attempt.headers["date"] = formatdate(true_of(attempt.began), usegmt=True)
+        attempt.first_byte_at = self.clock.monotonic()
+        reply = attempt.required_reply or REPLIES[kind]
+        if attempt.endpoint is SERVER_TIME and reply.error is None:
+            milliseconds = int(true_time_at(attempt.first_byte_at) * 1000)
+            reply = attrs.evolve(reply, body=f'{{"status":"ok","data":{milliseconds}}}')
+        attempt.headers |= reply.headers
+        attempt.headers["date"] = formatdate(true_time_at(attempt.first_byte_at), usegmt=True)
         if remain is not None:
             attempt.headers[REMAINING_HEADER] = str(remain)
-        attempt.saying, attempt.amount = saying, amount
+        attempt.reply, attempt.amount = reply, amount
         headers = {name.encode(): value.encode() for name, value in attempt.headers.items()}
-        attempt.head.set_result(httpx.Response(saying.status, headers=headers, stream=attempt))
+        attempt.head.set_result(httpx.Response(reply.status, headers=headers, stream=attempt))
 
     def finish(self, attempt: Attempt) -> None:
-        """Let the body of an answer come."""
-        if attempt.saying is not None and not attempt.is_done:
-            body = attempt.saying.body.replace("@", str(attempt.number))
+        """Deliver the body of a response."""
+        if attempt.reply is not None and not attempt.is_done:
+            body = attempt.reply.body.replace("@", str(attempt.number))
             attempt.delivery = "answered"
             attempt.body.set_result(body.replace("$", attempt.amount).encode())
 
     def fail(self, attempt: Attempt) -> None:
-        """Find no connection, or lose it."""
+        """Fail to connect, or lose the connection."""
         if attempt.arrived:
             self.cut(attempt)
         elif not attempt.head.done():
@@ -393,30 +401,30 @@ class Exchange(httpx.AsyncBaseTransport):
             _break(attempt.head, httpx.ConnectError("no connection"))
 
     def cut(self, attempt: Attempt) -> None:
-        """Lose the connection, on the way up or down."""
+        """Lose the connection while sending or receiving."""
         if not attempt.is_done:
-            attempt.saying = None
+            attempt.reply = None
             _break(attempt.body if attempt.head.done() else attempt.head, httpx.ReadError("cut"))
 
 
 def _break(future: asyncio.Future[Any], error: httpx.TransportError) -> None:
     future.set_exception(error)
-    future.exception()  # whoever waited may have gone
+    future.exception()  # mark as retrieved: the waiter may have gone
 
 
-def true_of(at: float) -> float:
-    """Return the true time of day."""
+def true_time_at(at: float) -> float:
+    """Return the true Unix time."""
     return DAY + at
 
 
-def _waits(caller: Caller, flight: int) -> bool:
-    return caller.flight == flight and caller.ended is None
+def _waits(caller: Caller, request_id: int) -> bool:
+    return caller.request_id == request_id and caller.ended is None
 
 
-Which = Literal["first", "last", "all"] | int
-which = st.sampled_from(["first", "last", "all"]) | st.integers(0, 9)
-rounds = st.sampled_from([None, 0, 1, 2, 3, SETTLED, SETTLED])
-"""How far the loop runs after something has happened; `None`: not at all, more happens at once."""
+Selection = Literal["first", "last", "all"] | int
+selection = st.sampled_from(["first", "last", "all"]) | st.integers(0, 9)
+rounds = st.sampled_from([None, 0, 1, 2, 3, SETTLE_ROUNDS, SETTLE_ROUNDS])
+"""Iterations of the loop after an action; `None`: none, so that actions happen simultaneously."""
 
 policies = st.sampled_from(
     [
@@ -435,17 +443,17 @@ options = st.builds(
 )
 
 
-class Machine(RuleBasedStateMachine):
-    """One client, its callers, a network and an exchange."""
+class ClientMachine(RuleBasedStateMachine):
+    """One client with its callers, over a simulated network and exchange."""
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = VirtualLoop()
-        self.acts: list[Callable[[], object]] = []
+        self.actions: list[Callable[[], object]] = []
         self.settled = True
         self.closing: list[asyncio.Task[None]] = []
         self.closed_at = math.inf
-        self.most_callers = 200
+        self.max_callers = 200
 
     @initialize(
         limit=st.integers(1, 4),
@@ -453,24 +461,24 @@ class Machine(RuleBasedStateMachine):
         slots=st.integers(1, 4),
         skew=st.sampled_from([0.0, 0.0, 3.0, -20.0, 100.0]),
         sliding=st.booleans(),
-        tells=st.sampled_from(["nothing", "seconds left", "time of day"]),
+        reset_format=st.sampled_from(["none", "seconds left", "unix time"]),
     )
     def open(
-        self, limit: int, per: float, slots: int, skew: float, sliding: bool, tells: str
+        self, limit: int, per: float, slots: int, skew: float, sliding: bool, reset_format: str
     ) -> None:
-        """Make a client of the exchange."""
+        """Create the exchange and its client."""
         self.clock = VirtualClock(skew)
-        self.exchange = Exchange(self.clock, sliding=sliding, tells=tells)
+        self.exchange = Exchange(self.clock, sliding=sliding, reset_format=reset_format)
         self.endpoints = (
             Endpoint("/v1/a", RateLimit(limit, per), PointBalance),
             Endpoint("/v2/b", RateLimit(2, per=1.0), PointBalance),
         )
         self.exchange.endpoints |= {endpoint.path: endpoint for endpoint in self.endpoints}
-        self.budget = RateLimiter()
+        self.rate_limiter = RateLimiter()
         self.htx = HTXClient(
             Credentials("access-key", "secret-key"),
             base_url="https://htx.test",
-            rate_limiter=self.budget,
+            rate_limiter=self.rate_limiter,
             transport=self.exchange,
             max_connections=slots,
             on_event=self.exchange.listen,
@@ -483,15 +491,15 @@ class Machine(RuleBasedStateMachine):
         limiting = layer.call_next
         self.slots = limiting.slots
 
-        async def entering(request: Request) -> Response:
-            self.exchange.enter(request)
+        async def recording(request: Request) -> Response:
+            self.exchange.record_queued(request)
             return await limiting(request)
 
-        msgspec.structs.force_setattr(layer, "call_next", entering)  # frozen, and right so
+        msgspec.structs.force_setattr(layer, "call_next", recording)  # the struct is frozen
 
-    # What happens.
+    # Rules.
 
-    @precondition(lambda self: len(self.exchange.callers) < self.most_callers)
+    @precondition(lambda self: len(self.exchange.callers) < self.max_callers)
     @rule(
         endpoint=st.integers(0, 1),
         path=st.sampled_from(["/x", "/y"]),
@@ -499,139 +507,142 @@ class Machine(RuleBasedStateMachine):
         count=st.sampled_from([1, 1, 1, 2, 5]),
         rounds=rounds,
     )
-    def ask(
+    def call(
         self, endpoint: int, path: str, options: RequestOptions, count: int, rounds: int | None
     ) -> None:
-        """One or more callers ask."""
+        """Start one or more identical calls."""
 
-        def act() -> None:
+        def action() -> None:
             for _ in range(count):
-                asked = self.clock.monotonic()
-                caller = Caller(asked, self.endpoints[endpoint], path, options)
+                now = self.clock.monotonic()
+                caller = Caller(now, self.endpoints[endpoint], path, options)
                 self.exchange.callers.append(caller)
                 caller.task = self.loop.create_task(self._call(caller))
                 caller.task.add_done_callback(partial(self._ended, caller))
 
-        self._do(act, rounds)
+        self._do(action, rounds)
 
     @rule()
-    def ask_wrongly(self) -> None:
-        """What cannot be right is told before anything is sent."""
+    def call_with_an_invalid_account(self) -> None:
+        """An invalid argument raises before anything is sent."""
         with pytest.raises(InvalidInputError):
             self.loop.run_until_complete(self.htx.accounts.balance("all"))
 
-    @precondition(lambda self: self.exchange.out)
-    @rule(which=which, rounds=rounds)
-    def arrive(self, which: Which, rounds: int | None) -> None:
-        """Requests reach the exchange."""
-        self._do(lambda: self._each(which, self.exchange.arrive), rounds)
+    @precondition(lambda self: self.exchange.in_flight)
+    @rule(selection=selection, rounds=rounds)
+    def arrive(self, selection: Selection, rounds: int | None) -> None:
+        """Deliver requests to the exchange."""
+        self._do(lambda: self._for_each(selection, self.exchange.arrive), rounds)
 
-    @precondition(lambda self: self.exchange.out)
+    @precondition(lambda self: self.exchange.in_flight)
     @rule(
-        which=which,
-        kind=st.sampled_from(["yes", "yes, v2", "yes"]) | st.sampled_from(sorted(SAYINGS)),
+        selection=selection,
+        kind=st.sampled_from(["success", "v2 success", "success"])
+        | st.sampled_from(sorted(REPLIES)),
         amount=st.sampled_from(AMOUNTS),
         remain=st.sampled_from([None, None, None, 0, 1, 99]),
         whole=st.sampled_from([True, True, False]),
         rounds=rounds,
     )
-    def answer(
+    def respond(
         self,
         *,
-        which: Which,
+        selection: Selection,
         kind: str,
         amount: str,
         remain: int | None,
         whole: bool,
         rounds: int | None,
     ) -> None:
-        """Answers come, or their heads: what was asked for, a refusal, or nonsense."""
+        """Deliver responses, or only their heads: data, API errors or invalid bodies."""
 
-        def act(attempt: Attempt) -> None:
-            self.exchange.answer(attempt, kind, amount, remain)
+        def action(attempt: Attempt) -> None:
+            self.exchange.respond(attempt, kind, amount, remain)
             if whole:
                 self.exchange.finish(attempt)
 
-        self._do(lambda: self._each(which, act), rounds)
+        self._do(lambda: self._for_each(selection, action), rounds)
 
-    @precondition(lambda self: any(each.began is not None for each in self.exchange.out))
-    @rule(which=which, rounds=rounds)
-    def finish(self, which: Which, rounds: int | None) -> None:
-        """Bodies come in whole."""
-        self._do(lambda: self._each(which, self.exchange.finish), rounds)
+    @precondition(
+        lambda self: any(attempt.first_byte_at is not None for attempt in self.exchange.in_flight)
+    )
+    @rule(selection=selection, rounds=rounds)
+    def finish(self, selection: Selection, rounds: int | None) -> None:
+        """Deliver response bodies."""
+        self._do(lambda: self._for_each(selection, self.exchange.finish), rounds)
 
-    @precondition(lambda self: self.exchange.out)
-    @rule(which=which, cut=st.booleans(), rounds=rounds)
-    def fail(self, which: Which, cut: bool, rounds: int | None) -> None:
-        """The network fails."""
-        act = self.exchange.cut if cut else self.exchange.fail
-        self._do(lambda: self._each(which, act), rounds)
+    @precondition(lambda self: self.exchange.in_flight)
+    @rule(selection=selection, cut=st.booleans(), rounds=rounds)
+    def fail(self, selection: Selection, cut: bool, rounds: int | None) -> None:
+        """Fail connections."""
+        action = self.exchange.cut if cut else self.exchange.fail
+        self._do(lambda: self._for_each(selection, action), rounds)
 
     @rule(endpoint=st.integers(0, 1), count=st.integers(1, 4))
-    def others_spend(self, endpoint: int, count: int) -> None:
-        """Another process of the same user asks."""
+    def use_limit_elsewhere(self, endpoint: int, count: int) -> None:
+        """Another process of the same user uses the rate limit."""
         self._do(lambda: self.exchange.spend(self.endpoints[endpoint], count), 0)
 
     @precondition(lambda self: any(caller.ended is None for caller in self.exchange.callers))
-    @rule(which=which, rounds=rounds)
-    def cancel(self, which: Which, rounds: int | None) -> None:
-        """Callers leave."""
+    @rule(selection=selection, rounds=rounds)
+    def cancel(self, selection: Selection, rounds: int | None) -> None:
+        """Cancel callers."""
 
-        def act() -> None:
+        def action() -> None:
             waiting = [caller for caller in self.exchange.callers if caller.ended is None]
-            for caller in _chosen(waiting, which):
+            for caller in _select(waiting, selection):
                 assert caller.task is not None
                 caller.cancelled = True
                 caller.task.cancel()
 
-        self._do(act, rounds)
+        self._do(action, rounds)
 
     @rule(
         seconds=ticks(80) | st.sampled_from([0.5, 1.0, 2.0, 6.0, 31.0]),
-        rounds=st.sampled_from([0, 1, SETTLED]),
+        rounds=st.sampled_from([0, 1, SETTLE_ROUNDS]),
     )
     def wait(self, seconds: float, rounds: int) -> None:
-        """Time passes."""
+        """Advance the time."""
         self._run(rounds, seconds)
 
-    @precondition(lambda self: self.exchange.out)
+    @precondition(lambda self: self.exchange.in_flight)
     @rule(
         times=st.integers(1, 6),
-        kind=st.sampled_from(["yes", "yes, v2", "yes", "busy", "429"]),
+        kind=st.sampled_from(["success", "v2 success", "success", "busy", "429"]),
         amount=st.sampled_from(AMOUNTS),
         seconds=ticks(70),
     )
     def serve(self, times: int, kind: str, amount: str, seconds: float) -> None:
-        """The exchange answers all that is under way, again and again."""
+        """Respond to all requests in flight, several times."""
 
-        def act(attempt: Attempt) -> None:
-            self.exchange.answer(attempt, kind, amount, None)
+        def action(attempt: Attempt) -> None:
+            self.exchange.respond(attempt, kind, amount, None)
             self.exchange.finish(attempt)
 
         for _ in range(times):
-            self._do(lambda: self._each("all", act), SETTLED)
-            self._run(SETTLED, seconds)
+            self._do(lambda: self._for_each("all", action), SETTLE_ROUNDS)
+            self._run(SETTLE_ROUNDS, seconds)
 
     @precondition(lambda self: len(self.exchange.attempts) > 4 and len(self.closing) < 2)
     @rule(rounds=rounds)
     def close(self, rounds: int | None) -> None:
-        """The client is closed; twice is fine."""
-        self.most_callers = min(self.most_callers, len(self.exchange.callers) + 3)
+        """Close the client, up to twice."""
+        self.max_callers = min(self.max_callers, len(self.exchange.callers) + 3)
 
-        def act() -> None:
+        def action() -> None:
             self.closed_at = min(self.closed_at, self.clock.monotonic())
             self.closing.append(self.loop.create_task(self._close()))
 
-        self._do(act, rounds)
+        self._do(action, rounds)
 
-    # How it happens.
+    # Execution.
 
-    def _each(self, which: Which, act: Callable[[Attempt], object]) -> None:
-        for attempt in _chosen(self.exchange.out, which):
-            act(attempt)
+    def _for_each(self, selection: Selection, action: Callable[[Attempt], object]) -> None:
+        for attempt in _select(self.exchange.in_flight, selection):
+            action(attempt)
 
-    def _do(self, act: Callable[[], object], rounds: int | None) -> None:
-        self.acts.append(act)
+    def _do(self, action: Callable[[], object], rounds: int | None) -> None:
+        self.actions.append(action)
         if rounds is None:
             self.settled = False
         else:
@@ -639,56 +650,56 @@ class Machine(RuleBasedStateMachine):
 
     def _run(self, rounds: int, seconds: float = 0.0) -> None:
         async def main() -> None:
-            acts, self.acts = self.acts, []
-            for act in acts:
-                act()
+            actions, self.actions = self.actions, []
+            for action in actions:
+                action()
             if seconds:
                 await asyncio.sleep(seconds)
             for _ in range(rounds):
                 await asyncio.sleep(0)
 
         self.loop.run_until_complete(main())
-        self.settled = rounds == SETTLED
+        self.settled = rounds == SETTLE_ROUNDS
 
     async def _close(self) -> None:
-        began = self.clock.monotonic()
+        started_at = self.clock.monotonic()
         try:
             await self.htx.aclose()
-            assert self.clock.monotonic() <= began + DRAIN_TIMEOUT + EPSILON
+            assert self.clock.monotonic() <= started_at + DRAIN_TIMEOUT + EPSILON
         except BaseException as error:
-            self.exchange.broken.append(error)
+            self.exchange.errors.append(error)
             raise
 
     def _ended(self, caller: Caller, _: object) -> None:
-        if caller.ended is None:  # it was cancelled before it began
+        if caller.ended is None:  # cancelled before it started
             caller.ended = self.loop.time()
 
     async def _call(self, caller: Caller) -> None:
-        _starter.set(caller)
-        chosen = msgspec.structs.asdict(caller.options)
+        _first_caller.set(caller)
+        overrides = msgspec.structs.asdict(caller.options)
         path = f"{caller.endpoint.path}/at{caller.path}"
         outcome: PointBalance | BaseException
         try:
-            outcome = await self.htx.with_options(**chosen)._request(caller.endpoint, path=path)
-        except BaseException as error:  # noqa: BLE001 - all of it is looked at
+            outcome = await self.htx.with_options(**overrides)._request(caller.endpoint, path=path)
+        except BaseException as error:  # noqa: BLE001 - checked below
             outcome = error
         caller.ended = self.clock.monotonic()
         try:
             self._check_outcome(caller, outcome)
         except AssertionError as error:
             error.add_note(f"{caller} got {outcome!r}")
-            self.exchange.broken.append(error)
+            self.exchange.errors.append(error)
 
-    # What must be.
+    # Checks and invariants.
 
     def _check_outcome(self, caller: Caller, outcome: PointBalance | BaseException) -> None:
         assert caller.ended is not None
         assert caller.ended <= caller.deadline + EPSILON, "late"
-        attempts = self.exchange.of(caller.flight) if caller.flight else []
+        attempts = self.exchange.attempts_of(caller.request_id) if caller.request_id else []
         if isinstance(outcome, asyncio.CancelledError):
             assert caller.cancelled
         elif isinstance(outcome, PointBalance):
-            _check_answer(caller, attempts, outcome)
+            _check_balance(caller, attempts, outcome)
         else:
             assert isinstance(outcome, HTXError)
             assert outcome.endpoint == caller.endpoint.name
@@ -697,45 +708,45 @@ class Machine(RuleBasedStateMachine):
 
     def _check_error(self, caller: Caller, attempts: list[Attempt], error: HTXError) -> None:
         if isinstance(error, RateLimitQueueError):
-            _check_budget(caller, attempts, error)
+            _check_queue_error(caller, attempts, error)
         elif isinstance(error, ClientClosedError):
             assert self.closed_at <= caller.deadline
-            assert error.delivery in _fates(attempts, caller)
+            assert error.delivery in _possible_deliveries(attempts, caller)
         elif isinstance(error, DeadlineExceededError):
             assert caller.ended is not None
             assert caller.ended >= caller.deadline - EPSILON, "early"
-            assert error.delivery in _fates(attempts, caller)
+            assert error.delivery in _possible_deliveries(attempts, caller)
         else:
-            attempt = [each for each in attempts if each.over is not None][-1]
-            assert attempt.left >= caller.asked
+            attempt = [other for other in attempts if other.ended_at is not None][-1]
+            assert attempt.sent_at >= caller.called_at
             assert error.delivery == attempt.delivery
-            if attempt.saying is None:
+            if attempt.reply is None:
                 kind = ConnectError if attempt.delivery == "not_sent" else NoResponseError
                 assert type(error) is kind
             else:
-                assert type(error) is attempt.saying.error
-                said = re.search(r"\(#(\d+)\)", str(error))
-                assert said is None or int(said[1]) == attempt.number
+                assert type(error) is attempt.reply.error
+                match = re.search(r"\(#(\d+)\)", str(error))
+                assert match is None or int(match[1]) == attempt.number
 
     @invariant()
-    def nothing_was_broken(self) -> None:
-        """What the callers and the network have noted."""
-        if self.exchange.broken:
-            raise self.exchange.broken[0]
+    def no_check_failed(self) -> None:
+        """No check of a caller or of the network has failed."""
+        if self.exchange.errors:
+            raise self.exchange.errors[0]
 
     @invariant()
-    def tokens_are_free_out_or_on_their_way_back(self) -> None:
-        """None is lost, none is made."""
+    def tokens_are_conserved(self) -> None:
+        """Every token is free, in use or returning."""
         for queue in (*self._queues(), self.slots):
             bucket = queue.bucket
             assert bucket.free + bucket.in_use + len(bucket._returns) == bucket.limit.requests
             assert min(bucket.free, bucket.in_use) >= 0
-        assert len(self.exchange.out) <= self.slots.bucket.limit.requests
+        assert len(self.exchange.in_flight) <= self.slots.bucket.limit.requests
 
     @invariant()
-    def who_can_go_goes(self) -> None:
-        """Once all is settled, nobody waits before a free token, nor beyond its time."""
-        if not self.settled or self.acts:
+    def available_tokens_are_granted(self) -> None:
+        """Once the loop is idle, nothing waits for an available token or past its deadline."""
+        if not self.settled or self.actions:
             return
         now = self.loop.time()
         for queue in (*self._queues(), self.slots):
@@ -745,9 +756,9 @@ class Machine(RuleBasedStateMachine):
                 assert queue._timer is not None or bucket.next_available_at() == math.inf
             else:
                 assert queue._timer is None
-        out = sum(queue.bucket.in_use for queue in self._queues())
-        assert out == len(self.exchange.out) + len(self.slots._waiting)
-        assert self.slots.bucket.in_use == len(self.exchange.out)
+        in_use = sum(queue.bucket.in_use for queue in self._queues())
+        assert in_use == len(self.exchange.in_flight) + len(self.slots._waiting)
+        assert self.slots.bucket.in_use == len(self.exchange.in_flight)
         shared: dict[object, int] = {}
         for caller in self.exchange.callers:
             if caller.ended is not None:
@@ -757,18 +768,20 @@ class Machine(RuleBasedStateMachine):
             if (
                 options.coalesce
                 and options.queue_timeout != 0
-                and not self.exchange.of(caller.flight)
+                and not self.exchange.attempts_of(caller.request_id)
             ):
-                # Law 4: equal reads that wait are one flight.
-                assert shared.setdefault(caller.key, caller.flight) == caller.flight
+                # Law 4: identical queued calls share one request.
+                assert shared.setdefault(caller.key, caller.request_id) == caller.request_id
 
     def _queues(self) -> list[TokenQueue]:
         return [
-            queue for queues in self.budget._queues.values() for queue in tuple(queues.values())
+            queue
+            for queues in self.rate_limiter._queues.values()
+            for queue in tuple(queues.values())
         ]
 
     def teardown(self) -> None:
-        """Everybody ends by itself; then the client is closed, and nothing is left."""
+        """Let all calls end, close the client, and check that nothing remains."""
         try:
             if hasattr(self, "htx"):
                 self._end()
@@ -779,20 +792,20 @@ class Machine(RuleBasedStateMachine):
             self.loop.close()
 
     def _end(self) -> None:
-        self._run(SETTLED, 40.0)
-        self.nothing_was_broken()
+        self._run(SETTLE_ROUNDS, 40.0)
+        self.no_check_failed()
         assert all(caller.ended is not None for caller in self.exchange.callers), "hangs"
         self._check_rest()
         assert all(queue.bucket.is_full(self.loop.time()) for queue in self._queues())
         self.closed_at = min(self.closed_at, self.loop.time())
         self.loop.run_until_complete(self._close())
-        self.nothing_was_broken()
+        self.no_check_failed()
         self._check_rest()
 
     def _check_rest(self) -> None:
-        """Law 10: no task, no timer, no waiter, no token, no slot."""
+        """Law 10: no task, timer, waiter, token or slot remains."""
         assert not asyncio.all_tasks(self.loop)
-        assert not self.exchange.out
+        assert not self.exchange.in_flight
         assert not [timer for timer in self.loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
         for queue in (*self._queues(), self.slots):
             assert not queue._waiting
@@ -800,49 +813,49 @@ class Machine(RuleBasedStateMachine):
             assert not queue.bucket.in_use
 
 
-def _chosen(there: list[Any], which: Which) -> list[Any]:
-    if isinstance(which, int):
-        return [there[which % len(there)]] if there else []
-    return {"first": there[:1], "last": there[-1:], "all": there}[which]
+def _select(items: list[Any], selection: Selection) -> list[Any]:
+    if isinstance(selection, int):
+        return [items[selection % len(items)]] if items else []
+    return {"first": items[:1], "last": items[-1:], "all": items}[selection]
 
 
-def _check_answer(caller: Caller, attempts: list[Attempt], points: PointBalance) -> None:
-    """Law 4: it left after it was asked for. Law 5: the amount is what was sent."""
+def _check_balance(caller: Caller, attempts: list[Attempt], points: PointBalance) -> None:
+    """Law 4: the request was sent after the call. Law 5: the amount is exact."""
     attempt = attempts[-1]
     assert attempt.number == points.account_id
-    assert attempt.left >= caller.asked
+    assert attempt.sent_at >= caller.called_at
     assert attempt.endpoint is caller.endpoint
     assert attempt.path.endswith(caller.path)
     assert type(points.acct_balance) is Decimal
     assert str(points.acct_balance) == str(Decimal(attempt.amount.strip('"')))
-    assert attempt.saying is not None
-    assert attempt.saying.error is None
+    assert attempt.reply is not None
+    assert attempt.reply.error is None
 
 
-def _check_budget(caller: Caller, attempts: list[Attempt], error: RateLimitQueueError) -> None:
-    """Nothing was sent for it, and it was told in time."""
+def _check_queue_error(caller: Caller, attempts: list[Attempt], error: RateLimitQueueError) -> None:
+    """Nothing was sent for the call, and the error was raised in time."""
     options = caller.options
     assert caller.ended is not None
     assert error.delivery == "not_sent"
     assert (error.retry_after or 0.0) >= 0.0
     assert options.queue_timeout is not None or options.max_queue is not None
     if options.queue_timeout is not None:
-        assert caller.ended <= caller.asked + options.queue_timeout + EPSILON
-    # At the very moment at which it gives up, its flight may leave for those who stay.
-    assert all(len(each.wanted_by) > 1 and each.left == caller.ended for each in attempts)
+        assert caller.ended <= caller.called_at + options.queue_timeout + EPSILON
+    # At the moment of its timeout, the request may be sent for the other callers.
+    assert all(len(attempt.waiters) > 1 and attempt.sent_at == caller.ended for attempt in attempts)
 
 
-def _fates(attempts: list[Attempt], caller: Caller) -> set[Delivery]:
-    """Return what may be said of the last attempt; of one that ends just now, also the old."""
+def _possible_deliveries(attempts: list[Attempt], caller: Caller) -> set[Delivery]:
+    """Return the allowed deliveries; an attempt that ends just now may still be unknown."""
     if not attempts:
         return {"not_sent"}
     last = attempts[-1]
-    if last.over is None:
+    if last.ended_at is None:
         return {"unknown"}
-    return {last.delivery} | ({"unknown"} if last.over == caller.ended else set())
+    return {last.delivery} | ({"unknown"} if last.ended_at == caller.ended else set())
 
 
-TestMachine = Machine.TestCase
-TestMachine.settings = settings(
-    max_examples=STORIES or 250, stateful_step_count=100 if STORIES else 40
+TestClientMachine = ClientMachine.TestCase
+TestClientMachine.settings = settings(
+    max_examples=EXAMPLES or 250, stateful_step_count=100 if EXAMPLES else 40
 )

@@ -1,4 +1,4 @@
-"""What is signed, against signatures that others published; and that it is what is sent."""
+"""Request signatures: published test vectors, canonical query, and the signing middleware."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from htx_async.request import Endpoint, Request, Response
 VECTORS: list[dict[str, Any]] = json.loads(
     Path(__file__).with_name("vectors.json").read_text(encoding="utf-8")
 )
-"""REST signatures of HTX's own SDKs and others, all made with test keys."""
+"""REST signatures of HTX's SDKs and other libraries, all with test keys."""
 
 HOST = "api.huobi.pro"
 CREDENTIALS = Credentials("test-access-key-1", "test-secret-key-1")
 AT = 1_700_000_000.0  # 2023-11-14T22:13:20
-AUTHENTICATION = {"AccessKeyId", "SignatureMethod", "SignatureVersion", "Timestamp"}
+AUTH_PARAMS = {"AccessKeyId", "SignatureMethod", "SignatureVersion", "Timestamp"}
 
 params = st.lists(
     st.tuples(
@@ -57,16 +57,16 @@ def request_to(
 
 
 def split(request: Request) -> tuple[str, str]:
-    """Return what was signed of the query, and the signature."""
+    """Return the signed part of the query, and the signature."""
     query, _, signature = request.query.partition("&Signature=")
     return query, unquote(signature)
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: str(vector["id"]))
-def test_published_signatures_are_reproduced(vector: dict[str, Any]) -> None:
-    """A published signature comes out for its key, time, method, host, path and parameters."""
-    business = tuple(item for item in vector["params"].items() if item[0] not in AUTHENTICATION)
-    request = request_to(vector["path"], method=vector["method"], params=business)
+def test_signature_matches_published_vectors(vector: dict[str, Any]) -> None:
+    """Each vector has a key, time, method, host, path and parameters."""
+    request_params = tuple(item for item in vector["params"].items() if item[0] not in AUTH_PARAMS)
+    request = request_to(vector["path"], method=vector["method"], params=request_params)
     credentials = Credentials(vector["access_key"], vector["secret"])
     at = calendar.timegm(time.strptime(vector["timestamp"], "%Y-%m-%dT%H:%M:%S"))
 
@@ -75,35 +75,37 @@ def test_published_signatures_are_reproduced(vector: dict[str, Any]) -> None:
     assert split(signed) == (vector["canonical_query"], vector["signature"])
 
 
-def test_there_are_vectors_of_both_methods() -> None:
-    """The table of vectors is not empty, and covers parameters and POST."""
+def test_vectors_cover_both_methods_and_parameters() -> None:
+    """The table of vectors is not empty, and covers parameters and POST requests."""
     assert len(VECTORS) >= 10
     assert {vector["method"].upper() for vector in VECTORS} == {"GET", "POST"}
-    assert any(set(vector["params"]) - AUTHENTICATION for vector in VECTORS)
+    assert any(set(vector["params"]) - AUTH_PARAMS for vector in VECTORS)
 
 
 @given(params, st.randoms(use_true_random=False))
-def test_the_order_of_parameters_does_not_matter(
-    given_params: list[tuple[str, str]], random: Any
+def test_signature_is_independent_of_parameter_order(
+    parameters: list[tuple[str, str]], random: Any
 ) -> None:
-    """However the parameters are ordered, the same text is signed and sent."""
-    shuffled = given_params.copy()
+    """The same text is signed and sent for any order of the parameters."""
+    shuffled = parameters.copy()
     random.shuffle(shuffled)
     one, other = (
-        sign_request(request_to(params=tuple(each)), CREDENTIALS, HOST, AT)
-        for each in (given_params, shuffled)
+        sign_request(request_to(params=tuple(pairs)), CREDENTIALS, HOST, AT)
+        for pairs in (parameters, shuffled)
     )
     assert one.query == other.query
 
 
 @given(params)
-def test_only_unreserved_characters_stand_bare(given_params: list[tuple[str, str]]) -> None:
-    """All else is percent-encoded in upper-case hex, a blank as `%20`; it decodes to itself."""
-    query = canonical_query(given_params)
+def test_canonical_query_encodes_all_but_unreserved_characters(
+    parameters: list[tuple[str, str]],
+) -> None:
+    """The hex digits are upper case, a space is `%20`, and decoding restores the parameters."""
+    query = canonical_query(parameters)
     assert re.fullmatch(r"(?:[A-Za-z0-9._~&=-]|%[0-9A-F]{2})*", query)
-    # `unquote`, not `unquote_plus`: a plus sign is never a blank.
+    # `unquote`, not `unquote_plus`: a plus sign is never a space.
     pairs = [pair.split("=") for pair in query.split("&") if pair]
-    assert sorted((unquote(k), unquote(v)) for k, v in pairs) == sorted(given_params)
+    assert sorted((unquote(k), unquote(v)) for k, v in pairs) == sorted(parameters)
 
 
 @pytest.mark.parametrize(
@@ -124,13 +126,13 @@ def test_only_unreserved_characters_stand_bare(given_params: list[tuple[str, str
         ("币", "%E5%B8%81"),
     ],
 )
-def test_how_a_character_is_encoded(value: str, encoded: str) -> None:
-    """RFC 3986: UTF-8, and hex digits in upper case."""
+def test_canonical_query_encodes_characters_by_rfc_3986(value: str, encoded: str) -> None:
+    """UTF-8, with hex digits in upper case."""
     assert canonical_query([("a", value)]) == f"a={encoded}"
 
 
-def test_names_are_in_ascii_order() -> None:
-    """Upper case comes before lower case, so the authentication before HTX's own names."""
+def test_canonical_query_sorts_names_in_ascii_order() -> None:
+    """Upper case sorts before lower case, so authentication parameters come first."""
     names = [("uid", "1"), ("Zone", "2"), ("accessKey", "3"), ("AccessKeyId", "4"), ("a-b", "5")]
     assert canonical_query(names) == "AccessKeyId=4&Zone=2&a-b=5&accessKey=3&uid=1"
 
@@ -146,16 +148,18 @@ def test_names_are_in_ascii_order() -> None:
         ("Ax", "A=1&{key}&{method}&{time}&x=1"),
     ],
 )
-def test_names_stand_around_those_of_the_authentication(names: str, query: str) -> None:
-    """Before, between and after them, with the time that was asked for."""
+def test_signed_query_sorts_parameters_among_authentication_parameters(
+    names: str, query: str
+) -> None:
+    """Parameters may sort before, between and after the authentication parameters."""
     params = tuple((name, "1") for name in names)
     signed = sign_request(request_to(params=params), CREDENTIALS, HOST, AT).query
-    wanted = query.format(
+    expected = query.format(
         key="AccessKeyId=test-access-key-1",
         method="SignatureMethod=HmacSHA256&SignatureVersion=2",
         time="Timestamp=2023-11-14T22%3A13%3A20",
     )
-    assert signed.partition("&Signature=")[0] == wanted
+    assert signed.partition("&Signature=")[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -168,10 +172,10 @@ def test_names_stand_around_those_of_the_authentication(names: str, query: str) 
         (4_102_444_799.0, "2099-12-31T23:59:59"),
     ],
 )
-def test_the_time_is_utc_in_whole_seconds(
+def test_timestamp_is_utc_in_whole_seconds(
     at: float, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No fraction and no zone, wherever this machine stands."""
+    """There is no fraction and no zone, in any local time zone."""
     monkeypatch.setenv("TZ", "Asia/Shanghai")
     time.tzset()
     try:
@@ -181,8 +185,8 @@ def test_the_time_is_utc_in_whole_seconds(
         time.tzset()
 
 
-def test_host_and_method_are_normalised_in_the_signed_text() -> None:
-    """The host counts in lower case, the method in upper case."""
+def test_signature_normalises_host_and_method() -> None:
+    """The host is signed in lower case, the method in upper case."""
     plain = sign_request(request_to(), CREDENTIALS, HOST, AT)
     assert (
         sign_request(request_to(method="get"), CREDENTIALS, "API.Huobi.PRO", AT).query
@@ -191,30 +195,28 @@ def test_host_and_method_are_normalised_in_the_signed_text() -> None:
     assert sign_request(request_to(), CREDENTIALS, "api-aws.huobi.pro", AT).query != plain.query
 
 
-def test_the_signature_is_encoded_too() -> None:
-    """Base64 has `+`, `/` and `=`: none of them stands bare in the query."""
+def test_signature_is_percent_encoded() -> None:
+    """The characters `+`, `/` and `=` of base64 are encoded in the query."""
     signatures = [
         sign_request(request_to(), CREDENTIALS, HOST, AT + second).query.partition("&Signature=")[2]
         for second in range(60)
     ]
-    assert all(re.fullmatch("(?:[A-Za-z0-9]|%2B|%2F|%3D)*", each) for each in signatures)
+    assert all(re.fullmatch("(?:[A-Za-z0-9]|%2B|%2F|%3D)*", signature) for signature in signatures)
     assert {"%2B", "%2F", "%3D"} <= set(re.findall("%..", "".join(signatures)))
 
 
 @given(params, st.floats(0, 4e9))
-def test_the_signature_is_of_what_stands_before_it(
-    given_params: list[tuple[str, str]], at: float
-) -> None:
-    """Recomputed from the query that is sent alone, the signature fits."""
-    signed = sign_request(request_to(params=tuple(given_params)), CREDENTIALS, HOST, at)
+def test_signature_covers_the_query_before_it(parameters: list[tuple[str, str]], at: float) -> None:
+    """The signature can be recomputed from the sent query alone."""
+    signed = sign_request(request_to(params=tuple(parameters)), CREDENTIALS, HOST, at)
     query, signature = split(signed)
     text = f"GET\n{HOST}\n/v1/account/accounts\n{query}"
     digest = hmac.new(b"test-secret-key-1", text.encode(), hashlib.sha256).digest()
     assert signature == base64.b64encode(digest).decode()
 
 
-class At(Clock):
-    """A clock that stands until it is set."""
+class FixedClock(Clock):
+    """A wall clock that the test sets."""
 
     def __init__(self, at: float) -> None:
         self.at = at
@@ -223,10 +225,10 @@ class At(Clock):
         return self.at
 
 
-async def test_the_layer_signs_a_copy_by_the_given_clock() -> None:
-    """Each attempt is signed anew; what came down stays as it was."""
+async def test_signing_signs_a_copy_for_each_attempt() -> None:
+    """Each attempt has its own signature, and the original request is unchanged."""
     sent: list[Request] = []
-    clock = At(AT)
+    clock = FixedClock(AT)
 
     async def send(request: Request) -> Response:
         sent.append(request)
@@ -238,34 +240,35 @@ async def test_the_layer_signs_a_copy_by_the_given_clock() -> None:
     clock.at += 61
     await layer(request)
 
-    said = [dict(parse_qsl(each.query)) for each in sent]
-    assert [each["Timestamp"] for each in said] == ["2023-11-14T22:13:20", "2023-11-14T22:14:21"]
-    assert said[0]["Signature"] != said[1]["Signature"]
-    assert [each["subUid"] for each in said] == ["7", "7"]
+    queries = [dict(parse_qsl(signed.query)) for signed in sent]
+    timestamps = [query["Timestamp"] for query in queries]
+    assert timestamps == ["2023-11-14T22:13:20", "2023-11-14T22:14:21"]
+    assert queries[0]["Signature"] != queries[1]["Signature"]
+    assert [query["subUid"] for query in queries] == ["7", "7"]
     assert request.query == ""
-    assert [msgspec.structs.replace(each, query="") for each in sent] == [request, request]
-    assert all(each.call is request.call for each in sent)
+    assert [msgspec.structs.replace(signed, query="") for signed in sent] == [request, request]
+    assert all(signed.call is request.call for signed in sent)
 
 
-async def test_the_layer_signs_by_htx_s_clock_and_says_so() -> None:
-    """The correction is added, and noted with the keys and the moment."""
+async def test_signing_uses_the_corrected_clock_and_records_it() -> None:
+    """The timestamp is corrected; credentials, correction and time are recorded in the call."""
     sent: list[Request] = []
 
     async def send(request: Request) -> Response:
         sent.append(request)
         return Response(200, {}, b"")
 
-    clock = At(AT)
-    time_of_htx = ServerClock(clock)
-    time_of_htx.calibrate(AT + 30, first_byte_at=clock.monotonic())
-    layer = Signing(send, CredentialStore(CREDENTIALS, clock), HOST, clock, time_of_htx)
+    clock = FixedClock(AT)
+    server_clock = ServerClock(clock)
+    server_clock.calibrate(AT + 30, first_byte_at=clock.monotonic())
+    layer = Signing(send, CredentialStore(CREDENTIALS, clock), HOST, clock, server_clock)
     before = clock.monotonic()
     await layer(request_to())
 
-    said = calendar.timegm(
+    timestamp = calendar.timegm(
         time.strptime(dict(parse_qsl(sent[0].query))["Timestamp"], "%Y-%m-%dT%H:%M:%S")
     )
-    assert said == pytest.approx(AT + 30, abs=1.5)
+    assert timestamp == pytest.approx(AT + 30, abs=1.5)
     signed = sent[0].call.signed_with
     assert signed is not None
     assert signed.credentials == CREDENTIALS
@@ -273,16 +276,16 @@ async def test_the_layer_signs_by_htx_s_clock_and_says_so() -> None:
     assert before <= signed.at <= clock.monotonic()
 
 
-async def test_what_htx_tells_everybody_is_asked_unsigned() -> None:
-    """An unsigned endpoint gets its parameters, and no key."""
+async def test_signing_leaves_public_endpoints_unsigned() -> None:
+    """The request of an unsigned endpoint has its parameters and no key."""
     sent: list[Request] = []
 
     async def send(request: Request) -> Response:
         sent.append(request)
         return Response(200, {}, b"")
 
-    clock = At(AT)
+    clock = FixedClock(AT)
     layer = Signing(send, CredentialStore(CREDENTIALS, clock), HOST, clock, ServerClock(clock))
     await layer(request_to(signed=False))
     await layer(request_to(signed=False, params=(("b", "x y"), ("a", "1"))))
-    assert [each.query for each in sent] == ["", "a=1&b=x%20y"]
+    assert [request.query for request in sent] == ["", "a=1&b=x%20y"]

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @attrs.define
 class CannedResponses:
-    """An `Ask` that decodes or raises each of `responses` in turn, and records the requests."""
+    """A client that decodes or raises each of `responses` in turn, and records the requests."""
 
     responses: list[str | HTXError]
     requests: list[tuple[str, tuple[tuple[str, str], ...]]] = attrs.field(factory=list)

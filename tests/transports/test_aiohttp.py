@@ -121,14 +121,16 @@ async def test_aiohttp_joins_repeated_headers() -> None:
     """Repeated headers are joined with a comma, as in httpx."""
     reply = make_response(b"x", b"content-encoding: br", b"Content-Encoding: gzip")
     async with serving(reply) as (base_url, _), client(base_url) as htx:
-        with pytest.raises(DecodeError, match="nobody asked for: br, gzip"):
+        with pytest.raises(DecodeError, match="encoding that was not requested: br, gzip"):
             await htx.accounts.list()
 
 
 @pytest.mark.slow
 async def test_aiohttp_refused_connection_is_connect_error() -> None:
     async with client("http://127.0.0.1:1") as htx:
-        with pytest.raises(ConnectError, match=r"no connection to http://127.0.0.1:1 \(aiohttp"):
+        with pytest.raises(
+            ConnectError, match=r"could not connect to http://127.0.0.1:1 \(aiohttp"
+        ):
             await htx.accounts.list()
 
 

@@ -489,7 +489,6 @@ async def test_tls_and_proxy_settings_are_read_once(monkeypatch: pytest.MonkeyPa
     origins: list[Origin] = []
     monkeypatch.setattr(httpx_transport, "proxy_for", origins.append)
     adapter = adapter_for(None)
-    await adapter(SIGNED)
     await asyncio.gather(*(adapter(SIGNED) for _ in range(3)))
     await adapter.aclose()
     assert len(origins) == 1

@@ -79,7 +79,7 @@ async def test_tls_rejects_a_certificate_for_another_host(
         serving(authority, "example.org") as (base_url, heads),
         HTXClient(KEYS, base_url=base_url, transport=transport(), retry=NO_RETRY) as htx,
     ):
-        with pytest.raises(ConnectError, match="no connection to https://localhost"):
+        with pytest.raises(ConnectError, match="could not connect to https://localhost"):
             await htx.accounts.list()
     assert heads == []
 
