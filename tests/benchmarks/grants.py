@@ -63,7 +63,7 @@ async def _measure(url: str, trips: Callable[[], int], rounds: int) -> list[Row]
         limiters = ((RateLimiter(), lambda: 0), (shared, trips))
         for limiter, count in limiters:
             queue, name = limiter.queue_for(endpoint, Clock()), type(limiter).__name__
-            rows += [await _rounds(queue, each, count, name, rounds) for each in (1, CROWD)]
+            rows += [await _rounds(queue, callers, count, name, rounds) for callers in (1, CROWD)]
     return rows
 
 
