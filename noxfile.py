@@ -215,11 +215,8 @@ def picture(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """What the package costs: `nox -s bench -- calls|decode|signing|weight|limits`."""
-    peers = ["aiohttp", "aiolimiter", "ccxt", "limits", "pyrate-limiter"]
-    session.install("-e", ".[test]", *peers)
-    # A copy of the official client, which no index has; where it is not to be had, it is absent.
-    session.install("huobi-sdk", success_codes=[0, 1])
+    """CPU beside other clients, or `-- calls decode signing --against PATH` an older commit."""
+    session.install("-e", ".[test]", "ccxt", "limits", "pyrate-limiter")
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
 
 

@@ -1,7 +1,7 @@
 """
-What is in the sdist and the wheel: nothing missing, nothing that does not belong, the same twice.
+Check that sdist and wheel are complete, have nothing else, and are the same when built twice.
 
-`python -m tests.packages FIRST SECOND ...` looks at folders that were built from the same sources.
+`python -m tests.packages FIRST SECOND ...` compares folders that were built from the same sources.
 """
 
 from __future__ import annotations
@@ -37,48 +37,49 @@ def members(archive: Path) -> dict[str, bytes]:
 
 
 def sources(root: Path, folders: Iterable[str]) -> set[str]:
-    """Return the files in *folders* that are ours: not what tools left there."""
-    found = (path for folder in folders for path in (root / folder).rglob("*") if path.is_file())
-    names = (path.relative_to(root).as_posix() for path in found)
-    return {name for name in names if not _left(PurePosixPath(name))}
+    """Return the source files in *folders*, without what tools left there."""
+    paths = (path for folder in folders for path in (root / folder).rglob("*") if path.is_file())
+    names = (path.relative_to(root) for path in paths)
+    return {name.as_posix() for name in names if not _is_left_over(name)}
 
 
-def _left(path: PurePosixPath) -> bool:
+def _is_left_over(path: Path) -> bool:
     return any(part.startswith(".") or part in {"__pycache__", "_build"} for part in path.parts)
 
 
-def faults_of_wheel(names: Iterable[str], wanted: Iterable[str]) -> list[str]:
-    """Return what is wrong with the files of a wheel: the package and its facts, all of it."""
-    there = set(names)
-    facts = {name for name in there if name.split("/")[0].endswith(".dist-info")}
-    strange = {name for name in facts if PurePosixPath(name).name not in IN_DIST_INFO}
-    return _faults(there - facts, set(wanted), IN_PACKAGE) + _told("strange", strange)
+def problems_of_wheel(names: Iterable[str], expected: Iterable[str]) -> list[str]:
+    """Return what is wrong with the files of a wheel: the package and its metadata."""
+    actual = set(names)
+    metadata = {name for name in actual if name.split("/")[0].endswith(".dist-info")}
+    strange = {name for name in metadata if PurePosixPath(name).name not in IN_DIST_INFO}
+    lines = _problems(actual - metadata, set(expected), IN_PACKAGE)
+    return lines + _lines("unexpected kind", strange)
 
 
-def faults_of_sdist(names: Iterable[str], wanted: Iterable[str]) -> list[str]:
-    """Return what is wrong with the files of an sdist: all that is tested, and how it is."""
-    return _faults(set(names) - BY_THE_BUILDER, set(wanted), IN_SDIST | {""})
+def problems_of_sdist(names: Iterable[str], expected: Iterable[str]) -> list[str]:
+    """Return what is wrong with the files of an sdist: the package, its tests and its docs."""
+    return _problems(set(names) - BY_THE_BUILDER, set(expected), IN_SDIST | {""})
 
 
-def _faults(there: set[str], wanted: set[str], kinds: frozenset[str]) -> list[str]:
-    strange = {name for name in there if PurePosixPath(name).suffix not in kinds}
+def _problems(actual: set[str], expected: set[str], kinds: frozenset[str]) -> list[str]:
+    strange = {name for name in actual if PurePosixPath(name).suffix not in kinds}
     return (
-        _told("missing", wanted - there)
-        + _told("does not belong", there - wanted)
-        + _told("strange", strange & wanted)
+        _lines("missing", expected - actual)
+        + _lines("does not belong", actual - expected)
+        + _lines("unexpected kind", strange & expected)
     )
 
 
-def _told(fault: str, names: Iterable[str]) -> list[str]:
-    return [f"{fault}: {name}" for name in sorted(names)]
+def _lines(problem: str, names: Iterable[str]) -> list[str]:
+    return [f"{problem}: {name}" for name in sorted(names)]
 
 
-def faults(archive: Path, root: Path = ROOT) -> list[str]:
+def problems(archive: Path, root: Path = ROOT) -> list[str]:
     """Return all that is wrong with an archive that was built from *root*."""
     is_wheel = archive.suffix == ".whl"
-    wanted = sources(root, [PACKAGE]) if is_wheel else sources(root, FOLDERS) | ALONE
-    check: Callable[..., list[str]] = faults_of_wheel if is_wheel else faults_of_sdist
-    return [f"{archive.name}: {fault}" for fault in check(members(archive), wanted)]
+    expected = sources(root, [PACKAGE]) if is_wheel else sources(root, FOLDERS) | ALONE
+    check: Callable[..., list[str]] = problems_of_wheel if is_wheel else problems_of_sdist
+    return [f"{archive.name}: {problem}" for problem in check(members(archive), expected)]
 
 
 def differences(folders: Sequence[Path]) -> list[str]:
@@ -97,13 +98,14 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Look at folders of archives, and tell what is wrong."""
-    folders = [Path(each) for each in arguments]
-    archives = sorted(each for each in folders[0].iterdir() if each.suffix in {".whl", ".gz"})
-    found = [fault for archive in archives for fault in faults(archive)] + differences(folders)
-    shown = [f"{archive.name}: {len(members(archive))} files" for archive in archives]
-    sys.stdout.write("\n".join([*shown, *found, ""]))
-    return 1 if found or not archives else 0
+    """Check folders of archives, and print what is wrong."""
+    folders = [Path(argument) for argument in arguments]
+    archives = sorted(path for path in folders[0].iterdir() if path.suffix in {".whl", ".gz"})
+    lines = [problem for archive in archives for problem in problems(archive)]
+    lines += differences(folders)
+    sizes = [f"{archive.name}: {len(members(archive))} files" for archive in archives]
+    sys.stdout.write("\n".join([*sizes, *lines, ""]))
+    return 1 if lines or not archives else 0
 
 
 if __name__ == "__main__":

@@ -3,42 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from decimal import Decimal
-from pathlib import Path
 from types import SimpleNamespace
-from xml.etree import ElementTree as ET
 
 import pytest
 
 from htx_async import Credentials
-from htx_async.middleware import signing as ours
+from htx_async.middleware.signing import sign_request
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Request
 from htx_async.resources import accounts, points
 from tests.benchmarks import (
-    answers,
+    against,
     batches,
+    bodies,
+    calls,
     canned,
     decode,
-    goals,
     grants,
-    network,
+    limits,
     plain,
-    plot,
-    report,
-    tables,
+    signing,
     weight,
 )
 from tests.benchmarks.__main__ import COMMANDS, main
+from tests.benchmarks.against import JOBS, ROOT, Version
 from tests.benchmarks.batches import Batches
-from tests.benchmarks.clients import OURS, Client, Contender
-from tests.benchmarks.goals import Goal
+from tests.benchmarks.clients import CONTENDERS, OURS, Client, Contender
 from tests.benchmarks.limiters import CONTROL
 from tests.benchmarks.limiters import OURS as OUR_LIMITER
-from tests.benchmarks.plain import Found
-from tests.benchmarks.rivals import CONTENDERS
-from tests.benchmarks.simulation import RULES, lost, simulate
+from tests.benchmarks.limits import Row
+from tests.benchmarks.plain import Holdings
+from tests.benchmarks.simulation import (
+    RULES,
+    even_network,
+    lost_tokens,
+    rough_network,
+    simulate,
+)
+from tests.benchmarks.tables import Goal, goals_table, gross_regressions
 from tests.benchmarks.timing import Sample, ratio
 from tests.decoded import decoded
 
@@ -46,31 +51,42 @@ REQUESTS = 300
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_ours_is_never_refused_and_as_quick_as_its_rule_allows(rule: RateLimit) -> None:
-    outcome = simulate(OUR_LIMITER, rule, REQUESTS, network.even())
-    assert set(outcome.refusals.values()) == {0}
+def test_simulation_ours_stays_below_the_limit_at_the_highest_rate(rule: RateLimit) -> None:
+    outcome = simulate(OUR_LIMITER, rule, REQUESTS, even_network())
+    assert set(outcome.rejections.values()) == {0}
     assert outcome.rate >= 0.99 * outcome.bound
     assert not outcome.overtaken
 
 
-def test_ours_bears_a_rough_network() -> None:
-    outcome = simulate(OUR_LIMITER, RULES[0], REQUESTS, network.rough(REQUESTS))
-    assert set(outcome.refusals.values()) == {0}
+def test_simulation_ours_stays_below_the_limit_on_a_rough_network() -> None:
+    outcome = simulate(OUR_LIMITER, RULES[0], REQUESTS, rough_network(REQUESTS))
+    assert set(outcome.rejections.values()) == {0}
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_the_plain_bucket_is_refused(rule: RateLimit) -> None:
-    outcome = simulate(CONTROL, rule, REQUESTS, network.even())
-    assert outcome.refusals["fixed"] > 0
+def test_simulation_plain_bucket_exceeds_the_limit(rule: RateLimit) -> None:
+    outcome = simulate(CONTROL, rule, REQUESTS, even_network())
+    assert outcome.rejections["fixed"] > 0
 
 
-def test_cancellations_cost_no_token() -> None:
-    assert lost(OUR_LIMITER, RULES[0]) == (0, RULES[0].requests)
+def test_lost_tokens_ours_loses_none() -> None:
+    assert lost_tokens(OUR_LIMITER, RULES[0]) == (0, RULES[0].requests)
 
 
-@pytest.mark.parametrize("rows", [answers.MANY, answers.FEW])
-def test_the_canned_balance_is_what_htx_sends(rows: int) -> None:
-    balance = decoded(accounts.BALANCE, answers.data(answers.balance(rows)))
+def test_limits_report_and_goals() -> None:
+    """The name and the lost tokens stand in the first row of a limiter only."""
+    outcome = simulate(OUR_LIMITER, RULES[0], REQUESTS, even_network())
+    rows = [Row(OUR_LIMITER.name, RULES[0], outcome, is_rough=rough) for rough in (False, True)]
+    lines = limits.report(rows, {OUR_LIMITER.name: 3}).splitlines()
+    assert [line.split("|")[1].strip() for line in lines[-2:]] == ["htx_async", ""]
+    assert [line.split("|")[2].strip() for line in lines[-2:]] == ["100/2", "100/2*"]
+    verdicts = [goal.verdict for goal in limits.goals(rows, {OUR_LIMITER.name: 3})]
+    assert verdicts == ["met", "met", "missed"]
+
+
+@pytest.mark.parametrize("rows", [bodies.MANY, bodies.FEW])
+def test_canned_balance_is_what_htx_sends(rows: int) -> None:
+    balance = partial(decoded, accounts.BALANCE)(bodies.data(bodies.balance(rows)))
     assert len(balance.entries) == rows
     assert len(balance) == rows // 2
     zeros = sum(1 for entry in balance.entries if not entry.balance)
@@ -78,95 +94,76 @@ def test_the_canned_balance_is_what_htx_sends(rows: int) -> None:
     assert {entry.type for entry in balance.entries if entry.available is None} == {"frozen"}
 
 
-def test_a_dense_balance_has_no_zeros() -> None:
-    balance = decoded(accounts.BALANCE, answers.data(answers.balance(answers.FEW, dense=True)))
-    assert all(entry.balance for entry in balance.entries)
-
-
-def test_the_canned_points_are_what_htx_sends() -> None:
-    balance = decoded(points.BALANCE, answers.data(answers.points()))
+def test_canned_points_are_what_htx_sends() -> None:
+    balance = partial(decoded, points.BALANCE)(bodies.data(bodies.points()))
     assert balance.acct_balance == sum(group.remain_amt for group in balance.group_ids)
 
 
-def test_all_decoders_find_the_same() -> None:
-    data = answers.data(answers.balance(answers.MANY))
-    wanted = batches.expected()[answers.MANY]
-    assert isinstance(wanted, Found)
-    for way in decode.decoders():
-        found = way.look(way.read(data))
-        assert found.nonzero == wanted.nonzero
-        assert found.totals == pytest.approx(wanted.totals, abs=Decimal("1e-9"))
+def test_decoders_find_the_same() -> None:
+    data = bodies.data(bodies.balance(bodies.MANY))
+    expected = batches.expected_results()[bodies.MANY]
+    for decoder in decode.decoders():
+        assert decoder.look_up(decoder.read(data)) == expected
 
 
-def test_the_peers_sign_as_we_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peers_sign_as_we_do(monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = SimpleNamespace(strftime=time.strftime, gmtime=lambda: time.gmtime(0))
     monkeypatch.setattr(plain, "time", stopped)
     credentials = Credentials(plain.ACCESS_KEY, plain.SECRET_KEY)
-    signed = ours.sign_request(Request(points.BALANCE, plain.POINTS), credentials, "htx.test", 0)
+    signed = sign_request(Request(points.BALANCE, plain.POINTS), credentials, "htx.test", 0)
     assert plain.signed("htx.test", plain.POINTS) == f"{plain.POINTS}?{signed.query}"
 
 
-def test_a_ratio_is_of_rounds() -> None:
+def test_ratio_is_the_median_of_rounds() -> None:
     assert ratio([1, 10], [2, 40]) == 0.375
 
 
-def test_only_ratios_fail_and_only_grossly(capsys: pytest.CaptureFixture[str]) -> None:
-    fine = [
+def test_goals_only_ratios_fail_and_only_grossly() -> None:
+    goals = [
         Goal("a", "b", 1.0, 1.9),
         Goal("absent", "b", 1.0, None),
         Goal("slow", "5 µs", 5.0, 500.0, "µs"),
     ]
-    assert goals.told(fine) == 0
-    assert [goal.verdict for goal in fine] == ["missed", "not measured", "missed"]
-    assert goals.told([*fine, Goal("worse", "b", 1.0, 2.1)]) == 1
-    assert capsys.readouterr().err == "gross regression: worse: 2.10 x b, the goal is 1.00\n"
+    assert gross_regressions(goals) == []
+    assert [goal.verdict for goal in goals] == ["missed", "not measured", "missed"]
+    assert gross_regressions([*goals, Goal("worse", "b", 1.0, 2.1)]) == [
+        "worse: 2.10 x b, the goal is 1.00"
+    ]
+    assert "| slow   |    5 µs | 5.00 µs | 500.00 µs |" in goals_table(goals)
 
 
-def test_the_page_has_its_tables_between_its_marks(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("a\n<!-- x -->\nold\n<!-- /x -->\nb\n", encoding="utf-8")
-    tables.put(page, "x", "new")
-    tables.put(page, "x", "newer\n")
-    assert page.read_text(encoding="utf-8") == "a\n<!-- x -->\n\nnewer\n\n<!-- /x -->\nb\n"
-    with pytest.raises(SystemExit, match="no place"):
-        tables.put(page, "y", "text")
-
-
-def test_the_page_of_the_docs_has_all_marks() -> None:
-    page = Path(__file__).parents[1] / "docs" / "performance.md"
-    text = page.read_text(encoding="utf-8")
-    for mark in ("calls", "decode", "signing", "weight"):
-        assert text.index(f"<!-- {mark} -->") < text.index(f"<!-- /{mark} -->")
-
-
-def _made_up() -> Batches:
+def _batches() -> Batches:
     rounds = [Sample(cpu, 2 * cpu) for cpu in (100.0, 110.0, 120.0)]
     names = [contender.name for contender in CONTENDERS]
-    keys = [(name, work, many) for name in names for work in batches.WORKS for many in (1, 64)]
+    keys = [(name, work, count) for name in names for work in batches.WORKS for count in (1, 64)]
     return Batches(dict.fromkeys(keys, rounds), {})
 
 
-def test_the_picture_has_a_bar_for_each_figure() -> None:
-    picture = ET.fromstring(plot.drawn(_made_up()))  # noqa: S314 - our own
-    bars = list(picture.iter("{http://www.w3.org/2000/svg}rect"))
-    assert len(bars) == len(_made_up().samples)
-    assert {bar.get("width") for bar in bars} == {"500.0"}
-
-
-def test_the_tables_name_all_clients_and_goals() -> None:
-    text = report.calls(_made_up(), {})
+def test_calls_report_names_all_clients_and_goals() -> None:
+    text = calls.report(_batches())
     assert all(f"| {contender.name} " in text for contender in CONTENDERS)
-    assert [goal.reached for goal in report.aims(_made_up())] == [1.0] * 9
+    assert [goal.value for goal in calls.goals(_batches())] == [1.0] * 9
 
 
-def test_an_unknown_benchmark_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["nothing"]) == 2
-    assert ",".join(COMMANDS) in capsys.readouterr().err
+def test_main_rejects_an_unknown_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["nothing"])
+    assert caught.value.code == 2
+    assert "|".join(COMMANDS) in capsys.readouterr().err
+
+
+def test_main_checks_only_if_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(weight, "run", lambda _: [Goal("worse", "b", 1.0, 2.1)])
+    assert main(["weight"]) == 0
+    assert main(["weight", "--check"]) == 1
+    assert "gross regression: worse: 2.10 x b" in capsys.readouterr().err
 
 
 class _Wrong(Client):
-    async def balance(self, rows: int) -> Found:
-        return Found((Decimal(rows),) * 10, 1)
+    async def balance(self, rows: int) -> Holdings:
+        return Holdings((Decimal(rows),) * 10, 1)
 
     async def points(self) -> Decimal:
         raise RuntimeError
@@ -175,70 +172,84 @@ class _Wrong(Client):
         pass
 
 
-def _lacking(url: str) -> Client:
+def _not_installed(url: str) -> Client:
     msg = f"nothing for {url}"
     raise ImportError(msg)
 
 
 @pytest.mark.slow
-def test_who_is_absent_fails_or_finds_something_else_takes_no_part() -> None:
+def test_calls_exclude_clients_that_are_absent_wrong_or_failing() -> None:
     contenders = (
         OURS,
-        Contender("lacking", _lacking, ""),
+        Contender("lacking", _not_installed, ""),
         Contender("wrong", _Wrong, ""),
         Contender("failing", _Wrong, "", works=frozenset({"points"})),
     )
 
     async def absent(url: str) -> dict[str, str]:
-        async with batches.opened(contenders, url, batches.expected()) as (clients, absent):
+        async with batches.opened(contenders, url, batches.expected_results()) as (clients, absent):
             assert list(clients) == [OURS.name]
             return absent
 
     with canned.serving() as url:
-        found = asyncio.run(absent(url))
-    assert found == {
+        excluded = asyncio.run(absent(url))
+    assert excluded == {
         "lacking": f"nothing for {url}",
-        "wrong": "it finds something else",
+        "wrong": "its result is different",
         "failing": "it fails with RuntimeError",
     }
 
 
-def test_the_cost_of_a_grant_is_put_in_its_page() -> None:
-    """Between its marks; a page without them is left alone."""
-    page = f"before\n{grants.START}\nold\n{grants.END}\nafter\n"
-    row = grants.Row("RateLimiter", 50, 1.25, 1.0, 200.0, 0.02)
-    renewed = grants.renewed(page, grants.table([row]))
-    assert renewed.startswith(f"before\n{grants.START}\n\n| budget | callers")
-    assert "| 50              | 1.2 (1.0-200) | 0.02                |\n\n" in renewed
-    assert renewed.endswith(f"{grants.END}\nafter\n")
-    with pytest.raises(ValueError, match="the page has no lines"):
-        grants.renewed("nothing", "")
+def test_grants_report_has_a_row_for_each_crowd() -> None:
+    text = grants.report([grants.Row("RateLimiter", 50, [1.0, 1.25, 200.0], 0.02)])
+    assert "| RateLimiter  |              50 | 1.2 (1.1\u2011101) |" in text
 
 
-def test_all_that_a_distribution_brings_is_found_once() -> None:
+def test_signing_cpu_of_process_is_that_of_the_child() -> None:
+    """Not that of its parent, and not the time that it sleeps."""
+    sleep = "import time; time.sleep(0.3)"
+    assert 1_000 < signing.cpu_of_process(sys.executable, "-c", sleep) < 250_000
+
+
+def test_against_report_is_the_median_of_the_ratios() -> None:
+    text = against.report({"points": ([1.0, 2.0, 9.0], [2.0, 2.0, 3.0])})
+    assert text.splitlines()[-1].split("|")[-2].strip() == "1.00"
+
+
+@pytest.mark.slow
+def test_against_measures_two_checkouts() -> None:
+    """Here twice the same; every job of the commands has a line, and a time above zero."""
+    version = Version.at(ROOT)
+    times = against.measure(["decode", "signing"], version, version, rounds=1)
+    titles = [job.title for command in ("decode", "signing") for job in JOBS[command]]
+    assert list(times) == [*titles, "import htx_async"]
+    assert all(len(new) == len(old) == 1 and min(*new, *old) > 0 for new, old in times.values())
+
+
+def test_weight_closure_has_each_distribution_once() -> None:
     """Around circles too; not what another Python or an extra would bring."""
-    needed = {
+    requirements = {
         "a": ["B_b>=1", "c; python_version >= '3'", "d; python_version < '3'", "e; extra == 'x'"],
         "b-b": ["C", "a"],
         "c": [],
     }
-    assert weight.closure("A", needed.__getitem__) == {"a", "b-b", "c"}
+    assert weight.closure("A", requirements.__getitem__) == {"a", "b-b", "c"}
 
 
-def test_the_weight_is_that_of_what_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_weight_is_that_of_the_dependencies(capsys: pytest.CaptureFixture[str]) -> None:
     """All that the project names, all of httpx, and nothing of an extra; no gross regression."""
-    found = weight.weights(["httpx", weight.OURS])
-    ours, httpx = found[weight.OURS], found["httpx"]
+    weights = weight.weights(["httpx", weight.OURS])
+    ours, httpx = weights[weight.OURS], weights["httpx"]
     assert {"htx-async", "attrs", "cattrs", "msgspec"} <= ours.distributions
     assert httpx.distributions < ours.distributions
     assert not {"rich", "cyclopts", "aiohttp", "uvicorn"} & ours.distributions
     assert 500_000 < httpx.size < ours.size
-    assert weight.main(["--check"]) == 0
+    assert main(["weight", "--check"]) == 0
     assert "| httpx " in capsys.readouterr().out
 
 
-def test_another_dependency_is_a_gross_regression_some_day() -> None:
+def test_weight_another_dependency_is_a_gross_regression_some_day() -> None:
     """The check can fail."""
     httpx = weight.Weight(frozenset("ab"), 10)
     ours = weight.Weight(frozenset("abcdefghij"), 70)
-    assert goals.told(weight.aims({"httpx": httpx, weight.OURS: ours})) == 1
+    assert len(gross_regressions(weight.goals({"httpx": httpx, weight.OURS: ours}))) == 2

@@ -1,1 +1,1 @@
-"""What the package costs, measured: `python -m tests.benchmarks`, or `nox -s bench`."""
+"""Benchmarks: `nox -s bench -- calls decode signing`; docs/performance.md explains them."""

@@ -1,80 +1,98 @@
-"""`python -m tests.benchmarks calls`: whole calls beside other clients, before a canned server."""
+"""Whole calls beside other clients, with a canned server."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from statistics import median
 from typing import Final
 
-from tests.benchmarks import batches, canned, fresh, goals, plot, profiling, report, tables
-from tests.benchmarks.answers import MANY
-from tests.benchmarks.batches import WORKS, Batches
-from tests.benchmarks.clients import POINTS
-from tests.benchmarks.report import Colds, aims
-from tests.benchmarks.rivals import CONTENDERS
+from tests.benchmarks import batches, canned
+from tests.benchmarks.batches import Batches, Key
+from tests.benchmarks.bodies import FEW, MANY
+from tests.benchmarks.clients import CONTENDERS, OURS, OURS_AIOHTTP, POINTS, Work
+from tests.benchmarks.tables import Goal, Options, machine, table
+from tests.benchmarks.timing import short, spread
 
 ROUNDS: Final = 11
-_COLD_ROUNDS: Final = 3
-_QUICK: Final = 3
+TITLES: Final[dict[Work, str]] = {
+    MANY: "3,000 rows, ten currencies looked up and `nonzero()` taken",
+    FEW: "200 rows, the same",
+    POINTS: "Points",
+}
+_NAMES: Final[dict[Work, str]] = {MANY: "3,000 rows", FEW: "200 rows", POINTS: "points"}
+_PACKAGES: Final = ("htx-async", "httpx", "httpcore", "anyio", "msgspec", "aiohttp", "ccxt")
+_LEGEND: Final = """\
+CPU: microseconds a call, the median of {rounds} rounds and the range of the middle half of them, by
+the number of calls in flight; without the server's CPU. x: the CPU as a multiple of htx_async's
+over httpx, the median of the ratios in each round. Wall: microseconds, the median.
+"""
 
 
-def measure(url: str, *, rounds: int, dense: bool = False, quick: bool = False) -> Batches:
-    """Measure all clients; *quick*: only what most goals need."""
-    plan = batches.SHORT if quick else batches.PLAN
-    wanted = batches.expected(dense=dense)
-    contenders = [one for one in CONTENDERS if not quick or one.name in report.COMPARED]
-    return asyncio.run(batches.measure(contenders, url, rounds=rounds, wanted=wanted, plan=plan))
-
-
-def cold(url: str, measured: Batches, rounds: int) -> Colds:
-    """Measure first calls in fresh processes, all clients in turn."""
-    told: Colds = {}
-    for number in range(rounds):
-        sys.stderr.write(f"calls, cold: round {number + 1} of {rounds}\n")
-        for work in (MANY, POINTS):
-            for contender in CONTENDERS:
-                if contender.name in measured.names(work):
-                    one = fresh.measure(contender, work, url)
-                    told.setdefault((contender.name, work), []).append(one)
-    return told
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks calls", description=__doc__)
-    parser.add_argument(
-        "--rounds", type=int, default=ROUNDS, metavar="N", help=f"(default: {ROUNDS})"
+def report(measured: Batches) -> str:
+    """Return the tables."""
+    rounds = max(map(len, measured.samples.values()))
+    contenders = "".join(
+        f"- {one.name}: {measured.absent.get(one.name, one.does)}\n" for one in CONTENDERS
     )
-    parser.add_argument("--dense", action="store_true", help="rows without zeros")
-    parser.add_argument("--quick", action="store_true", help="what most goals need, in few rounds")
-    parser.add_argument("--check", action="store_true", help="fail if a ratio is grossly off")
-    parser.add_argument("--markdown", type=Path, metavar="PATH", help="put the tables there, too")
-    parser.add_argument("--profile", metavar="CLIENT", help="profile the calls of one client")
-    parser.add_argument("--work", default=str(MANY), choices=[str(work) for work in WORKS])
-    parser.add_argument("--in-flight", type=int, default=1, metavar="N", help="with --profile")
-    return parser
+    parts = [machine(_PACKAGES), contenders, _LEGEND.format(rounds=rounds)]
+    for work, title in TITLES.items():
+        if measured.names(work):
+            parts += [f"### {title}\n", _times(measured, work)]
+    return "\n".join(parts)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Measure, print the tables, and put them on the page and draw if told to."""
-    options = _parser().parse_args(arguments)
-    with canned.serving(dense=options.dense) as url:
-        if options.profile:
-            work = int(options.work) if options.work.isdigit() else options.work
-            profiling.show(options.profile, work, url, options.in_flight)
-            return 0
-        rounds = min(options.rounds, _QUICK) if options.quick else options.rounds
-        measured = measure(url, rounds=rounds, dense=options.dense, quick=options.quick)
-        colds = {} if options.quick else cold(url, measured, min(rounds, _COLD_ROUNDS))
-    text = report.calls(measured, colds)
-    sys.stdout.write(text)
-    if options.markdown:
-        command = " ".join(["nox -s bench -- calls", *arguments])
-        picture = options.markdown.parent / "_static" / "calls.svg"
-        picture.parent.mkdir(exist_ok=True)
-        picture.write_text(plot.drawn(measured), encoding="utf-8")
-        shown = f"```sh\n{command}\n```\n\n{text}\n![{plot.ALT}](_static/{picture.name})"
-        tables.put(options.markdown, "calls", shown)
-    return goals.told(aims(measured)) if options.check else 0
+def _times(measured: Batches, work: Work) -> str:
+    counts = sorted({in_flight for _, done, in_flight in measured.samples if done == work})
+    head = [f"{what}, {count}" for what in ("CPU", "x", "wall") for count in counts]
+    rows = [tuple(_row(measured, work, name, counts)) for name in measured.names(work)]
+    return table(["client", *head], rows)
+
+
+def _row(measured: Batches, work: Work, name: str, counts: Sequence[int]) -> Iterator[str]:
+    keys: list[Key] = [(name, work, count) for count in counts]
+    yield name
+    yield from (str(spread([one.cpu for one in measured.samples[key]])) for key in keys)
+    for key in keys:
+        multiple = measured.ratio(key, (OURS.name, work, key[2]))
+        yield "" if multiple is None else f"{multiple:.2f}"
+    yield from (short(median(one.wall for one in measured.samples[key])) for key in keys)
+
+
+def goals(measured: Batches) -> list[Goal]:
+    over_aiohttp, over_httpx = OURS_AIOHTTP.name, OURS.name
+
+    def goal(name: str, work: Work, in_flight: int, baseline: str, limit: float) -> Goal:
+        multiple = measured.ratio((name, work, in_flight), (baseline, work, in_flight))
+        return Goal(f"{_NAMES[work]}, {in_flight} in flight, {name}", baseline, limit, multiple)
+
+    def crowd(work: Work) -> Goal:
+        multiple = measured.ratio((over_httpx, work, 64), (over_httpx, work, 1))
+        return Goal(f"{_NAMES[work]}, 64 in flight, {over_httpx}", "1 in flight", 1.5, multiple)
+
+    return [
+        goal(over_aiohttp, MANY, 1, "aiohttp + msgspec", 1.15),
+        goal(over_aiohttp, MANY, 1, "ccxt, fetch_balance", 1 / 6),
+        goal(over_httpx, MANY, 1, "ccxt, fetch_balance", 1 / 4),
+        *(goal(over_aiohttp, POINTS, count, "ccxt, raw", 0.9) for count in (1, 64)),
+        *(goal(over_aiohttp, POINTS, count, "bare aiohttp", 2.0) for count in (1, 64)),
+        crowd(POINTS),
+        crowd(MANY),
+    ]
+
+
+def run(options: Options) -> list[Goal]:
+    """Measure, print the tables, and return the goals."""
+    with canned.serving() as url:
+        measured = asyncio.run(
+            batches.measure(
+                CONTENDERS,
+                url,
+                rounds=options.rounds_or(ROUNDS),
+                expected=batches.expected_results(),
+                plan=batches.QUICK_PLAN if options.quick else batches.PLAN,
+            )
+        )
+    sys.stdout.write(report(measured))
+    return goals(measured)

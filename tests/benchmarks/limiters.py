@@ -1,4 +1,4 @@
-"""What is measured: one interface, this package behind it, and a control that must fail."""
+"""Rate limiters behind one interface: this package, a control that must fail, and others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeAlias
+from functools import partial
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any, Final, TypeAlias
+from unittest.mock import patch
 
 import attrs
 
@@ -15,12 +19,13 @@ from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.queue import TokenQueue
 from htx_async.ratelimit.token_bucket import Permit, RateLimit, TokenBucket
 from htx_async.request import Endpoint, Request, Response
+from tests.benchmarks.tables import version
+from tests.virtual import DAY
 from tests.world import rate_limited
 
-SendOne: TypeAlias = Callable[[], Awaitable[float]]
-"""Sends a request, and returns when its answer began to arrive, in seconds of the loop."""
-
-_CONNECTIONS = RateLimit(1000, per=0.0)
+Send: TypeAlias = Callable[[], Awaitable[float]]
+"""Sends a request, and returns when its response began to arrive, in seconds of the loop."""
+_CONNECTIONS: Final = RateLimit(1000, per=0.0)
 
 
 class Limiter(ABC):
@@ -30,75 +35,52 @@ class Limiter(ABC):
     async def acquire(self) -> None:
         """Wait for the right to send one request."""
 
-    def release(self, began: float) -> None:  # noqa: B027 - most have nothing to do
-        """Tell that an answer *began* to arrive; most limiters do not want to know."""
+    def release(self, first_byte_at: float) -> None:  # noqa: B027 - most have nothing to do
+        """Report that a response began to arrive; most limiters ignore it."""
 
-    async def request(self, send: SendOne) -> None:
+    async def request(self, send: Send) -> None:
         """Wait, and send."""
         await self.acquire()
         self.release(await send())
 
 
-@attrs.frozen
-class Kind:
-    """
-    A limiter that can be made.
-
-    Attributes:
-        name: As the table calls it.
-        package: The distribution that it comes with; `None`: it is in here.
-        make: Makes one for a rule, with the clock to use.
-        virtual: Lets its time be that of a loop, for as long as the context is open.
-    """
-
-    name: str
-    package: str | None
-    make: Callable[[RateLimit, Clock], Limiter]
-    virtual: Callable[[asyncio.AbstractEventLoop], AbstractContextManager[object]] = nullcontext
-
-
 class Ours(Limiter):
-    """The layer `RateLimiting`; its queue alone where only the limiter's own cost is of interest."""
+    """The middleware `RateLimiting`; its queue alone where only the limiter's cost matters."""
 
     def __init__(self, rule: RateLimit, clock: Clock) -> None:
         self._clock = clock
         self._endpoint = Endpoint("/v1/limits", rule, bytes)
-        self._rate_limiter = RateLimiter()
+        self._limiter = RateLimiter()
         self._slots = TokenQueue(TokenBucket(_CONNECTIONS), clock)
-        self._queue = self._rate_limiter.queue_for(self._endpoint, clock)
-        self._grant = Permit(0, 0)
+        self._queue = self._limiter.queue_for(self._endpoint, clock)
+        self._permit = Permit(0, 0)
 
     async def acquire(self) -> None:
-        """Take a token."""
-        self._grant = await self._queue.acquire()
+        self._permit = await self._queue.acquire()
 
-    def release(self, began: float) -> None:
-        """Return a token."""
-        self._queue.release_at(self._grant, began)
+    def release(self, first_byte_at: float) -> None:
+        self._queue.release_at(self._permit, first_byte_at)
 
-    async def request(self, send: SendOne) -> None:
-        """Go through the layer."""
+    async def request(self, send: Send) -> None:
 
-        async def carry(request: Request) -> Response:
+        async def respond(request: Request) -> Response:
             del request
             return Response(200, {}, b"", first_byte_at=await send())
 
         clock = self._clock
-        limiting = rate_limited(carry, self._rate_limiter, clock, self._slots)
+        limiting = rate_limited(respond, self._limiter, clock, self._slots)
         await limiting(Request(self._endpoint, self._endpoint.path))
 
 
-class Refilling(Limiter):
+class PlainBucket(Limiter):
     """The plain token bucket: *limit* at once, then *limit* / *per* a second, in order."""
 
     def __init__(self, rule: RateLimit, clock: Clock) -> None:
-        self._rule = rule
-        self._clock = clock
+        self._rule, self._clock = rule, clock
         self._level, self._since = float(rule.requests), clock.monotonic()
         self._turn = asyncio.Lock()
 
     async def acquire(self) -> None:
-        """Wait until the bucket holds one, and take it."""
         rate = self._rule.requests / self._rule.per
         async with self._turn:
             self._refill(rate)
@@ -113,5 +95,106 @@ class Refilling(Limiter):
         self._since = now
 
 
-OURS = Kind("htx_async", None, Ours)
-CONTROL = Kind("plain bucket", None, Refilling)
+class PyrateLimiter(Limiter):
+    """pyrate-limiter, a sliding log; without its thread that clears the log every 10 s."""
+
+    def __init__(self, rule: RateLimit, clock: Clock) -> None:
+        del clock
+        module: Any = import_module("pyrate_limiter")
+        bucket = module.InMemoryBucket([module.Rate(rule.requests, round(rule.per * 1000))])
+        factory: Any = import_module("pyrate_limiter.limiter").SingleBucketFactory
+        self._limiter = module.Limiter(factory(bucket, schedule_leak=False))
+
+    async def acquire(self) -> None:
+        await self._limiter.try_acquire_async("limits")
+
+
+class Limits(Limiter):
+    """limits only rejects, so its users wait until the window is reset, and call it again."""
+
+    def __init__(self, strategy: str, rule: RateLimit, clock: Clock) -> None:
+        self._clock = clock
+        storage: Any = import_module("limits.aio.storage").MemoryStorage()
+        strategies: Any = import_module("limits.aio.strategies")
+        self._limiter = getattr(strategies, strategy)(storage)
+        module: Any = import_module("limits")
+        self._item = module.RateLimitItemPerSecond(rule.requests, round(rule.per))
+
+    async def acquire(self) -> None:
+        """Wait until `reset_time`, as its quickstart does."""
+        while not await self._limiter.hit(self._item, "limits"):
+            window = await self._limiter.get_window_stats(self._item, "limits")
+            await asyncio.sleep(max(window.reset_time - self._clock.now(), 0.001))
+
+
+class Ccxt(Limiter):
+    """ccxt's throttler with the figures of its `htx`: a bucket of 1, at 50/s a cost of 0.2."""
+
+    RATE_LIMIT: Final = 100.0
+    """Milliseconds for a cost of 1: `rateLimit` of ccxt's `htx`."""
+
+    def __init__(self, rule: RateLimit, clock: Clock) -> None:
+        del clock
+        module: Any = import_module("ccxt.async_support.base.throttler")
+        self._cost = rule.per * 1000 / rule.requests / self.RATE_LIMIT
+        config = {"refillRate": 1 / self.RATE_LIMIT, "capacity": 1.0, "delay": 0.001}
+        self._throttler = module.Throttler(config)
+
+    async def acquire(self) -> None:
+        await self._throttler(self._cost)
+
+
+def _pyrate_clock(loop: asyncio.AbstractEventLoop) -> AbstractContextManager[object]:
+    return patch("pyrate_limiter.clocks.monotonic_ns", lambda: round(loop.time() * 1e9))
+
+
+def _limits_clock(loop: asyncio.AbstractEventLoop) -> AbstractContextManager[object]:
+    """Replace its clock, and run its worker thread, for which no virtual time passes, here."""
+
+    async def here(function: Callable[..., object], *arguments: object) -> object:
+        return function(*arguments)
+
+    replaced = {
+        "time": SimpleNamespace(time=lambda: DAY + loop.time()),
+        "asyncio": SimpleNamespace(**{**vars(asyncio), "to_thread": here}),
+    }
+    module: Any = import_module("limits.aio.storage.memory")
+    return patch.dict(vars(module), replaced)
+
+
+def _ccxt_clock(loop: asyncio.AbstractEventLoop) -> AbstractContextManager[object]:
+    return patch("ccxt.async_support.base.throttler.time", lambda: DAY + loop.time())
+
+
+@attrs.frozen
+class Kind:
+    """
+    A limiter that takes part.
+
+    Attributes:
+        name: Its name in the table.
+        make: Creates one for a rule and a clock.
+        package: The distribution that it comes with; `None`: this one.
+        virtual: Replaces its clock by that of a loop while the context is open.
+    """
+
+    name: str
+    make: Callable[[RateLimit, Clock], Limiter]
+    package: str | None = None
+    virtual: Callable[[asyncio.AbstractEventLoop], AbstractContextManager[object]] = nullcontext
+
+
+OURS: Final = Kind("htx_async", Ours)
+CONTROL: Final = Kind("plain bucket", PlainBucket)
+_MOVING, _FIXED = "MovingWindowRateLimiter", "FixedWindowRateLimiter"
+PEERS: Final = (
+    Kind("pyrate-limiter", PyrateLimiter, "pyrate-limiter", _pyrate_clock),
+    Kind("limits, moving", partial(Limits, _MOVING), "limits", _limits_clock),
+    Kind("limits, fixed", partial(Limits, _FIXED), "limits", _limits_clock),
+    Kind("ccxt", Ccxt, "ccxt", _ccxt_clock),
+)
+
+
+def installed() -> tuple[Kind, ...]:
+    """Return ours, the control, and the peers that are installed."""
+    return (OURS, CONTROL, *(kind for kind in PEERS if kind.package and version(kind.package)))

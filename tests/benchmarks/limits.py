@@ -1,64 +1,99 @@
-"""`python -m tests.benchmarks limits`: this limiter and four others before servers that count."""
+"""Rate limiters in front of servers that count: docs/limits-measured.md explains it."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
-from tests.benchmarks import cost, network, page, peers
-from tests.benchmarks.limiters import CONTROL, OURS, Kind
-from tests.benchmarks.results import Results, Row
-from tests.benchmarks.simulation import RULES, lost, simulate
+import attrs
+
+from htx_async.ratelimit.token_bucket import RateLimit
+from tests.benchmarks.limiters import OURS, PEERS, Kind, installed
+from tests.benchmarks.simulation import (
+    RULES,
+    SERVERS,
+    Outcome,
+    even_network,
+    lost_tokens,
+    rough_network,
+    simulate,
+)
+from tests.benchmarks.tables import Goal, Options, machine, table
 
 REQUESTS: Final = 10_000
-CROWDS: Final = (100, 100_000)
+_QUICK_REQUESTS: Final = 2_000
+_HEAD: Final = ("limiter", "rule", *SERVERS, "rate", "wait", "order", "lost")
+_LEGEND: Final = """\
+- rule: requests in seconds. A star: the rough network
+- fixed, log, bucket: 429s of a server with fixed windows, a sliding log, a token bucket
+- rate: requests sent in steady state, in per cent of what is allowed
+- wait: the longest, in seconds; order: kept, or the share of requests that were overtaken
+- lost: the number of requests fewer in a period after 1,000 cancellations and a period of rest
+"""
 
 
-def measure(kinds: Sequence[Kind], requests: int = REQUESTS, rough: int = REQUESTS) -> Results:
-    """Measure *kinds*, of which the first is ours: it sends *rough* over the rough network."""
-    costs = cost.uncontended(kinds, RULES[0])
-    crowds = cost.crowded(RULES[0], CROWDS)
-    rows = tuple(row for kind in kinds for row in _rows(kind, requests, rough))
-    return Results(
-        rows=rows,
-        costs=costs,
-        crowds=crowds,
-        lost={kind.name: lost(kind, RULES[0]) for kind in kinds},
-        packages={package: peers.version(package) for package in _packages()},
-    )
+@attrs.frozen
+class Row:
+    """One simulation: on the rough network, or on the even one."""
+
+    name: str
+    rule: RateLimit
+    outcome: Outcome
+    is_rough: bool
+
+    @property
+    def setting(self) -> str:
+        """The rule, and a star for the rough network."""
+        return f"{self.rule.requests}/{self.rule.per:g}{'*' if self.is_rough else ''}"
 
 
-def _rows(kind: Kind, requests: int, rough: int) -> Iterator[Row]:
+def simulations(kind: Kind, requests: int) -> Iterator[Row]:
+    """Yield a row for each rule and network."""
     for rule in RULES:
         sys.stderr.write(f"limits: {kind.name}, {rule.requests} in {rule.per:g} s\n")
-        yield Row(kind.name, rule, requests, simulate(kind, rule, requests, network.even()))
-        count = rough if kind is OURS else requests
-        outcome = simulate(kind, rule, count, network.rough(count))
-        yield Row(kind.name, rule, count, outcome, is_rough=True)
+        yield Row(kind.name, rule, simulate(kind, rule, requests, even_network()), is_rough=False)
+        outcome = simulate(kind, rule, requests, rough_network(requests))
+        yield Row(kind.name, rule, outcome, is_rough=True)
 
 
-def _packages() -> Iterator[str]:
-    yield "htx-async"
-    yield from dict.fromkeys(kind.package for kind in peers.PEERS if kind.package)
+def report(rows: Sequence[Row], lost: dict[str, int]) -> str:
+    """Return the table."""
+    cells, previous = [], ""
+    for row in rows:
+        outcome, is_first = row.outcome, row.name != previous
+        previous = row.name
+        cells.append(
+            (
+                row.name if is_first else "",
+                row.setting,
+                *(str(count) for count in outcome.rejections.values()),
+                f"{outcome.rate * 100:.1f}",
+                f"{outcome.longest:.1f}",
+                f"{outcome.overtaken:.0%}" if outcome.overtaken else "kept",
+                str(lost[row.name]) if is_first else "",
+            )
+        )
+    packages = dict.fromkeys(["htx-async", *(kind.package or "" for kind in PEERS)])
+    return "\n".join((machine(packages), _LEGEND, table(_HEAD, cells)))
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Measure, print the table, and write the page if told to."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks limits", description=__doc__)
-    parser.add_argument("--requests", type=int, default=REQUESTS, metavar="N", help=_REQUESTS_HELP)
-    parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the page there, too")
-    options = parser.parse_args(arguments)
-    if options.requests < REQUESTS:
-        parser.error(f"--requests: at least {REQUESTS}")
-    results = measure((OURS, CONTROL, *peers.installed()), rough=options.requests)
-    sys.stdout.write(page.report(results))
-    if options.markdown:
-        command = " ".join(["nox -s bench -- limits", *arguments])
-        options.markdown.write_text(page.page(results, command), encoding="utf-8")
-    return 0
+def goals(rows: Sequence[Row], lost: dict[str, int]) -> list[Goal]:
+    ours = [row for row in rows if row.name == OURS.name]
+    rejected = sum(sum(row.outcome.rejections.values()) for row in ours)
+    missed = max(row.outcome.bound / row.outcome.rate for row in ours if not row.is_rough)
+    return [
+        Goal("requests above the limit", "none", 0.0, float(rejected), "requests"),
+        Goal("most that the rule allows", "requests sent", 1.01, missed),
+        Goal("tokens lost to cancellations", "none", 0.0, float(lost[OURS.name]), "tokens"),
+    ]
 
 
-_REQUESTS_HELP = "how many requests htx_async sends over the rough network (default: 10000)"
+def run(options: Options) -> list[Goal]:
+    """Measure, print the table, and return the goals."""
+    kinds = installed()
+    requests = _QUICK_REQUESTS if options.quick else REQUESTS
+    rows = [row for kind in kinds for row in simulations(kind, requests)]
+    lost = {kind.name: lost_tokens(kind, RULES[0])[0] for kind in kinds}
+    sys.stdout.write(report(rows, lost))
+    return goals(rows, lost)

@@ -1,4 +1,4 @@
-"""What the other clients are made of: a plain signature, plain models, a plain look at them."""
+"""What the other clients are made of: a plain signature, plain models, a plain lookup."""
 
 from __future__ import annotations
 
@@ -7,25 +7,22 @@ import hmac
 import time
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
-import attrs
-import cattrs
 import msgspec
-from cattrs.gen import make_dict_structure_fn, override
 
-from tests.benchmarks.answers import LOOKED_UP
+from tests.benchmarks.bodies import LOOKED_UP
 
 ACCESS_KEY: Final = "bench-marks-access-key"
 SECRET_KEY: Final = "bench-marks-secret-key"
 BALANCE: Final = "/v1/account/accounts/{}/balance"
 POINTS: Final = "/v2/point/account"
-_COUNTED: Final = ("trade", "frozen")
+_SUMMED: Final = ("trade", "frozen")
 
 
 def signed(host: str, path: str) -> str:
-    """Return *path* with its signed query, as one writes it down: urlencode and hmac."""
+    """Return *path* with its signed query, written plainly with `urlencode` and `hmac`."""
     query = urlencode(
         {
             "AccessKeyId": ACCESS_KEY,
@@ -39,73 +36,54 @@ def signed(host: str, path: str) -> str:
     return f"{path}?{query}&{urlencode({'Signature': base64.b64encode(digest)})}"
 
 
-class Found(NamedTuple):
-    """What a client found: the totals of the ten currencies, and how many have any amount."""
+class Holdings(NamedTuple):
+    """What every client must find: the totals of ten currencies, and the number not zero."""
 
     totals: tuple[Decimal, ...]
     nonzero: int
 
 
-class Entry(Protocol):
-    """A row of a balance."""
-
-    @property
-    def currency(self) -> str:
-        """Its currency."""
-        ...
-
-    @property
-    def type(self) -> str:
-        """Its type."""
-        ...
-
-    @property
-    def balance(self) -> Decimal:
-        """Its amount."""
-        ...
-
-
-def look(rows: Sequence[Entry]) -> Found:
-    """Look up the ten currencies and gather the rows of those with any amount, quickly."""
+def look_up(rows: Sequence[Any]) -> Holdings:
+    """Look up the ten currencies and gather the rows of those that are not zero, quickly."""
     nonzero = {row.currency for row in rows if row.balance}
     wanted = nonzero.union(LOOKED_UP)
-    kept: dict[str, list[Entry]] = {}
+    kept: dict[str, list[Any]] = {}
     for row in rows:
         if row.currency in wanted:
             kept.setdefault(row.currency, []).append(row)
-    return Found(tuple(_total(kept[currency]) for currency in LOOKED_UP), len(nonzero))
+    totals = (
+        sum((row.balance for row in kept[currency] if row.type in _SUMMED), Decimal(0))
+        for currency in LOOKED_UP
+    )
+    return Holdings(tuple(totals), len(nonzero))
 
 
-def _total(rows: Sequence[Entry]) -> Decimal:
-    return sum((row.balance for row in rows if row.type in _COUNTED), Decimal(0))
-
-
-def look_at_text(rows: Sequence[dict[str, str]]) -> Found:
+def look_up_text(rows: Sequence[dict[str, str]]) -> Holdings:
     """Do the same with rows that are dicts of strings."""
     nonzero = {row["currency"] for row in rows if Decimal(row["balance"])}
     wanted = nonzero.union(LOOKED_UP)
     kept: dict[str, list[Decimal]] = {}
     for row in rows:
-        if row["currency"] in wanted and row["type"] in _COUNTED:
+        if row["currency"] in wanted and row["type"] in _SUMMED:
             kept.setdefault(row["currency"], []).append(Decimal(row["balance"]))
     totals = (sum(kept[currency], Decimal(0)) for currency in LOOKED_UP)
-    return Found(tuple(totals), len(nonzero))
+    return Holdings(tuple(totals), len(nonzero))
 
 
 T = TypeVar("T")
 
 
-class Answer(msgspec.Struct, Generic[T], frozen=True):
+class Envelope(msgspec.Struct, Generic[T], frozen=True):
     """Either envelope."""
 
     data: T
     status: str = ""
     code: int = 0
 
-    def opened(self) -> T:
-        """Return what is in it, or fail."""
+    def payload(self) -> T:
+        """Return `data` of a successful response."""
         if self.status != "ok" and self.code != 200:
-            msg = "refused"
+            msg = "API error"
             raise ValueError(msg)
         return self.data
 
@@ -121,21 +99,13 @@ class Row(msgspec.Struct, frozen=True):
     seq_num: int | None = msgspec.field(name="seq-num", default=None)
 
 
-class ShortRow(msgspec.Struct, frozen=True):
-    """The three fields of a row that matter most."""
-
-    currency: str
-    type: str
-    balance: Decimal
-
-
-class Balance(msgspec.Struct, Generic[T], frozen=True):
+class Balance(msgspec.Struct, frozen=True):
     """A balance."""
 
     id: int
     type: str
     state: str
-    list: tuple[T, ...]
+    list: tuple[Row, ...]
 
 
 class Group(msgspec.Struct, frozen=True, rename="camel"):
@@ -155,41 +125,6 @@ class Points(msgspec.Struct, frozen=True, rename="camel"):
     group_ids: tuple[Group, ...] = ()
 
 
-# Not strict, as `seq-num` and `accountId` are numbers in text.
-whole_rows = msgspec.json.Decoder(Answer[Balance[Row]], strict=False)
-short_rows = msgspec.json.Decoder(Answer[Balance[ShortRow]], strict=False)
-whole_points = msgspec.json.Decoder(Answer[Points], strict=False)
-
-
-@attrs.frozen
-class AttrsRow:
-    """All six fields of a row, for cattrs."""
-
-    currency: str
-    type: str
-    balance: Decimal
-    debt: Decimal | None = None
-    available: Decimal | None = None
-    seq_num: int | None = None
-
-
-@attrs.frozen
-class AttrsBalance:
-    """A balance, for cattrs."""
-
-    id: int
-    type: str
-    state: str
-    list: tuple[AttrsRow, ...]
-
-
-def _converter() -> cattrs.Converter:
-    converter = cattrs.Converter()
-    converter.register_structure_hook(Decimal, lambda text, _: Decimal(text))
-    rename: Any = override(rename="seq-num")
-    hook = make_dict_structure_fn(AttrsRow, converter, seq_num=rename)
-    converter.register_structure_hook(AttrsRow, hook)
-    return converter
-
-
-converter = _converter()
+# Not strict: `seq-num` and `accountId` are numbers in text.
+whole_rows = msgspec.json.Decoder(Envelope[Balance], strict=False)
+whole_points = msgspec.json.Decoder(Envelope[Points], strict=False)

@@ -1,4 +1,4 @@
-"""Time and memory, taken from all in the same way; and what is made of many rounds of it."""
+"""CPU, time and memory, measured in the same way for all."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Final, TypeAlias
 import attrs
 
 MICRO: Final = 1e6
-_FEW: Final = 9.95
+_ONE_DECIMAL_BELOW: Final = 9.95
 
 
 @attrs.frozen
 class Spread:
-    """The median of many rounds, and where the middle half of them lies."""
+    """The median of many rounds, and the range of the middle half of them."""
 
     median: float
     low: float
@@ -30,12 +30,12 @@ class Spread:
 
 
 def short(value: float) -> str:
-    """Return a figure with as many digits as mean something."""
-    return f"{value:,.1f}" if value < _FEW else f"{value:,.0f}"
+    """Return a figure with its significant digits."""
+    return f"{value:,.1f}" if value < _ONE_DECIMAL_BELOW else f"{value:,.0f}"
 
 
 def spread(rounds: Sequence[float]) -> Spread:
-    """Return what is typical of *rounds*."""
+    """Return the spread of *rounds*."""
     if len(rounds) == 1:
         return Spread(rounds[0], rounds[0], rounds[0])
     low, middle, high = quantiles(rounds, n=4, method="inclusive")
@@ -43,23 +43,23 @@ def spread(rounds: Sequence[float]) -> Spread:
 
 
 def ratio(these: Sequence[float], those: Sequence[float]) -> float:
-    """Return the median of the ratios in each round: what disturbs a round disturbs both."""
+    """Return the median of the ratios of each round: a disturbance of a round affects both."""
     return median(this / that for this, that in zip(these, those, strict=True))
 
 
 @attrs.frozen
 class Sample:
-    """Microseconds for one call, the mean of a batch: of this process's CPU, and by the wall."""
+    """Microseconds for one call, the mean of a batch: CPU of this process, and wall time."""
 
     cpu: float
     wall: float
 
 
-def put_away() -> None:
+def freeze_garbage() -> None:
     """
-    Put away what is there, so that nobody pays for the garbage of others.
+    Collect garbage and freeze the rest, so that nobody pays for the garbage of others.
 
-    The collector runs as it does for users: what a client makes, it pays for.
+    The collector stays enabled, as it is for users: each client pays for the objects it creates.
     """
     gc.collect()
     gc.freeze()
@@ -67,7 +67,7 @@ def put_away() -> None:
 
 @contextmanager
 def measuring() -> Iterator[None]:
-    """Give back at the end what was put away."""
+    """Unfreeze at the end what `freeze_garbage` froze."""
     try:
         yield
     finally:
@@ -75,13 +75,13 @@ def measuring() -> Iterator[None]:
 
 
 class Stopwatch:
-    """Measures from its making on."""
+    """Measures from its construction on."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = perf_counter(), process_time()
 
     def sample(self, calls: int) -> Sample:
-        """Return what each of so many calls has taken."""
+        """Return the mean time of each of *calls* calls."""
         cpu, wall = process_time() - self._cpu, perf_counter() - self._wall
         return Sample(cpu / calls * MICRO, wall / calls * MICRO)
 
@@ -90,28 +90,28 @@ Costs: TypeAlias = dict[str, list[float]]
 """Microseconds of CPU for one run of each function, by its name, one for each round."""
 
 
-def interleaved(functions: Mapping[str, Callable[[], object]], rounds: int, each: int) -> Costs:
-    """Run each function *each* times in every round, all in turn, after a round that is dropped."""
-    spent: Costs = {name: [] for name in functions}
+def interleaved(functions: Mapping[str, Callable[[], object]], rounds: int, runs: int) -> Costs:
+    """Run each function *runs* times in every round, in turn; the first round is dropped."""
+    costs: Costs = {name: [] for name in functions}
     with measuring():
         for _ in range(rounds + 1):
             for name, function in functions.items():
-                put_away()
+                freeze_garbage()
                 watch = Stopwatch()
-                for _ in range(each):
+                for _ in range(runs):
                     function()
-                spent[name].append(watch.sample(each).cpu)
-    return {name: rounds[1:] for name, rounds in spent.items()}
+                costs[name].append(watch.sample(runs).cpu)
+    return {name: samples[1:] for name, samples in costs.items()}
 
 
-def kept(make: Callable[[], object], many: int) -> float:
-    """Return the bytes that each of *many* results of *make* keeps."""
+def kept(make: Callable[[], object], count: int) -> float:
+    """Return the bytes that each of *count* results of *make* keeps."""
     make()
     gc.collect()
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        results = [make() for _ in range(many)]
+        results = [make() for _ in range(count)]
         gc.collect()
         return (tracemalloc.get_traced_memory()[0] - before) / len(results)
     finally:

@@ -1,7 +1,7 @@
 """
-Fuzzes for some time: with atheris, which sees the branches that are taken, or with hypothesis.
+Fuzzes for some time: with atheris, which is guided by branch coverage, or with hypothesis.
 
-A finding ends it with an error; atheris leaves the bytes in the folder that it names.
+A finding ends it with an error; atheris leaves the bytes in the folder that it prints.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--engine", choices=["atheris", "hypothesis"])
-    given = parser.parse_args()
+    options = parser.parse_args()
     has_atheris = importlib.util.find_spec("atheris") is not None
-    engine = given.engine or ("atheris" if has_atheris else "hypothesis")
-    _say(f"{engine}, {given.seconds} s")
-    return _atheris(given.seconds) if engine == "atheris" else _hypothesis(given.seconds)
+    engine = options.engine or ("atheris" if has_atheris else "hypothesis")
+    _print(f"{engine}, {options.seconds} s")
+    return _atheris(options.seconds) if engine == "atheris" else _hypothesis(options.seconds)
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def _atheris(seconds: int) -> int:
-    """Run it in a process of its own: it ends the one that it runs in."""
+    """Run it in a process of its own: atheris ends the process that it runs in."""
     folder = Path(tempfile.mkdtemp(prefix="htx_async-fuzz-"))
     corpus = folder / "corpus"
     corpus.mkdir()
@@ -44,7 +44,7 @@ def _atheris(seconds: int) -> int:
     words = folder / "words"
     escaped = ("".join(f"\\x{byte:02x}" for byte in word) for word in seeds.WORDS)
     words.write_text("".join(f'"{word}"\n' for word in escaped), encoding="ascii")
-    options = [
+    flags = [
         f"-max_total_time={seconds}",
         f"-dict={words}",
         f"-artifact_prefix={folder}/",
@@ -52,7 +52,7 @@ def _atheris(seconds: int) -> int:
         "-print_final_stats=1",
         "-verbosity=0",
     ]
-    command = [sys.executable, "-m", "tests.fuzz.target", *options, str(corpus)]
+    command = [sys.executable, "-m", "tests.fuzz.target", *flags, str(corpus)]
     return subprocess.run(command, check=False).returncode
 
 
@@ -61,7 +61,7 @@ def _hypothesis(seconds: int) -> int:
     count = 0
     while time.monotonic() < began + seconds:
         count += long.run(seed=int(time.monotonic() * 1000))
-    _say(f"{count} examples in {time.monotonic() - began:.0f} s, no finding")
+    _print(f"{count} examples in {time.monotonic() - began:.0f} s, no finding")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The same properties with hypothesis: not guided by coverage, but by what is nearly right."""
+"""The same properties with hypothesis: guided by what is nearly right, not by coverage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _choices = st.binary(min_size=2, max_size=2)
 
 @st.composite
 def nearly_right(draw: st.DrawFn) -> bytes:
-    """Draw an answer that is right but for a value or a few bytes, for its own reader."""
+    """Draw a response that is right except for a value or a few bytes, for its own decoder."""
     index = draw(st.integers(0, len(_DRAWN) - 1))
     data = draw(strategies.mutated(_DRAWN[index]))
     if draw(st.booleans()):
@@ -30,7 +30,7 @@ def nearly_right(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def pieced(draw: st.DrawFn) -> bytes:
-    """Draw words of HTX and signs of JSON, in no order, after a seed that is cut."""
+    """Draw words of HTX and signs of JSON, in any order, after a truncated seed."""
     seed = draw(st.sampled_from(seeds()))
     words = draw(st.lists(st.sampled_from((*WORDS, *(bytes([sign]) for sign in b'{}[]:,"\\ ')))))
     return seed[: draw(st.integers(2, len(seed)))] + b"".join(words)
@@ -40,8 +40,8 @@ _anything = st.builds(lambda choice, body: choice + body, _choices, st.binary(ma
 
 
 def run(seed: int) -> int:
-    """Try some examples, and return how many; a finding is raised."""
-    tried = 0
+    """Try some examples, and return their number; a finding is raised."""
+    count = 0
 
     @seeded(seed)
     @settings(
@@ -52,10 +52,10 @@ def run(seed: int) -> int:
     )
     @given(nearly_right() | pieced() | _anything, _picks)
     def holds(fuzzed: bytes, other: int) -> None:
-        nonlocal tried
-        tried += 1
+        nonlocal count
+        count += 1
         check(fuzzed)
         CHECKS[other % len(CHECKS)](fuzzed[2:], fuzzed[1])
 
     holds()
-    return tried
+    return count

@@ -1,4 +1,4 @@
-"""What must be true of every answer, whatever the bytes: shared by all that fuzzes."""
+"""Properties of every response, whatever its bytes: shared by both fuzzers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ READS: Final[tuple[Endpoint[Any], ...]] = (
 )
 STATUSES: Final = (200, 201, 302, 400, 401, 403, 404, 429, 500, 502)
 ECHOED: Final = "4F65x5A2bLyMWVQj3Aqp"
-ASKED: Final = f"AccessKeyId=vf25treb80-1a2b3c4d&Signature={ECHOED}"
+SIGNED_QUERY: Final = f"AccessKeyId=vf25treb80-1a2b3c4d&Signature={ECHOED}"
 
 
 def check_envelope(
     body: bytes, status: int, headers: dict[str, str], endpoint: Endpoint[Any] = READS[0]
 ) -> Response:
-    """Open an envelope: there is `data`, or an error of ours; the secret is in neither."""
-    response = open_envelope(endpoint, Response(status, headers, body, sent_query=ASKED))
+    """Parse an envelope: it has `data` or an error of ours; the secret is in neither."""
+    response = open_envelope(endpoint, Response(status, headers, body, sent_query=SIGNED_QUERY))
     error = response.error
     if error is None:
         assert response.data, "neither data nor an error"
@@ -39,7 +39,7 @@ def check_envelope(
 
 
 def check_reader(endpoint: Endpoint[Any], data: Any) -> object | None:
-    """Read `data`: it is a model without floats, or a `DecodeError` (then `None`)."""
+    """Decode `data` into a model without floats, or a `DecodeError` (then `None`)."""
     try:
         model: object = endpoint.read(data)
     except DecodeError:
@@ -49,13 +49,13 @@ def check_reader(endpoint: Endpoint[Any], data: Any) -> object | None:
 
 
 def check_exact(value: object) -> None:
-    """See that no float is in a model, and that every amount is a number."""
+    """Check that a model has no float, and that every amount is a number."""
     assert not isinstance(value, float), "a float in a model"
     if isinstance(value, Decimal):
-        assert value.is_finite(), "an amount that is no number"
+        assert value.is_finite(), "an amount that is not a number"
     if isinstance(value, tuple):
-        for each in value:
-            check_exact(each)
+        for item in value:
+            check_exact(item)
     kind: Any = type(value)
     if attrs.has(kind):
         for field in attrs.fields(kind):
@@ -66,7 +66,7 @@ def check_exact(value: object) -> None:
 
 
 def _check_both(body: bytes, pick: int) -> None:
-    """Open the envelope, and read what is in it, as the client does."""
+    """Parse the envelope, and decode its data, as the client does."""
     endpoint = READS[pick % len(READS)]
     response = check_envelope(body, 200, {}, endpoint)
     if response.error is None:
@@ -95,6 +95,6 @@ CHECKS: Final = (_check_status, _check_date, _check_retry_after, _check_data, _c
 
 
 def check(fuzzed: bytes) -> None:
-    """Let the first two bytes choose the check, and the others be the answer."""
+    """Run the check that the first two bytes choose on the others."""
     if len(fuzzed) > 1:
         CHECKS[fuzzed[0] % len(CHECKS)](fuzzed[2:], fuzzed[1])

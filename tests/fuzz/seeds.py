@@ -1,10 +1,10 @@
-"""Right answers, and some wrong ones, from which the fuzzers start."""
+"""Valid responses, and some invalid ones, from which the fuzzers start."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from tests.fuzz.properties import ASKED, CHECKS, READS, STATUSES
+from tests.fuzz.properties import CHECKS, READS, SIGNED_QUERY, STATUSES
 
 _ROW: Final = b'{"currency":"usdt","type":"trade","balance":"91.850043797676510303"'
 _ROWS: Final = _ROW + b',"debt":"invalid"},' + _ROW + b',"available":0.5e-3,"seq-num":"477"}'
@@ -20,8 +20,9 @@ _DATA: Final = (
 )
 _OTHERS: Final = (
     b'{"code":1003,"message":"invalid signature","success":false}',
-    b'{"status":"error","err-code":"api-signature-not-valid","err-msg":"%b"}' % ASKED.encode(),
-    b"<!DOCTYPE html><title>502 Bad Gateway</title>" + ASKED.encode(),
+    b'{"status":"error","err-code":"api-signature-not-valid","err-msg":"%b"}'
+    % SIGNED_QUERY.encode(),
+    b"<!DOCTYPE html><title>502 Bad Gateway</title>" + SIGNED_QUERY.encode(),
     b'{"code":"200","ok":"false"}',
     b"",
     b'\xff\xfe{"status":',
@@ -37,7 +38,7 @@ WORDS: Final = (
 
 
 def seeds() -> list[bytes]:
-    """Return what the fuzzers start from: the first two bytes choose the check."""
+    """Return the seeds: their first two bytes choose the check."""
     envelopes = [b'{"status":"ok","data":%b}' % data for data in _DATA]
     envelopes += [b'{"code":200,"message":"success","data":%b}' % data for data in _DATA]
     reads = [bytes([3, index]) + data for index, data in enumerate(_DATA)]
@@ -49,6 +50,6 @@ def seeds() -> list[bytes]:
     ]
     dated = [bytes([1, 0]) + b"Tue, 14 Nov 2023 22:13:20 GMT".ljust(40) + envelopes[0]]
     later = [bytes([2, 0]) + b"1.5".ljust(9) + _OTHERS[0]]
-    found = [*reads, *both, *opened, *dated, *later]
-    assert all(seed[0] < len(CHECKS) for seed in found)
-    return found
+    everything = [*reads, *both, *opened, *dated, *later]
+    assert all(seed[0] < len(CHECKS) for seed in everything)
+    return everything

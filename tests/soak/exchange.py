@@ -1,4 +1,4 @@
-"""The exchange of the soak: a sandbox in a process of its own, that fails on purpose."""
+"""The exchange of the soak: a sandbox in a process of its own that injects faults."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LIMITS = 50
-"""How many times HTX's limits are raised, for the client and the sandbox alike."""
+"""Factor by which HTX's limits are raised, for the client and the sandbox alike."""
 ACCOUNTS = 40
 CHANCE = 0.15
-"""The share of requests that meet a fault."""
+"""The share of requests with a fault."""
 
-ANSWERS: tuple[Fault, ...] = (
+RESPONSES: tuple[Fault, ...] = (
     *faults.CATALOGUE.values(),
     faults.html(502),
     faults.html(200),
@@ -34,7 +34,7 @@ ANSWERS: tuple[Fault, ...] = (
     faults.field("data", faults.MISSING),
     faults.field("data", "nonsense"),
 )
-WIRE: tuple[Fault, ...] = (
+CONNECTIONS: tuple[Fault, ...] = (
     faults.hang("head"),
     faults.hang("body"),
     faults.cut(),
@@ -47,22 +47,22 @@ WIRE: tuple[Fault, ...] = (
 
 
 @attrs.frozen
-class Told:
-    """What the exchange counted."""
+class Counts:
+    """Requests that reached the exchange, and those above a limit."""
 
     requests: int
-    refused: int
+    rate_limited: int
 
 
 @contextmanager
 def exchange(seed: int) -> Iterator[tuple[str, Connection]]:
-    """Run the exchange, and give its address and a line to it: send anything, receive `Told`."""
+    """Run the exchange; yield its URL and a line to it: send anything, receive `Counts`."""
     context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_run, args=(theirs, seed), daemon=True)
+    own, other = context.Pipe()
+    process = context.Process(target=_run, args=(other, seed), daemon=True)
     process.start()
     try:
-        yield ours.recv(), ours
+        yield own.recv(), own
     finally:
         process.terminate()
         process.join()
@@ -76,19 +76,19 @@ async def _serve(line: Connection, seed: int) -> None:
     sandbox = Sandbox(accounts=ACCOUNTS, limits=LIMITS)
     async with sandbox.serve() as base_url:
         line.send(base_url)
-        await _said(line)  # the client has read what is right: faults may begin
-        sandbox.faults.randomly(CHANCE, ANSWERS + WIRE, seed=seed)
-        await _said(line)
-        line.send(Told(sandbox.requests, sandbox.rate_limited))
-        await _said(line)
+        await _message(line)  # the client has read what is right: faults may begin
+        sandbox.faults.randomly(CHANCE, RESPONSES + CONNECTIONS, seed=seed)
+        await _message(line)
+        line.send(Counts(sandbox.requests, sandbox.rate_limited))
+        await _message(line)
 
 
-async def _said(line: Connection) -> None:
-    """Wait for a message without holding up the loop."""
-    loop, there = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(line.fileno(), there.set)
+async def _message(line: Connection) -> None:
+    """Wait for a message without blocking the loop."""
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(line.fileno(), readable.set)
     while not line.poll():
-        there.clear()
-        await there.wait()
+        readable.clear()
+        await readable.wait()
     loop.remove_reader(line.fileno())
     line.recv()

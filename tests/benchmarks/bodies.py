@@ -1,4 +1,4 @@
-"""What the canned server answers: bodies of the size and the kind that HTX sends."""
+"""Bodies of the canned server: of the size and the shape that HTX sends."""
 
 from __future__ import annotations
 
@@ -16,22 +16,20 @@ _HELD_ONE_IN: Final = 10
 _SEED: Final = 6
 
 
-def balance(rows: int, *, dense: bool = False) -> bytes:
+def balance(rows: int) -> bytes:
     """
-    Return the v1 answer with a balance of *rows* rows, each currency twice.
+    Return the v1 response with a balance of *rows* rows, each currency twice.
 
     The ten currencies, and of the others every tenth, have amounts with 18 decimals, the rest
-    have none; *dense*: all have some.
+    have none.
     """
-    listed = [row for number, currency in _currencies(rows // 2) for row in _rows(number, currency)]
-    if dense:
-        listed = [_filled(row, number) for number, row in enumerate(listed)]
-    data = {"id": rows, "type": "spot", "state": "working", "list": listed}
+    entries = [row for index, name in _currencies(rows // 2) for row in _rows(index, name)]
+    data = {"id": rows, "type": "spot", "state": "working", "list": entries}
     return _json({"status": "ok", "data": data})
 
 
 def points() -> bytes:
-    """Return the v2 answer with points in two groups, one of them termless."""
+    """Return the v2 response with points in two groups, one of them without expiry."""
     groups = [
         {"groupId": 0, "expiryDate": None, "remainAmt": "80000.25"},
         {"groupId": 26, "expiryDate": 1594838400000, "remainAmt": "20000.75"},
@@ -46,13 +44,13 @@ def points() -> bytes:
 
 
 def accounts() -> bytes:
-    """Return the v1 answer with the list of accounts."""
+    """Return the v1 response with the list of accounts."""
     account = {"id": MANY, "type": "spot", "subtype": "", "state": "working"}
     return _json({"status": "ok", "data": [account]})
 
 
 def data(body: bytes) -> bytes:
-    """Return the bytes of `data` in an answer."""
+    """Return the bytes of `data` in a response."""
     return _json(json.loads(body)["data"])
 
 
@@ -61,31 +59,25 @@ def _json(value: object) -> bytes:
 
 
 def _currencies(count: int) -> Iterator[tuple[int, str]]:
-    """Yield numbered currencies in no order; those below ten are the ones looked up."""
-    draw = random.Random(_SEED)  # noqa: S311 - no secret
+    """Yield numbered currencies in random order; those below ten are the ones looked up."""
+    generator = random.Random(_SEED)  # noqa: S311 - not a secret
     names = dict.fromkeys(LOOKED_UP)
     while len(names) < count:
-        names["".join(draw.choices(ascii_lowercase, k=draw.randint(3, 7)))] = None
+        names["".join(generator.choices(ascii_lowercase, k=generator.randint(3, 7)))] = None
     numbered = list(enumerate(names))
-    draw.shuffle(numbered)
+    generator.shuffle(numbered)
     yield from numbered
 
 
-def _rows(number: int, currency: str) -> Iterator[dict[str, str]]:
-    is_held = number < len(LOOKED_UP) or number % _HELD_ONE_IN == 0
-    amount = _amount(number) if is_held else "0"
-    seq = str(477 + number) if is_held else "0"
+def _rows(index: int, currency: str) -> Iterator[dict[str, str]]:
+    is_held = index < len(LOOKED_UP) or index % _HELD_ONE_IN == 0
+    amount = _amount(index) if is_held else "0"
+    seq = str(477 + index) if is_held else "0"
     trade = {"currency": currency, "type": "trade", "balance": amount, "debt": "0"}
     yield {**trade, "available": amount, "seq-num": seq}
-    frozen = _amount(number + 1) if number % (2 * _HELD_ONE_IN) == 0 else "0"
+    frozen = _amount(index + 1) if index % (2 * _HELD_ONE_IN) == 0 else "0"
     yield {**trade, "type": "frozen", "balance": frozen, "seq-num": seq}
 
 
-def _filled(row: dict[str, str], number: int) -> dict[str, str]:
-    amount = _amount(number)
-    names = [name for name in ("balance", "available") if name in row]
-    return {**row, **dict.fromkeys(names, amount), "seq-num": str(477 + number)}
-
-
-def _amount(number: int) -> str:
-    return f"{91 + number}.{850043797676510303 + number:018d}"
+def _amount(index: int) -> str:
+    return f"{91 + index}.{850043797676510303 + index:018d}"
