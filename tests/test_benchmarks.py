@@ -86,7 +86,7 @@ def test_limits_report_and_goals() -> None:
 
 @pytest.mark.parametrize("rows", [bodies.MANY, bodies.FEW])
 def test_canned_balance_is_what_htx_sends(rows: int) -> None:
-    balance = partial(decoded, accounts.BALANCE)(bodies.data(bodies.balance(rows)))
+    balance = decoded(accounts.BALANCE, bodies.data(bodies.balance(rows)))
     assert len(balance.entries) == rows
     assert len(balance) == rows // 2
     zeros = sum(1 for entry in balance.entries if not entry.balance)
@@ -95,7 +95,7 @@ def test_canned_balance_is_what_htx_sends(rows: int) -> None:
 
 
 def test_canned_points_are_what_htx_sends() -> None:
-    balance = partial(decoded, points.BALANCE)(bodies.data(bodies.points()))
+    balance = decoded(points.BALANCE, bodies.data(bodies.points()))
     assert balance.acct_balance == sum(group.remain_amt for group in balance.group_ids)
 
 
