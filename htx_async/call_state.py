@@ -113,10 +113,6 @@ class CallState:
         """Return the seconds until the deadline."""
         return self.deadline - now
 
-    def is_over(self, now: float) -> bool:
-        """Return whether nobody waits for a response any more."""
-        return self.has_no_waiters or now >= self.deadline
-
     def queue_started(self, now: float) -> None:
         """Record that an attempt is queued from *now* on."""
         self._queued_since = now
@@ -137,7 +133,7 @@ class CallState:
         """
         if self.has_no_waiters:
             raise asyncio.CancelledError
-        if self.is_over(now):
+        if now >= self.deadline:
             msg = "the deadline passed before the request was sent"
             raise DeadlineExceededError(msg, delivery=self.delivery)
         since = now if self._queued_since is None else self._queued_since

@@ -18,35 +18,33 @@ Provider = Callable[[], Awaitable[Credentials]]
 
 
 class CredentialStore:
-    """Credentials, or a provider that is called for them."""
+    """
+    Credentials, or a provider that is called for them.
+
+    Attributes:
+        current: The current credentials; `None` before the first call of a provider.
+    """
 
     def __init__(self, source: Credentials | Provider, clock: Clock) -> None:
+        self.current: Credentials | None = source if isinstance(source, Credentials) else None
         self._provider = None if isinstance(source, Credentials) else source
-        self._credentials = source if isinstance(source, Credentials) else None
         self._clock = clock
         self._lock = asyncio.Lock()
         self._fetched_at = -math.inf
 
-    @property
-    def credentials(self) -> Credentials:
-        """The current credentials; available after `ensure`."""
-        assert self._credentials is not None
-        return self._credentials
-
     async def ensure(self) -> None:
-        """Call the provider if it was not called yet."""
-        if self._credentials is None:
-            async with self._lock:
-                if self._credentials is None:
-                    await self._fetch()
+        """Set `current`: call the provider if it was not called yet."""
+        async with self._lock:
+            if self.current is None:
+                await self._fetch()
 
     async def refresh(self, rejected: Credentials) -> bool:
         """Call the provider again after HTX rejected credentials; return whether they changed."""
         async with self._lock:
             recently = self._clock.monotonic() < self._fetched_at + MIN_REFRESH_INTERVAL
-            if self._provider is not None and self._credentials == rejected and not recently:
+            if self._provider is not None and self.current == rejected and not recently:
                 await self._fetch()
-            return self._credentials != rejected
+            return self.current != rejected
 
     async def _fetch(self) -> None:
         assert self._provider is not None
@@ -70,4 +68,4 @@ class CredentialStore:
             kind = type(credentials).__qualname__
             msg = f"the credentials provider must return Credentials, got {kind}"
             raise InvalidInputError(msg)
-        self._credentials = credentials
+        self.current = credentials

@@ -46,7 +46,8 @@ class Retrying(msgspec.Struct, frozen=True):
 
     async def __call__(self, request: Request) -> Response:
         """Send *request* until it succeeds, or another attempt makes no sense."""
-        await self.credentials.ensure()
+        if self.credentials.current is None:
+            await self.credentials.ensure()
         call, policy = request.call, request.options.retry
         has_recovered = False
         while True:

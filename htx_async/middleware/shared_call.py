@@ -22,19 +22,15 @@ TIMED_OUT = TimeoutError()
 class Waiter:
     """One caller of a shared call, with its options and timers."""
 
-    __slots__ = ("called_at", "loop", "options", "outcome", "timers")
+    __slots__ = ("called_at", "deadline", "loop", "options", "outcome", "timers")
 
     def __init__(self, options: RequestOptions, called_at: float) -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.outcome: asyncio.Future[Outcome] = self.loop.create_future()
         self.options: RequestOptions = options
         self.called_at: float = called_at
+        self.deadline: float = called_at + options.timeout
         self.timers: list[asyncio.TimerHandle] = []
-
-    @property
-    def deadline(self) -> float:
-        """When its timeout passes, in monotonic seconds."""
-        return self.called_at + self.options.timeout
 
     def set_outcome(self, outcome: Outcome) -> None:
         """Wake the caller, unless it has an outcome already."""
@@ -62,6 +58,7 @@ class SharedCall:
         self._clock = clock
         self._waiters: set[Waiter] = set()
         self._abort_timer: asyncio.TimerHandle | None = None
+        self._is_resolved = False
         self._call.on_queued = self._on_queued
 
     @property
@@ -83,7 +80,7 @@ class SharedCall:
         """Remove a caller. Without callers, the task is cancelled or bounded by the deadline."""
         waiter.stop_timers()
         self._waiters.discard(waiter)
-        if not self._waiters:
+        if not self._waiters and not self._is_resolved:
             self._abandon()
             if self._call.in_flight:
                 self._abort_at_deadline()
@@ -95,6 +92,7 @@ class SharedCall:
 
     def resolve(self, outcome: Outcome | None) -> None:
         """Give all callers the outcome; `None`: the task was cancelled, and so are they."""
+        self._is_resolved = True
         if self._abort_timer is not None:
             self._abort_timer.cancel()
         for waiter in self._waiters:

@@ -33,7 +33,8 @@ class Signing(msgspec.Struct, frozen=True):
         """Handler a signed copy of *request*."""
         if not request.endpoint.signed:
             return await self.call_next(replace(request, query=canonical_query(request.params)))
-        credentials, correction = self.credentials.credentials, self.server_clock.correction()
+        credentials, correction = self.credentials.current, self.server_clock.correction()
+        assert credentials is not None, "retrying ensures that there are credentials"
         request.call.signed_with = SigningContext(credentials, correction, self.clock.monotonic())
         at = self.clock.now() + correction
         return await self.call_next(sign_request(request, credentials, self.host, at))

@@ -33,7 +33,7 @@ class Provider:
 async def test_fixed_credentials_are_never_refreshed() -> None:
     store = CredentialStore(OLD, VirtualClock())
     await store.ensure()
-    assert store.credentials is OLD
+    assert store.current is OLD
     assert not await store.refresh(OLD)
 
 
@@ -44,7 +44,7 @@ async def test_provider_is_called_once_for_concurrent_calls() -> None:
     store = CredentialStore(provider, VirtualClock())
     await asyncio.gather(*(store.ensure() for _ in range(100)))
     assert provider.calls == 1
-    assert store.credentials is OLD
+    assert store.current is OLD
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -61,7 +61,7 @@ async def test_provider_is_called_again_after_the_minimum_interval() -> None:
     await clock.sleep(MIN_REFRESH_INTERVAL)
     assert await asyncio.gather(*(store.refresh(OLD) for _ in range(9))) == [True] * 9
     assert provider.calls == 3
-    assert store.credentials is NEW
+    assert store.current is NEW
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -105,4 +105,4 @@ async def test_cancelled_caller_does_not_affect_the_next_provider_call() -> None
     with pytest.raises(asyncio.CancelledError):
         await first
     await store.ensure()
-    assert store.credentials is OLD
+    assert store.current is OLD

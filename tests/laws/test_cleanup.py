@@ -379,13 +379,16 @@ async def test_queue_timeout_ends_the_call_when_its_token_arrives_at_the_same_ti
     assert sent == (1 if isinstance(outcomes[1], HTXError) else 2)
 
 
-def test_call_state_is_over_when_abandoned_or_past_its_deadline() -> None:
+def test_call_state_grants_no_token_without_waiters() -> None:
+    """Past the last deadline, or when all callers have gone."""
     state = CallState()
     state.deadline = 5.0
-    assert not state.is_over(4.9)
-    assert state.is_over(5.0)
+    assert state.token_granted(4.9) == 0.0
+    with pytest.raises(DeadlineExceededError):
+        state.token_granted(5.0)
     state.has_no_waiters = True
-    assert state.is_over(0.0)
+    with pytest.raises(asyncio.CancelledError):
+        state.token_granted(0.0)
 
 
 @pytest.mark.usefixtures("virtual_time")
