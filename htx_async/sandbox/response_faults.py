@@ -72,7 +72,8 @@ class RateLimited(Fault):
         """Return that nothing remains; `None` without headers."""
         if not self.headers:
             return None
-        return Admission(False, 0, original.expires_in if original else per)  # noqa: FBT003
+        expires_in = original.expires_in if original else per
+        return Admission(admitted=False, remain=0, expires_in=expires_in)
 
 
 @attrs.frozen

@@ -24,7 +24,7 @@ _BACKLOG = 2048
 _MAX_PORT = 65_535
 
 # Outside of the hierarchy, so that no handler gets a record: request lines contain signatures.
-_NULL_LOGGER = logging.Logger("htx_async.sandbox", logging.CRITICAL + 1)  # noqa: LOG001
+_NULL_LOGGER = logging.Logger("htx_async.sandbox", logging.CRITICAL + 1)  # noqa: LOG001  # on purpose, see above
 
 
 class _Protocol(H11Protocol):
