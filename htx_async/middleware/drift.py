@@ -99,7 +99,7 @@ def find_unknown(body: bytes, data_type: Any) -> Iterator[Unknown]:
 def _unknown_in(values: list[Any], field: FieldType, path: str) -> Iterator[Unknown]:
     """Yield what is unknown in any of *values*, which are at the same path."""
     if field.item is not None:
-        if field.is_list:
+        if field.kind == "list":
             lists = [value for value in values if isinstance(value, list)]
             values, path = [*chain.from_iterable(lists)], f"{path}[]"
         yield from _unknown_in(values, field.item, path)
