@@ -268,16 +268,22 @@ def _reject(constant: str) -> NoReturn:
 
 
 def _mark_broken(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: _mark(value) for name, value in pairs}
+    # No field has a name that UTF-8 cannot represent.
+    return {
+        name: BrokenText(value) if _is_broken(value) else value
+        for name, value in pairs
+        if not _is_broken(name)
+    }
 
 
-def _mark(value: Any) -> Any:
-    if isinstance(value, str) and not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return BrokenText(value)
-    return value
+def _is_broken(value: Any) -> bool:
+    if not isinstance(value, str) or value.isascii():
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 _tolerant = json.JSONDecoder(
