@@ -1,19 +1,28 @@
-"""Decodes the JSON of `data` as the middleware does."""
+"""Models from the JSON of `data`, decoded as the client does."""
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 from htx_async.middleware.parsing import parse_response
+from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Response
 
 T = TypeVar("T")
 
 
 def decoded(endpoint: Endpoint[T], data: bytes | str) -> T:
-    """Return the decoded *data* of a response of *endpoint*, or raise its error."""
-    text = data.encode() if isinstance(data, str) else data
-    response = parse_response(endpoint, Response(200, {}, b'{"code":200,"data":%b}' % text))
+    """Return the value of a response with the JSON *data*, or raise its error."""
+    content = data.encode() if isinstance(data, str) else data
+    response = parse_response(endpoint, Response(200, {}, b'{"status":"ok","data":%b}' % content))
     if response.error is not None:
         raise response.error
-    return cast("T", response.value)
+    value: T = response.value
+    return value
+
+
+def decode(data_type: type[T], data: bytes | str) -> T:
+    """Return the model of the JSON *data*, or raise the error of the response."""
+    endpoint = Endpoint[Any]("/v1/test", RateLimit(1, per=1.0), data_type)
+    model: T = decoded(endpoint, data)
+    return model

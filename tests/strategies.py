@@ -1,8 +1,8 @@
 """
-What HTX may send, as hypothesis strategies.
+Hypothesis strategies for responses of HTX.
 
-The right shapes draw their JSON as text, so that a number has just the digits that are drawn,
-and hand it out together with what the model must say.
+Valid payloads are drawn as JSON text, so that a number has just the digits that were drawn,
+together with the values that the model must have.
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ unknown_fields = st.dictionaries(st.text("xyzXYZ-", min_size=1), json_values, ma
 
 @attrs.frozen
 class Drawn:
-    """JSON as it is sent, and the digits of the amounts and ids that are in it."""
+    """JSON text, and the values of the model; amounts are their digits."""
 
     text: str
-    said: Mapping[str, Any]
+    expected: Mapping[str, Any]
 
 
-def written(fields: Mapping[str, str]) -> str:
-    """Return a JSON object of fields that are JSON already."""
+def json_object(fields: Mapping[str, str]) -> str:
+    """Return a JSON object of fields whose values are JSON."""
     return "{" + ",".join(f"{json.dumps(name)}:{value}" for name, value in fields.items()) + "}"
 
 
-def _unlike_minus_zero(amount: str) -> bool:
-    # JSON's `-0` is the number 0, whole numbers have no sign of zero.
+def _keeps_its_sign(amount: str) -> bool:
+    # The JSON number `-0` is the integer 0, which has no sign.
     return amount != "-0"
 
 
@@ -72,7 +72,7 @@ def _unlike_minus_zero(amount: str) -> bool:
 def written_amounts(draw: st.DrawFn) -> tuple[str, str]:
     """Draw an amount: as JSON, text or number, and its digits."""
     amount = draw(amounts)
-    bare = draw(st.booleans()) and _unlike_minus_zero(amount)
+    bare = draw(st.booleans()) and _keeps_its_sign(amount)
     return (amount if bare else json.dumps(amount)), amount
 
 
@@ -88,7 +88,7 @@ def objects(draw: st.DrawFn, fields: Mapping[str, str]) -> str:
     """Draw an object with these fields and some unknown ones, in any order."""
     unknown = {name: json.dumps(value) for name, value in draw(unknown_fields).items()}
     items = draw(st.permutations(list({**unknown, **fields}.items())))
-    return draw(BLANKS) + written(dict(items)) + draw(BLANKS)
+    return draw(BLANKS) + json_object(dict(items)) + draw(BLANKS)
 
 
 _IRRELEVANT = ["absent", "null", '"invalid"', "true", "[]", '{"a":1}', '""', "[[1]]"]
@@ -104,7 +104,7 @@ def entries(draw: st.DrawFn) -> Drawn:
         "type": json.dumps(kind),
         "balance": balance_json,
     }
-    said: dict[str, Any] = {"currency": currency, "type": kind, "balance": balance}
+    expected: dict[str, Any] = {"currency": currency, "type": kind, "balance": balance}
     for name, attribute in (("debt", "debt"), ("available", "available"), ("seq-num", "seq_num")):
         drawn = draw(
             st.sampled_from(_IRRELEVANT).map(lambda junk: (junk, None))
@@ -112,8 +112,8 @@ def entries(draw: st.DrawFn) -> Drawn:
         )
         if drawn[0] != "absent":
             fields[name] = drawn[0]
-        said[attribute] = drawn[1]
-    return Drawn(draw(objects(fields)), said)
+        expected[attribute] = drawn[1]
+    return Drawn(draw(objects(fields)), expected)
 
 
 @st.composite
@@ -128,14 +128,14 @@ def balances(draw: st.DrawFn) -> Drawn:
         "state": json.dumps(state),
         "list": "[" + ",".join(row.text for row in rows) + "]",
     }
-    said = {"id": number, "type": kind, "state": state, "list": [row.said for row in rows]}
-    return Drawn(draw(objects(fields)), said)
+    values = {"id": number, "type": kind, "state": state, "list": [row.expected for row in rows]}
+    return Drawn(draw(objects(fields)), values)
 
 
 @st.composite
 def account_lists(draw: st.DrawFn) -> Drawn:
     """Draw a list of accounts."""
-    written_rows, said = [], []
+    rows, expected = [], []
     for _ in range(draw(st.integers(0, 4))):
         id_json, number = draw(written_ids())
         kind, state, subtype = draw(words), draw(words), draw(words)
@@ -143,9 +143,9 @@ def account_lists(draw: st.DrawFn) -> Drawn:
         junk = draw(st.sampled_from(["", "null", "7", "[]"]))
         if subtype or junk:
             fields["subtype"] = json.dumps(subtype) if subtype else junk
-        written_rows.append(draw(objects(fields)))
-        said.append({"id": number, "type": kind, "state": state, "subtype": subtype})
-    return Drawn("[" + ",".join(written_rows) + "]", {"accounts": said})
+        rows.append(draw(objects(fields)))
+        expected.append({"id": number, "type": kind, "state": state, "subtype": subtype})
+    return Drawn("[" + ",".join(rows) + "]", {"accounts": expected})
 
 
 @st.composite
@@ -155,12 +155,12 @@ def point_balances(draw: st.DrawFn) -> Drawn:
     for _ in range(draw(st.integers(0, 3))):
         id_json, number = draw(written_ids())
         amount_json, amount = draw(written_amounts())
-        moment = draw(st.none() | st.integers(0, 253_402_300_799_999))
+        time = draw(st.none() | st.integers(0, 253_402_300_799_999))
         fields = {"groupId": id_json, "remainAmt": amount_json}
-        if moment is not None or draw(st.booleans()):
-            fields["expiryDate"] = json.dumps(moment)
-        said = {"group_id": number, "remain_amt": amount, "milliseconds": moment}
-        groups.append((draw(objects(fields)), said))
+        if time is not None or draw(st.booleans()):
+            fields["expiryDate"] = json.dumps(time)
+        values = {"group_id": number, "remain_amt": amount, "milliseconds": time}
+        groups.append((draw(objects(fields)), values))
     id_json, number = draw(written_ids())
     amount_json, amount = draw(written_amounts())
     status = draw(words)
@@ -172,38 +172,38 @@ def point_balances(draw: st.DrawFn) -> Drawn:
     if groups:
         fields["groupIds"] = "[" + ",".join(text for text, _ in groups) + "]"
     else:
-        absent = draw(st.sampled_from(["absent", "null", "[]", "{}", '"none"', "0"]))
+        absent = draw(st.sampled_from(["absent", "null", "[]"]))
         fields |= {} if absent == "absent" else {"groupIds": absent}
-    said = {
+    expected = {
         "account_id": number,
         "account_status": status,
         "acct_balance": amount,
         "group_ids": [group for _, group in groups],
     }
-    return Drawn(draw(objects(fields)), said)
+    return Drawn(draw(objects(fields)), expected)
 
 
 @st.composite
-def mutated(draw: st.DrawFn, right: st.SearchStrategy[Drawn]) -> bytes:
-    """Draw something that is right but for one value, or a few bytes."""
-    text = draw(right).text
+def mutated(draw: st.DrawFn, valid: st.SearchStrategy[Drawn]) -> bytes:
+    """Draw a payload that is valid except for one value or a few characters."""
+    text = draw(valid).text
     if draw(st.booleans()):
         at = draw(st.integers(0, len(text)))
         return (text[:at] + draw(st.sampled_from(["", "{", "]", ",", "9", '"', "\\"]))).encode() + (
             text[at + draw(st.integers(0, 3)) :].encode()
         )
     value = json.loads(text)
-    return json.dumps(_with_another(draw, value, draw(json_values))).encode()
+    return json.dumps(_with_replacement(draw, value, draw(json_values))).encode()
 
 
-def _with_another(draw: st.DrawFn, value: Any, other: Any) -> Any:
+def _with_replacement(draw: st.DrawFn, value: Any, other: Any) -> Any:
     """Return *value* with *other* somewhere in it."""
     if isinstance(value, dict) and value and draw(st.booleans()):
         name = draw(st.sampled_from(sorted(value)))
         if draw(st.integers(0, 4)) == 0:
             return {key: inner for key, inner in value.items() if key != name}
-        return {**value, name: _with_another(draw, value[name], other)}
+        return {**value, name: _with_replacement(draw, value[name], other)}
     if isinstance(value, list) and value and draw(st.integers(0, 3)):
         at = draw(st.integers(0, len(value) - 1))
-        return [*value[:at], _with_another(draw, value[at], other), *value[at + 1 :]]
+        return [*value[:at], _with_replacement(draw, value[at], other), *value[at + 1 :]]
     return other

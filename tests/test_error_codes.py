@@ -1,4 +1,4 @@
-"""The table of causes: what each refusal of HTX means."""
+"""Table of error codes: the exception of each code and HTTP status."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ NOT_VALID = "api-signature-not-valid"
         (2003, "", APIError, False),
     ],
 )
-def test_what_a_code_means(code: Code, text: str, kind: type[APIError], retryable: bool) -> None:
+def test_error_of_a_code(code: Code, text: str, kind: type[APIError], retryable: bool) -> None:
     """The error, and whether the same call may succeed a little later."""
     cause = cause_of(code, text)
     assert cause is not None
@@ -101,21 +101,20 @@ def test_what_a_code_means(code: Code, text: str, kind: type[APIError], retryabl
     ("code", "text"),
     [("base-msg", "Anything"), (3011, ""), (None, ""), ("", ""), (-1, "x"), ("1006", "")],
 )
-def test_what_no_row_knows(code: Code, text: str) -> None:
-    """It stays what HTX said."""
+def test_unknown_code_has_no_row(code: Code, text: str) -> None:
+    """The error is a plain `APIError`."""
     assert cause_of(code, text) is None
 
 
-def test_no_row_hides_a_later_one() -> None:
-    """Every row is the first that fits for some answer: none is dead."""
+def test_every_row_can_match() -> None:
+    """Every row is the first that matches for some error."""
     for cause in CAUSES:
-        answers = [(code, f"... {cause.text} ...") for code in cause.codes or ("unheard-of",)]
-        found = [cause_of(code, text) for code, text in answers]
-        assert all(each is cause for each in found), cause
+        errors = [(code, f"... {cause.text} ...") for code in cause.codes or ("unheard-of",)]
+        assert all(cause_of(code, text) is cause for code, text in errors), cause
 
 
-def test_every_row_says_how_we_know() -> None:
-    """Texts in lower case, for they are compared so; a hint; a source."""
+def test_every_row_has_a_hint_and_a_source() -> None:
+    """Texts are in lower case, since they are compared so."""
     for cause in CAUSES:
         assert cause.text == cause.text.lower()
         assert cause.codes or cause.text
@@ -125,8 +124,8 @@ def test_every_row_says_how_we_know() -> None:
 
 
 @given(st.none() | st.integers() | st.text(), st.text())
-def test_any_answer_can_be_asked_for(code: Code, text: str) -> None:
-    """A row that fits, or none; never an error."""
+def test_row_of_any_error(code: Code, text: str) -> None:
+    """A row that matches, or none; never an exception."""
     cause = cause_of(code, text)
     assert cause is None or cause.matches(code, text.lower())
 
@@ -150,12 +149,12 @@ def test_any_answer_can_be_asked_for(code: Code, text: str) -> None:
         (599, ServiceUnavailableError, True),
     ],
 )
-def test_what_a_status_means(status: int, kind: type[APIError], retryable: bool) -> None:
-    """The first row that a status is in counts."""
-    found = next(row for row in HTTP_STATUS_ERRORS if status in row[0])
-    assert found[1:3] == (kind, retryable)
+def test_error_of_a_status(status: int, kind: type[APIError], retryable: bool) -> None:
+    """The first row that contains the status counts."""
+    row = next(row for row in HTTP_STATUS_ERRORS if status in row[0])
+    assert row[1:3] == (kind, retryable)
 
 
-def test_success_is_in_no_row() -> None:
-    """A status of success tells nothing of a refusal."""
+def test_success_status_is_in_no_row() -> None:
+    """A successful status is not an error."""
     assert not any(status in row[0] for row in HTTP_STATUS_ERRORS for status in range(100, 300))

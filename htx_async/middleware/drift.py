@@ -20,7 +20,6 @@ from htx_async.events import EventEmitter
 from htx_async.models.decoding import load_json
 from htx_async.models.enums import OpenStrEnum
 from htx_async.models.schema import FieldType, field_type, fields_of
-from htx_async.models.wire_types import InvalidValueError
 from htx_async.redaction import auth_values, redact
 from htx_async.request import Request, Response
 
@@ -85,21 +84,21 @@ class SchemaDriftReporter:
 def find_unknown(body: bytes, data_type: Any) -> Iterator[Unknown]:
     """Yield the unknown fields and enum values of a response; nothing if it is not JSON."""
     try:
-        envelope = _objects.decode(body)
-        for name in envelope:
-            if name not in ENVELOPE_FIELDS:
-                yield "", name
-        if data_type is not bytes and "data" in envelope:
-            data = load_json(bytes(envelope["data"]).decode())
-            yield from _unknown_in([data], field_type(data_type), "data")
-    except (msgspec.MsgspecError, InvalidValueError, ValueError, RecursionError):
+        # `data` of an endpoint without a model is not parsed: it may be large.
+        envelope = _objects.decode(body) if data_type is bytes else load_json(body.decode())
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return
+    if isinstance(envelope, dict):
+        fields = cast("dict[str, Any]", envelope)
+        yield from (("", name) for name in fields if name not in ENVELOPE_FIELDS)
+        if data_type is not bytes and "data" in fields:
+            yield from _unknown_in([fields["data"]], field_type(data_type), "data")
 
 
 def _unknown_in(values: list[Any], field: FieldType, path: str) -> Iterator[Unknown]:
     """Yield what is unknown in any of *values*, which are at the same path."""
     if field.item is not None:
-        if field.is_list:
+        if field.kind == "list":
             lists = [value for value in values if isinstance(value, list)]
             values, path = [*chain.from_iterable(lists)], f"{path}[]"
         yield from _unknown_in(values, field.item, path)

@@ -103,15 +103,15 @@ def parse_response(endpoint: Endpoint[Any], response: Response) -> Response:
     time, error = _server_time(response, envelope), _error_in(envelope, endpoint.name, response)
     if error is not None:
         return replace(response, server_time=time, error=error)
+    # Errors below are without an excerpt: `data` is private, and may repeat the request.
     if exact is None and not decoding.is_utf8(response.body):
-        error = _malformed(endpoint.name, response, "", "it is not UTF-8 text")
+        error = _decode_error(endpoint.name, response, "", "it is not UTF-8 text")
         return replace(response, server_time=time, error=error)
     try:
         data_type, data = endpoint.data_type, envelope.data
         wire = data if exact is not None else decoding.convert(data, data_type)
         value = decoding.structure(wire, data_type)
     except InvalidValueError as fault:
-        # Without an excerpt: `data` is private, and may repeat the request.
         path = f"data{fault.path}"
         error = _decode_error(endpoint.name, response, path, f"{path} {fault.fault}")
         return replace(response, server_time=time, error=error)

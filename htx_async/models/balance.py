@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal
 from itertools import chain, zip_longest
-from typing import Any, Self, cast
+from typing import Any, Self, TypeAlias, cast
 
 import attrs
 import msgspec
@@ -17,6 +17,10 @@ from htx_async.models.decimals import total
 from htx_async.models.enums import AccountState, AccountType, BalanceType
 from htx_async.models.schema import Rows, at, wire
 from htx_async.models.wire_types import all_decimals, optional, parse_decimal, parse_id
+
+
+_Rows: TypeAlias = "list[Any] | tuple[BalanceEntry, ...]"
+"""Rows as they were decoded, in a list, or entries, in a tuple."""
 
 
 class BalanceEntry(Model, msgspec.Struct, frozen=True, gc=False):
@@ -51,9 +55,9 @@ class BalanceRows(Rows):
 
     __slots__ = ("_index", "_rows")
 
-    def __init__(self, rows: Sequence[Any]) -> None:
+    def __init__(self, rows: _Rows) -> None:
         self._rows = rows
-        self._index: tuple[Sequence[Any], Mapping[str, int]] | None = None
+        self._index: tuple[_Rows, Mapping[str, int]] | None = None
 
     @classmethod
     def of(cls, entries: Iterable[BalanceEntry] | BalanceRows) -> BalanceRows:
@@ -103,8 +107,8 @@ class BalanceRows(Rows):
 
     def of_currencies(self, currencies: Collection[str]) -> BalanceRows:
         """Return the rows of these currencies."""
-        rows = [row for row in self._rows if row.currency in currencies]
-        return BalanceRows(tuple(rows) if isinstance(self._rows, tuple) else rows)
+        rows = self._rows
+        return BalanceRows(type(rows)(row for row in rows if row.currency in currencies))
 
     def nonzero(self) -> set[str]:
         """Return the currencies with any amount."""
@@ -120,7 +124,7 @@ class BalanceRows(Rows):
         differing = (filter(None, pair) for pair in pairs if pair[0] != pair[1])
         return {row.currency for rows in differing for row in rows}
 
-    def _by_currency(self) -> tuple[Sequence[Any], Mapping[str, int]]:
+    def _by_currency(self) -> tuple[_Rows, Mapping[str, int]]:
         index = self._index
         if index is None:
             index = self._index = _by_currency(self._rows)
@@ -262,7 +266,7 @@ def _amount(row: Any) -> Decimal:
     return row.balance if type(row) is BalanceEntry else parse_decimal(row.balance)
 
 
-def _create_entries(rows: Sequence[Any]) -> tuple[BalanceEntry, ...]:
+def _create_entries(rows: _Rows) -> tuple[BalanceEntry, ...]:
     """Return the entries of valid rows. A text that many rows have is parsed once."""
     if isinstance(rows, tuple):
         return rows
@@ -306,7 +310,7 @@ def _create_entry(row: Any) -> BalanceEntry:
 _decimal_or_none, _id_or_none = optional(parse_decimal), optional(parse_id)
 
 
-def _by_currency(rows: Sequence[Any]) -> tuple[Sequence[Any], Mapping[str, int]]:
+def _by_currency(rows: _Rows) -> tuple[_Rows, Mapping[str, int]]:
     """
     Return the rows with those of a currency side by side, and where those of each start.
 
@@ -321,7 +325,7 @@ def _by_currency(rows: Sequence[Any]) -> tuple[Sequence[Any], Mapping[str, int]]
             if currency in starts:
                 names = dict.fromkeys(row.currency for row in rows)
                 order = {name: position for position, name in enumerate(names)}
-                return _by_currency(sorted(rows, key=lambda row: order[row.currency]))
+                return _by_currency(type(rows)(sorted(rows, key=lambda row: order[row.currency])))
             starts[currency] = index
             previous = currency
     return rows, starts

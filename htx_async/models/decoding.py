@@ -137,22 +137,26 @@ def _wire_type(field: FieldType) -> Any:
         return field.annotation
     if field.kind == "model":
         return _wire_struct(field.annotation)
-    return list[_wire_type(field.item)] if field.kind == "list" else Any  # type: ignore[misc]
+    return list[_wire_type(field.item)] if field.kind == "list" else Any  # type: ignore[misc,arg-type]
 
 
 @functools.cache
 def _wire_struct(model: Any) -> type[msgspec.Struct]:
-    fields = [
-        (field.name, _wire_type(field.type), msgspec.field(name=field.wire_name))
-        if field.default is REQUIRED
-        else (
-            field.name,
-            _wire_type(field.type) | None if field.type.is_list else Any,
-            msgspec.field(name=field.wire_name, default=None),
-        )
-        for field in fields_of(model)
-    ]
+    fields = [(field.name, *_wire_field(field)) for field in fields_of(model)]
     return msgspec.defstruct(model.__name__, fields, kw_only=True, gc=False)
+
+
+def _wire_field(field: FieldSchema) -> tuple[Any, Any]:
+    if field.default is REQUIRED:
+        return _wire_type(field.type), msgspec.field(name=field.wire_name)
+    # What is inside a list or an object matters; another value may be anything.
+    value = _inner_type(field)
+    wire = _wire_type(value) | None if value.is_container else Any
+    return wire, msgspec.field(name=field.wire_name, default=None)
+
+
+def _inner_type(field: FieldSchema) -> FieldType:
+    return field.type.item or field.type if field.type.kind == "optional" else field.type
 
 
 @functools.cache
@@ -215,10 +219,10 @@ def _model_hook(model: Any, converter: Converter) -> _Hook:
 
 def _field_hook(field: FieldSchema, converter: Converter) -> tuple[_Hook, Any]:
     """Return the hook of a field, and the type that it is called with."""
-    field_type = field.type.item or field.type if field.type.kind == "optional" else field.type
-    hook = converter.get_structure_hook(field_type.annotation)
+    inner = _inner_type(field)
+    hook = converter.get_structure_hook(inner.annotation)
     if field.default is REQUIRED:
-        return hook, field_type.annotation
+        return hook, inner.annotation
 
     def optional_hook(value: Any, annotation: Any) -> Any:
         if value is None:
@@ -226,11 +230,11 @@ def _field_hook(field: FieldSchema, converter: Converter) -> tuple[_Hook, Any]:
         try:
             return hook(value, annotation)
         except InvalidValueError:
-            if field_type.kind == "list":
-                raise  # what is in it matters
+            if inner.is_container:
+                raise
             return field.default
 
-    return optional_hook, field_type.annotation
+    return optional_hook, inner.annotation
 
 
 def _list_hook(annotation: Any, converter: Converter) -> _Hook:
@@ -264,16 +268,22 @@ def _reject(constant: str) -> NoReturn:
 
 
 def _mark_broken(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: _mark(value) for name, value in pairs}
+    # No field has a name that UTF-8 cannot represent.
+    return {
+        name: BrokenText(value) if _is_broken(value) else value
+        for name, value in pairs
+        if not _is_broken(name)
+    }
 
 
-def _mark(value: Any) -> Any:
-    if isinstance(value, str) and not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return BrokenText(value)
-    return value
+def _is_broken(value: Any) -> bool:
+    if not isinstance(value, str) or value.isascii():
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 _tolerant = json.JSONDecoder(

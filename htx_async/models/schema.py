@@ -72,9 +72,9 @@ class FieldType(msgspec.Struct, frozen=True):
     item: FieldType | None = None
 
     @property
-    def is_list(self) -> bool:
-        """Whether it is a list."""
-        return self.kind == "list"
+    def is_container(self) -> bool:
+        """Whether other values are inside of it."""
+        return self.kind in {"list", "model"}
 
 
 class FieldSchema(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""What HTX says and this version does not know is told once, by name, and harms nobody."""
+"""Schema drift: unknown fields and enum values are reported once, by name, and break nothing."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from urllib.parse import quote
 import attrs
 import httpx
 import pytest
-from htx_async.models.shapes import shape_of, unknown
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_async import Credentials, DecodeError, Event, HTXClient, PointGroup
+from htx_async import APIError, Credentials, DecodeError, Event, HTXClient, Model, PointGroup
 from htx_async.middleware import drift
-from htx_async.models.decoding import wire
+from htx_async.middleware.drift import find_unknown
+from htx_async.models.schema import wire
 from htx_async.resources import accounts, points
 from htx_async.sandbox import Sandbox
 from tests import strategies
@@ -33,7 +33,7 @@ GROUP = {"groupId": 0, "expiryDate": None, "remainAmt": "1"}
 
 
 class Server(httpx.AsyncBaseTransport):
-    """Answers with one body after another; `{query}` in it is what was asked."""
+    """Responds with one body after another; `{query}` in it is replaced by the query."""
 
     def __init__(self, *bodies: str) -> None:
         self.bodies = list(bodies)
@@ -53,8 +53,8 @@ def ok(data: Any, **beside: Any) -> str:
     return json.dumps({"status": "ok", "data": data, **beside})
 
 
-def heard(*bodies: str, read: str = "balance", calls: int = 1, pause: float = 1.0) -> list[str]:
-    """Return what a client tells of these answers."""
+def reported(*bodies: str, read: str = "balance", calls: int = 1, pause: float = 1.0) -> list[str]:
+    """Return what a client reports of these responses."""
     events: list[Event] = []
 
     async def main() -> None:
@@ -76,14 +76,15 @@ def heard(*bodies: str, read: str = "balance", calls: int = 1, pause: float = 1.
 
 
 @pytest.mark.parametrize(
-    ("read", "body", "told"),
+    ("read", "body", "expected"),
     [
         ("balance", ok({**HEAD, "list": [ROW]}), []),
         ("balance", ok({**HEAD, "list": []}, ts=1), []),
         ("balance", ok({**HEAD, "list": [ROW]}, news=1), ["news"]),
         ("balance", ok({**HEAD, "symbol": "x", "list": [ROW]}), ["data.symbol"]),
         ("balance", ok({**HEAD, "list": [{**ROW, "locked": "1"}]}), ["data.list[].locked"]),
-        ("balance", ok({**HEAD, "list": [ROW, {**ROW, "locked": "1"}]}), []),
+        ("balance", ok({**HEAD, "list": [ROW, {**ROW, "locked": "1"}]}), ["data.list[].locked"]),
+        ("balance", ok({**HEAD, "list": [ROW, ROW, {**ROW, "type": "moon"}]}), ["data.list[].type=moon"]),
         ("balance", ok({**HEAD, "type": "moon", "list": [ROW]}), ["data.type=moon"]),
         ("balance", ok({**HEAD, "list": [{**ROW, "type": "moon"}]}), ["data.list[].type=moon"]),
         ("accounts", ok([ACCOUNT]), []),
@@ -104,64 +105,84 @@ def heard(*bodies: str, read: str = "balance", calls: int = 1, pause: float = 1.
         ("get", ok([], more=True), ["more"]),
     ],
 )
-def test_what_is_told(read: str, body: str, told: list[str]) -> None:
-    """Where it is, and for a word also what it says."""
-    assert sorted(heard(body, read=read)) == sorted(told)
+def test_drift_reports_path_and_name_or_value(read: str, body: str, expected: list[str]) -> None:
+    """The path of an unknown field, or of a field with an unknown enum value and that value."""
+    assert reported(body, read=read) == expected
 
 
-def test_each_thing_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """By each client as an event, in the log once in a process."""
+def test_drift_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    """As an event by each client, in the log once in a process."""
     body = ok({**HEAD, "new-one": 1, "list": [ROW]})
     other = ok({**HEAD, "new-one": 1, "new-two": 1, "list": [ROW]})
     with caplog.at_level(logging.WARNING):
-        assert heard(body, body, other, calls=4) == ["data.new-one", "data.new-two"]
-        assert heard(body) == ["data.new-one"]
-    said = [record.getMessage() for record in caplog.records]
-    assert said == [
-        f"HTX says data.{name} at GET /v1/account/accounts/{{account-id}}/balance: "
-        "this version of htx_async does not know it"
+        assert reported(body, body, other, calls=4) == ["data.new-one", "data.new-two"]
+        assert reported(body) == ["data.new-one"]
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == [
+        f"HTX sent data.{name} at GET /v1/account/accounts/{{account-id}}/balance, "
+        "which this version of htx_async does not know"
         for name in ("new-one", "new-two")
     ]
     assert {record.name for record in caplog.records} == {"htx_async"}
 
 
-def test_an_endpoint_is_looked_at_once_a_second() -> None:
-    """The first time always."""
+def test_drift_is_sampled_once_a_second() -> None:
+    """The first response of an endpoint is always inspected."""
     long = [ROW] * 1000
     bodies = [
         ok({**HEAD, "a": 1, "list": long}),
         ok({**HEAD, "b": 1, "list": long}),
         ok({**HEAD, "c": 1, "list": [{**ROW, "d": 1}, *long]}),
     ]
-    assert heard(*bodies, calls=3, pause=0.6) == ["data.a", "data.c", "data.list[].d"]
+    assert reported(*bodies, calls=3, pause=0.6) == ["data.a", "data.c", "data.list[].d"]
 
 
-def test_a_first_row_that_is_long_is_let_be() -> None:
-    """Nothing is told of it, and nothing breaks."""
-    assert heard(ok({**HEAD, "list": [{**ROW, "x": "y" * 5000}]})) == []
+def test_drift_is_found_in_every_row() -> None:
+    """However long a row is, and wherever the unknown field is."""
+    rows = [{**ROW, "x": "y" * 5000}, *[ROW] * 500, {**ROW, "z": 1, "type": "moon"}]
+    assert reported(ok({**HEAD, "list": rows})) == [
+        "data.list[].type=moon",
+        "data.list[].x",
+        "data.list[].z",
+    ]
 
 
-def test_names_that_echo_or_cannot_be_printed_are_not_shown(
+def test_drift_is_found_beside_values_that_are_not_unicode() -> None:
+    """A name that UTF-8 cannot represent is not reported; its neighbours are."""
+    data = ok({**HEAD, "list": [{**ROW, "new": 1, "debt": "HERE"}]})
+    assert reported(data.replace("HERE", "\\ud800")) == ["data.list[].new"]
+    assert reported(data.replace("new", "\\ud800")) == []
+
+
+def test_drift_of_an_api_error_is_not_reported() -> None:
+    """Its fields are not those of the endpoint's data."""
+    body = json.dumps({"status": "error", "err-code": "x", "new": 1, "data": {"y": 1}})
+    with pytest.raises(APIError):
+        reported(body)
+    assert reported(body.replace("error", "ok"), read="get") == ["new"]
+
+
+def test_drift_redacts_names_that_repeat_the_request_or_are_not_printable(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """They may be anything, the signed query too."""
+    """They may be anything, also the signed query."""
     names = ["{query}", ACCESS, f"x-{ACCESS}", "a\nb", "ü", "x" * 41, "", "a b"]
     for name in names:
         fields = json.dumps({**HEAD, name: 1, "list": [ROW]})
-        assert heard(f'{{"status":"ok","data":{fields}}}') == ["data.(a name that is not shown)"]
+        assert reported(f'{{"status":"ok","data":{fields}}}') == ["data.(a name that is not shown)"]
         words = ok({**HEAD, "type": name, "list": [ROW]})
-        assert heard(words) == ["data.type=(a name that is not shown)"]
+        assert reported(words) == ["data.type=(a name that is not shown)"]
     assert ACCESS not in caplog.text
 
 
-def test_a_server_that_makes_up_names_is_told_of_for_a_while(
+def test_drift_reports_are_bounded(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """They are remembered: that must have an end."""
+    """A server may send new names without end."""
     for letter in "ab":
         body = ok({**HEAD, **{f"{letter}{number}": 1 for number in range(500)}, "list": [ROW]})
-        assert len(heard(body)) == drift.AT_MOST
-    assert len(caplog.records) == drift.AT_MOST
+        assert len(reported(body)) == drift.MAX_REPORTS
+    assert len(caplog.records) == drift.MAX_REPORTS
 
 
 @given(
@@ -169,18 +190,17 @@ def test_a_server_that_makes_up_names_is_told_of_for_a_while(
     strategies.json_values,
     st.sampled_from([accounts.LIST, accounts.BALANCE, points.BALANCE]),
 )
-def test_it_never_breaks_a_read(data: Any, inner: Any, endpoint: Any) -> None:
-    """Whatever an answer is."""
+def test_drift_of_any_response_raises_nothing(data: Any, inner: Any, endpoint: Any) -> None:
+    """Whatever a response is."""
+    data_type = endpoint.data_type
     for value in (data, [inner], {"list": data, "groupIds": inner, "type": inner}):
-        text = json.dumps(value).encode()
-        unknown(b'{"data":%s}' % text, endpoint.shape)
-    unknown(b"\xff", endpoint.shape)
-    unknown(b"[" * 100_000, endpoint.shape)
-    unknown(b'{"data":%s' % (b"[" * 100_000), endpoint.shape)
+        list(find_unknown(b'{"data":%s}' % json.dumps(value).encode(), data_type))
+    for body in (b"\xff", b"[]", b"[" * 100_000, b'{"data":%s' % (b"[" * 100_000)):
+        assert list(find_unknown(body, data_type)) == []
 
 
-def test_what_is_new_is_told_also_where_the_model_cannot_be_made() -> None:
-    """Then it may be the reason."""
+def test_drift_of_a_response_that_cannot_be_decoded_is_reported() -> None:
+    """It may be the reason."""
     events: list[Event] = []
 
     async def main() -> None:
@@ -195,28 +215,34 @@ def test_what_is_new_is_told_also_where_the_model_cannot_be_made() -> None:
     assert [event.unknown for event in events if event.unknown] == ["data.status"]
 
 
-async def test_without_a_listener_the_log_tells(caplog: pytest.LogCaptureFixture) -> None:
-    """That is how most will hear of it."""
+async def test_drift_is_logged_without_a_listener(caplog: pytest.LogCaptureFixture) -> None:
+    """That is how most users learn of it."""
     transport = Server(ok([{**ACCOUNT, "new": 1}]))
     async with HTXClient(Credentials(ACCESS, "secret"), transport=transport) as htx:
         await htx.accounts.list()
     assert "data[].new at GET /v1/account/accounts" in caplog.text
 
 
-def test_lists_in_the_first_row_are_not_looked_at() -> None:
-    """One row of one list, no deeper."""
-
-    @attrs.frozen
-    class Outer:
-        inner: tuple[PointGroup, ...] = wire("inner")
-
-    shape = shape_of(tuple[Outer, ...])
-    rows, row = b'{"data":[{"inner":[{"new":1}],"new":1}]}', b'{"data":{"inner":[{"new":1}]}}'
-    assert unknown(rows, shape) == (("data[]", "new", None),)
-    assert unknown(row, shape_of(Outer)) == (("data.inner[]", "new", None),)
+@attrs.frozen
+class Outer(Model):
+    inner: tuple[PointGroup, ...] = attrs.field(metadata=wire("inner"))
+    one: PointGroup | None = attrs.field(default=None, metadata=wire("one", default=None))
 
 
-async def test_the_sandbox_says_nothing_new(caplog: pytest.LogCaptureFixture) -> None:
+def test_drift_is_found_in_nested_lists_and_objects() -> None:
+    """Each path is reported once, with all of the lists on its way."""
+    rows = b'{"data":[{"inner":[{"a":1}],"b":1},{"inner":[{},{"c":1}],"one":{"d":1}}]}'
+    assert [path + name for path, name in find_unknown(rows, tuple[Outer, ...])] == [
+        "data[].inner[].a",
+        "data[].inner[].c",
+        "data[].b",
+        "data[].one.d",
+    ]
+    row = b'{"data":{"inner":[{"new":1}]}}'
+    assert list(find_unknown(row, Outer)) == [("data.inner[].", "new")]
+
+
+async def test_sandbox_responses_have_no_drift(caplog: pytest.LogCaptureFixture) -> None:
     """It is made after HTX's pages."""
     transport = httpx.ASGITransport(app=Sandbox())
     async with HTXClient(Credentials("access-key", "secret-key"), transport=transport) as htx:

@@ -1,4 +1,4 @@
-"""Every kind of answer: opened, or the error that it is, without any secret in it."""
+"""Every kind of response: its value, or the error that it is, without a secret in it."""
 
 from __future__ import annotations
 
@@ -27,30 +27,33 @@ from htx_async import (
     ServiceUnavailableError,
     SignatureError,
 )
-from htx_async.middleware.parsing import EnvelopeParsing, open_envelope
+from htx_async.middleware.parsing import EnvelopeParsing, parse_response
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Request, Response
+from htx_async.resources import accounts
 from tests import strategies
 from tests.error_text import full_text
 
 ACCESS_KEY = "vf25treb80-1a2b3c4d-5e6f7a8b-9c0d1"
 SIGNATURE = "4F65x5A2bLyMWVQj3Aqp+BQ4w+ivaA7n5O/2SuYtCJ9o="
-ASKED = (
+SENT_QUERY = (
     f"AccessKeyId={ACCESS_KEY}&SignatureMethod=HmacSHA256&SignatureVersion=2"
     f"&Timestamp=2023-11-14T22%3A13%3A20&Signature={quote(SIGNATURE, safe='')}"
 )
-LISTED = Endpoint("/v1/account/accounts", RateLimit(1, per=1.0), bytes)
-ENDPOINT = LISTED.name
+RAW = Endpoint("/v1/account/accounts", RateLimit(1, per=1.0), bytes)
+ENDPOINT = RAW.name
 
 
-def opened(body: bytes | str, status: int = 200, **headers: str) -> Response:
+def parsed(
+    body: bytes | str, status: int = 200, endpoint: Endpoint[Any] = RAW, **headers: str
+) -> Response:
     raw = body.encode() if isinstance(body, str) else body
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return open_envelope(LISTED, Response(status, named, raw, sent_query=ASKED))
+    return parse_response(endpoint, Response(status, named, raw, sent_query=SENT_QUERY))
 
 
 def error_of(body: bytes | str, status: int = 200, **headers: str) -> HTXError:
-    error = opened(body, status, **headers).error
+    error = parsed(body, status, **headers).error
     assert error is not None
     assert error.endpoint == ENDPOINT
     assert error.http_status == status
@@ -78,25 +81,25 @@ def error_of(body: bytes | str, status: int = 200, **headers: str) -> HTXError:
     ],
 )
 @pytest.mark.parametrize("status", [200, 201])
-def test_an_envelope_is_opened_by_what_it_says(body: str, data: bytes, status: int) -> None:
-    """`status` counts first, then `code`; `success` and `ok` may be missing."""
-    response = opened(body, status)
+def test_envelope_with_data_is_a_success(body: str, data: bytes, status: int) -> None:
+    """`status` is considered first, then `code`; `success` and `ok` may be missing."""
+    response = parsed(body, status)
     assert response.error is None
-    assert response.data == data
+    assert response.value == data
     assert response.status == status
 
 
 FIELDS = ("status", "code", "success", "ok", "message", "err-code", "err-msg", "data", "ts")
 LOGIN = "login-required"
 Unavailable, RateLimited, AccessKey = ServiceUnavailableError, RateLimitedError, AccessKeyError
-PermissionDenied, Signature, Refused = PermissionDeniedError, SignatureError, APIError
-REFUSALS: list[tuple[str, int, type[HTXError], bool, Any, str | None]] = [
+PermissionDenied, Signature, Other = PermissionDeniedError, SignatureError, APIError
+API_ERRORS: list[tuple[str, int, type[HTXError], bool, Any, str | None]] = [
     # body, status, error, retryable, code, message
-    ('{"status":"error","err-code":"x","err-msg":"y","data":0}', 200, Refused, False, "x", "y"),
-    ('{"status":"error"}', 200, Refused, False, None, None),
-    ('{"status":"weird","data":1}', 200, Refused, False, None, None),
-    ('{"status":"error","err-code":7.5,"err-msg":[]}', 200, Refused, False, None, None),
-    ('{"status":"error","err-msg":0.0,"message":"m"}', 200, Refused, False, None, "m"),
+    ('{"status":"error","err-code":"x","err-msg":"y","data":0}', 200, Other, False, "x", "y"),
+    ('{"status":"error"}', 200, Other, False, None, None),
+    ('{"status":"weird","data":1}', 200, Other, False, None, None),
+    ('{"status":"error","err-code":7.5,"err-msg":[]}', 200, Other, False, None, None),
+    ('{"status":"error","err-msg":0.0,"message":"m"}', 200, Other, False, None, "m"),
     ('{"status":"error","err_code":1003,"err_msg":"w"}', 200, Signature, False, 1003, "w"),
     ('{"status":"error","code":1003,"message":"w"}', 200, Signature, False, 1003, "w"),
     ('{"status":"error","code":200,"err-code":"timeout"}', 200, Unavailable, True, "timeout", None),
@@ -104,45 +107,124 @@ REFUSALS: list[tuple[str, int, type[HTXError], bool, Any, str | None]] = [
     ('{"code":"1003","message":"m"}', 200, Signature, False, 1003, "m"),
     ('{"code":1006,"message":"m"}', 200, RateLimited, True, 1006, "m"),
     ('{"code":500,"message":"m"}', 200, Unavailable, True, 500, "m"),
-    ('{"code":-1,"data":1}', 200, Refused, False, -1, None),
-    ('{"code":200,"data":1,"success":false}', 200, Refused, False, 200, None),
-    ('{"code":200,"data":1,"success":"False"}', 200, Refused, False, 200, None),
-    ('{"code":200,"data":1,"ok":false,"message":"m"}', 200, Refused, False, 200, "m"),
-    ('{"code":"abc","data":1}', 200, Refused, False, "abc", None),
-    ('{"status":"error","err-code":"x"}', 400, Refused, False, "x", None),
+    ('{"code":-1,"data":1}', 200, Other, False, -1, None),
+    ('{"code":200,"data":1,"success":false}', 200, Other, False, 200, None),
+    ('{"code":200,"data":1,"success":"False"}', 200, Other, False, 200, None),
+    ('{"code":200,"data":1,"ok":false,"message":"m"}', 200, Other, False, 200, "m"),
+    ('{"code":"abc","data":1}', 200, Other, False, "abc", None),
+    ('{"status":"error","err-code":"x"}', 400, Other, False, "x", None),
     ('{"status":"error","err-code":"x"}', 401, AccessKey, False, "x", None),
     ('{"status":"error","err-code":"x"}', 403, PermissionDenied, False, "x", None),
     ('{"status":"error","err-code":"x"}', 429, RateLimited, True, "x", None),
     ('{"status":"error","err-code":"x"}', 503, Unavailable, True, "x", None),
-    # The body tells more than the status; but 429 is 429.
+    # The code is more specific than the status, except for 429.
     ('{"status":"error","err-code":"login-required"}', 403, AccessKey, False, LOGIN, None),
     ('{"status":"error","err-code":"login-required"}', 429, RateLimited, True, LOGIN, None),
     ('{"status":"error","err-code":"login-required"}', 500, AccessKey, False, LOGIN, None),
-    # It says yes, and the status says no.
+    # The body is a success, and the HTTP status is not.
     ('{"status":"ok","data":1}', 500, Unavailable, True, None, None),
     ('{"code":200,"data":1}', 302, Unavailable, False, None, None),
     ('{"code":200,"data":1}', 429, RateLimited, True, None, None),
-    ('{"hello":1}', 404, Refused, False, None, None),
+    ('{"hello":1}', 404, Other, False, None, None),
     ("{}", 502, Unavailable, True, None, None),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("body", "status", "kind", "retryable", "code", "message"),
-    REFUSALS,
-    ids=[f"{refusal[1]} {refusal[0]}" for refusal in REFUSALS],
+    API_ERRORS,
+    ids=[f"{row[1]} {row[0]}" for row in API_ERRORS],
 )
-def test_a_refusal_is_told_by_its_name(
+def test_api_error_has_class_code_and_message(
     body: str, status: int, kind: type[HTXError], retryable: bool, code: Any, message: str | None
 ) -> None:
-    """Code and text of HTX, whichever envelope they come in, and what they mean."""
+    """Code and message of HTX in either envelope, and the class that they mean."""
     error = error_of(body, status)
     assert type(error) is kind
     assert error.retryable is retryable
     assert (error.code, error.message) == (code, message)
-    assert str(error).startswith(f"{ENDPOINT}: HTX refused: ")
+    assert str(error).startswith(f"{ENDPOINT}: HTX returned an error")
     assert (f"HTTP {status}" in str(error)) == (status != 200)
-    assert opened(body, status).data == b""
+    assert parsed(body, status).value is None
+
+
+ACCESS_KEY_ERROR = "Signature not valid: Incorrect Access key ["
+TAILS = {
+    "GBK": "Access key错误".encode("gbk"),
+    "cut character": "错误".encode()[:-1],
+    "invalid byte": b"\xff",
+    "lone surrogate": b"\\ud800",
+    "lone low surrogate": b"x\\udc00",
+    "surrogate as UTF-8": b"\xed\xa0\x80",
+}
+NOT_UNICODE: list[tuple[bytes, type[HTXError], Any, str]] = [
+    # body, error, code, beginning of the message
+    (
+        b'{"status":"error","err-code":"api-signature-not-valid","err-msg":"%s%%b]","data":null}'
+        % ACCESS_KEY_ERROR.encode(),
+        *(AccessKeyError, "api-signature-not-valid", ACCESS_KEY_ERROR),
+    ),
+    (b'{"code":1006,"message":"too many %b"}', RateLimitedError, 1006, "too many "),
+    (b'{"code":1002,"message":"x %b","success":false,"data":7}', PermissionDenied, 1002, "x "),
+    (b'{"%b":1,"code":"1003","message":"m"}', SignatureError, 1003, "m"),
+    (b'{"status":"error","err-code":"timeout","data":{"%b":"%b"}}', Unavailable, "timeout", ""),
+]
+
+
+@pytest.mark.parametrize("tail", TAILS.values(), ids=TAILS)
+@pytest.mark.parametrize(("body", "kind", "code", "message"), NOT_UNICODE)
+@pytest.mark.parametrize("endpoint", [RAW, accounts.LIST, accounts.BALANCE], ids=lambda it: it.name)
+def test_api_error_with_text_that_is_not_unicode_keeps_its_class(
+    body: bytes, kind: type[HTXError], code: Any, message: str, tail: bytes, endpoint: Endpoint[Any]
+) -> None:
+    """The error code decides; the text is decoded with replacements."""
+    error = parsed(body.replace(b"%b", tail), endpoint=endpoint).error
+    assert type(error) is kind
+    assert error.code == code
+    assert (error.message or "").startswith(message)
+    assert str(error).isprintable()
+    str(error).encode()
+
+
+@pytest.mark.parametrize("tail", [TAILS["GBK"], TAILS["cut character"], TAILS["invalid byte"]])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"code":200,"data":[],"succ%bess":false}',
+        b'{"code":200,"data":[],"success":true,"x":"%b"}',
+        b'{"status":"ok","data":[],"message":"%b"}',
+        b'{"status":"ok","data":[],"x":{"%b":1}}',
+        b'{"status":"ok","data":"%b"}',
+    ],
+)
+@pytest.mark.parametrize("endpoint", [RAW, accounts.LIST], ids=lambda it: it.name)
+def test_body_that_is_not_utf8_is_never_a_success(
+    body: bytes, tail: bytes, endpoint: Endpoint[Any]
+) -> None:
+    """Also if a field that nobody reads is not; it may be `success` with an invalid byte."""
+    response = parsed(body.replace(b"%b", tail), endpoint=endpoint)
+    assert type(response.error) is DecodeError
+    assert response.value is None
+    assert "it is not UTF-8 text" in str(response.error)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"status":"ok","message":"\\ud800","data":[]}',
+        '{"status":"ok","x":"\\udc00","data":[]}',
+        '{"status":"ok","ts":%s,"data":[]}' % ("9" * 5_000),
+        '{"code":200,"success":%s,"data":[]}' % ("9" * 5_000),
+        '{"code":200,"ok":"\\ud800","data":[]}',
+        '{"code":200,"data":[],"x":1e99999}',
+        '{"code":200,"data":[],"x":%s.5}' % ("9" * 5_000),
+    ],
+)
+def test_broken_values_beside_data_do_not_matter(body: str) -> None:
+    """A response does not depend on how a field is written that is not needed."""
+    response = parsed(body, endpoint=accounts.LIST)
+    assert response.error is None
+    assert response.value == ()
 
 
 PAGE = "<!DOCTYPE html><title>502 Bad Gateway</title>"
@@ -187,15 +269,15 @@ PAGE = "<!DOCTYPE html><title>502 Bad Gateway</title>"
         ('{"status":"ok","data":' + "[" * 100_000, 200, DecodeError, False),
         ("[" * 100_000, 502, ServiceUnavailableError, True),
         (b"\xff\xfe\x00", 200, DecodeError, False),
-        (b'{"status":"error","err-msg":"\xff"}', 200, DecodeError, False),
+        (b'{"status":"ok","data":"\xff"}', 200, DecodeError, False),
         (b"\x1f\x8b\x08\x00", 200, DecodeError, False),
         ('{"code":' + "9" * 5000 + "}", 200, DecodeError, False),
     ],
 )
-def test_what_is_no_envelope(
+def test_body_that_is_not_an_envelope(
     body: bytes | str, status: int, kind: type[HTXError], retryable: bool
 ) -> None:
-    """A page of somebody else, or a broken answer: by its status, or not to be trusted."""
+    """A page of another server, or a broken body: an error by its status, or a `DecodeError`."""
     error = error_of(body, status)
     assert type(error) is kind
     assert error.retryable is retryable
@@ -217,8 +299,8 @@ def test_what_is_no_envelope(
         ("[]", ""),
     ],
 )
-def test_where_an_envelope_is_malformed(body: str, path: str) -> None:
-    """The place is named, and the error shows how the body begins."""
+def test_malformed_envelope_has_a_path(body: str, path: str) -> None:
+    """The error has the path, and an excerpt of the body."""
     error = error_of(body)
     assert type(error) is DecodeError
     assert error.path == path
@@ -228,26 +310,26 @@ def test_where_an_envelope_is_malformed(body: str, path: str) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "text"),
     [
-        ('{"status":"error"}', 200, "HTX refused: without a reason."),
-        ('{"status":"error","err-code":"x"}', 200, "HTX refused: x."),
-        ('{"status":"error","err-code":"x","err-msg":"No.."}', 200, "HTX refused: x: No."),
-        ('{"code":7,"message":"No"}', 200, "HTX refused: 7: No."),
-        ('{"code":7,"message":"No. "}', 400, "HTX refused: HTTP 400: 7: No."),
-        ('{"code":7,"message":"No"}', 418, "HTX refused: HTTP 418: 7: No."),
-        ('{"code":7,"message":"No"}', 401, "HTX refused: HTTP 401: 7: No. Check both keys."),
-        ('{"code":7,"message":"MAX."}', 200, "HTX refused: 7: MAX."),
-        ("Oh.", 503, "HTX refused: HTTP 503: Oh. Try again a little later."),
-        ("Oh.", 499, "HTX refused: HTTP 499: Oh."),
-        ("", 499, "HTX refused: HTTP 499."),
+        ('{"status":"error"}', 200, "HTX returned an error."),
+        ('{"status":"error","err-code":"x"}', 200, "HTX returned an error: x."),
+        ('{"status":"error","err-code":"x","err-msg":"No.."}', 200, "HTX returned an error: x: No."),
+        ('{"code":7,"message":"No"}', 200, "HTX returned an error: 7: No."),
+        ('{"code":7,"message":"No. "}', 400, "HTX returned an error: HTTP 400: 7: No."),
+        ('{"code":7,"message":"No"}', 418, "HTX returned an error: HTTP 418: 7: No."),
+        ('{"code":7,"message":"No"}', 401, "HTX returned an error: HTTP 401: 7: No. Check both keys."),
+        ('{"code":7,"message":"MAX."}', 200, "HTX returned an error: 7: MAX."),
+        ("Oh.", 503, "HTX returned an error: HTTP 503: Oh. Try again a little later."),
+        ("Oh.", 499, "HTX returned an error: HTTP 499: Oh."),
+        ("", 499, "HTX returned an error: HTTP 499."),
     ],
 )
-def test_the_sentence_of_a_refusal(body: str, status: int, text: str) -> None:
-    """Status, code and words of HTX in this order, one full stop, and what to do."""
+def test_api_error_text(body: str, status: int, text: str) -> None:
+    """Status, code and message of HTX in this order, one full stop, and the hint."""
     assert str(error_of(body, status)) == f"{ENDPOINT}: {text}"
 
 
 @pytest.mark.parametrize(
-    ("body", "what", "head"),
+    ("body", "what", "excerpt"),
     [
         ("{}", "`status` is missing or malformed", "{}"),
         ('{"code":200}', "`data` is missing or malformed", '{"code":200}'),
@@ -256,21 +338,21 @@ def test_the_sentence_of_a_refusal(body: str, status: int, text: str) -> None:
         (" ", "it is not a JSON object", "(it is empty)"),
     ],
 )
-def test_the_sentence_of_an_answer_that_cannot_be_read(body: str, what: str, head: str) -> None:
-    """What is wrong, and how it begins."""
-    text = f"{ENDPOINT}: the answer cannot be read: {what}. It begins: {head}"
+def test_malformed_envelope_text(body: str, what: str, excerpt: str) -> None:
+    """What is wrong, and how the body begins."""
+    text = f"{ENDPOINT}: the response cannot be decoded: {what}. It begins: {excerpt}"
     assert str(error_of(body)) == text
 
 
-def test_the_head_of_an_answer_may_end_inside_a_character() -> None:
-    """Text is cut by bytes: what is half a character then is no fault."""
+def test_excerpt_may_end_inside_a_character() -> None:
+    """The body is cut by bytes: half a character at the end is not a fault."""
     body = '{"x":"' + " " * 1993 + 'é"}'
     assert body.encode()[:2000].endswith(b"\xc3")
     assert 'It begins: {"x":"' in str(error_of(body))
 
 
-def test_a_code_is_cut_earlier_than_a_text() -> None:
-    """HTX's codes are short words; what is longer is none."""
+def test_code_is_cut_earlier_than_message() -> None:
+    """HTX's codes are short; longer text is not a code."""
     error = error_of(json.dumps({"status": "error", "err-code": "c" * 99, "err-msg": "m" * 199}))
     assert error.code == "c" * 79 + "…"
     assert error.message == "m" * 199
@@ -293,8 +375,8 @@ def test_a_code_is_cut_earlier_than_a_text() -> None:
         ("something new", SignatureError, "secret key"),
     ],
 )
-def test_one_code_for_six_faults(text: str, kind: type[HTXError], hint: str) -> None:
-    """`api-signature-not-valid` is told apart by its text; a hint says what to do."""
+def test_signature_code_is_told_apart_by_its_text(text: str, kind: type[HTXError], hint: str) -> None:
+    """`api-signature-not-valid` has six meanings; a hint says what to do."""
     message = f"Signature not valid: {text}"
     body = {"status": "error", "err-code": "api-signature-not-valid", "err-msg": message}
     error = error_of(json.dumps(body))
@@ -305,7 +387,7 @@ def test_one_code_for_six_faults(text: str, kind: type[HTXError], hint: str) -> 
     assert not error.retryable
 
 
-def test_an_account_that_is_not_there() -> None:
+def test_account_that_does_not_exist() -> None:
     """Recorded: ids with thousands separators in the text."""
     text = "account for id `372,736,492` and user id `37,273,649` does not exist"
     code = "account-get-balance-account-inexistent-error"
@@ -330,8 +412,8 @@ def test_an_account_that_is_not_there() -> None:
     ],
 )
 @pytest.mark.parametrize("body", ["", '{"code":1006}'])
-def test_when_to_come_again(header: str, seconds: float | None, body: str) -> None:
-    """`Retry-After` in seconds is told; a date, or nonsense, is not."""
+def test_retry_after_in_seconds(header: str, seconds: float | None, body: str) -> None:
+    """`Retry-After` in seconds is used; a date, or nonsense, is not."""
     assert error_of(body, 429, retry_after=header).retry_after == seconds
 
 
@@ -349,12 +431,12 @@ def test_when_to_come_again(header: str, seconds: float | None, body: str) -> No
         json.dumps({"code": int("9" * 4_000)}),
     ],
 )
-def test_what_is_shown_of_an_answer_is_short_and_printable(body: str, status: int) -> None:
-    """One line of text that no terminal obeys, some hundred characters at most."""
+def test_error_text_is_short_and_printable(body: str, status: int) -> None:
+    """One line without control characters, some hundred characters at most."""
     error = error_of(body, status)
-    for shown in (str(error), str(error.message), str(error.code)):
-        assert shown.isprintable()
-        assert len(shown) < 600
+    for text in (str(error), str(error.message), str(error.code)):
+        assert text.isprintable()
+        assert len(text) < 600
 
 
 def percent(secret: str) -> str:
@@ -392,38 +474,38 @@ BODIES = {
 @pytest.mark.parametrize("form", ECHOES)
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("status", [200, 302, 403, 502])
-def test_a_secret_that_is_echoed_is_not_shown(
+def test_echoed_secret_is_redacted(
     secret: str, form: str, body: str, status: int
 ) -> None:
-    """Whatever an answer repeats of the request, in any form, no error carries it on."""
+    """Whatever a response repeats of the request, in any form, is in no error."""
     echoed = ECHOES[form](secret)
     error = error_of(BODIES[body] % echoed, status)
-    said = full_text(error)
-    # The first half is enough to know it by; the text may have been cut.
-    assert secret not in said
-    assert echoed not in said
-    assert secret[:12] not in said
+    visible = full_text(error)
+    # The first half is enough to identify it; the text may have been cut.
+    assert secret not in visible
+    assert echoed not in visible
+    assert secret[:12] not in visible
     if body in {"page", "text", "long text", "cut", "v1 message", "v2 message"}:
         assert "[hidden]" in str(error)
 
 
 @pytest.mark.parametrize("form", ECHOES)
-def test_a_signed_url_that_is_echoed_is_not_shown(form: str) -> None:
+def test_echoed_signed_url_is_redacted(form: str) -> None:
     """A login page with the whole URL in its link, encoded once more."""
-    url = ECHOES[form](f"https://api.huobi.pro/v1/account/accounts?{ASKED}")
-    said = full_text(error_of(f"<html><a href='{url}'>", 302))
-    assert ACCESS_KEY not in said
-    assert SIGNATURE[:12] not in said
+    url = ECHOES[form](f"https://api.huobi.pro/v1/account/accounts?{SENT_QUERY}")
+    visible = full_text(error_of(f"<html><a href='{url}'>", 302))
+    assert ACCESS_KEY not in visible
+    assert SIGNATURE[:12] not in visible
 
 
 @given(
     strategies.json_values.map(json.dumps).map(str.encode) | st.binary(max_size=60),
     st.integers(100, 699),
 )
-def test_any_answer_has_an_outcome(body: bytes, status: int) -> None:
-    """Whatever comes, it is data or one of our errors."""
-    response = opened(body, status)
-    assert (response.error is None) != (response.data == b"")
+def test_any_body_has_a_value_or_an_error(body: bytes, status: int) -> None:
+    """Any body is a value or one of our errors."""
+    response = parsed(body, status)
+    assert (response.error is None) != (response.value is None)
     assert response.error is None or isinstance(response.error, APIError | DecodeError)
 
 
@@ -437,11 +519,11 @@ def test_any_answer_has_an_outcome(body: bytes, status: int) -> None:
     ),
     st.sampled_from([200, 200, 302, 403, 429, 500]),
 )
-def test_any_envelope_has_an_outcome(envelope: dict[str, Any], status: int) -> None:
-    """Whatever stands in the fields of an envelope, it is data or one of our errors."""
-    response = opened(json.dumps(envelope), status)
+def test_any_envelope_has_a_value_or_an_error(envelope: dict[str, Any], status: int) -> None:
+    """Whatever is in the fields of an envelope, it is a value or one of our errors."""
+    response = parsed(json.dumps(envelope), status)
     if response.error is None:
-        assert json.loads(bytes(response.data)) == envelope["data"]
+        assert json.loads(response.value) == envelope["data"]
         assert status == 200
     else:
         assert isinstance(response.error, APIError | DecodeError)
@@ -472,25 +554,25 @@ HALF_PAST = 1_445_412_480.5
         ("Wed, 21 Oct 2015 07:28:00 GMT", "", None),
     ],
 )
-def test_what_o_clock_it_is_at_htx(date: str, body: str, at: float | None) -> None:
-    """By the `Date` header, else by `ts`; a page of somebody else tells nothing."""
-    assert opened(body, date=date).server_time == at
+def test_server_time(date: str, body: str, at: float | None) -> None:
+    """From the `Date` header, else from `ts`; never from a page of another server."""
+    assert parsed(body, date=date).server_time == at
 
 
 @given(
     st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d{1,20} [A-Z][a-z]{2} -?\d{1,20} [\d:]{0,9} \S*")
 )
-def test_any_date_is_a_moment_or_none(date: str) -> None:
-    """Whatever the header says, the answer is opened."""
-    at = opened('{"code":200,"data":7}', date=date).server_time
+def test_server_time_of_any_date_header(date: str) -> None:
+    """Whatever the header is, the response is parsed."""
+    at = parsed('{"code":200,"data":7}', date=date).server_time
     assert at is None or isinstance(at, float)
 
 
-async def test_the_layer_tells_the_time_that_it_hears() -> None:
-    """With the moment at which it was that; of an answer that tells none it says nothing."""
-    heard: list[tuple[float, float]] = []
+async def test_parsing_reports_the_server_time() -> None:
+    """Together with the time of the first byte; a response without a time is not reported."""
+    observed: list[tuple[float, float]] = []
     date = {"date": "Wed, 21 Oct 2015 07:28:00 GMT"}
-    answers = iter(
+    responses = iter(
         [
             Response(200, date, b'{"code":200,"data":7}', first_byte_at=3.0),
             Response(200, date, b'{"code":1006}', first_byte_at=4.0),
@@ -500,18 +582,18 @@ async def test_the_layer_tells_the_time_that_it_hears() -> None:
     )
 
     async def send(_: Request) -> Response:
-        return next(answers)
+        return next(responses)
 
-    layer = EnvelopeParsing(send, lambda at, began: heard.append((at, began)))
+    parsing = EnvelopeParsing(send, lambda server_time, first_byte_at: observed.append((server_time, first_byte_at)))
     for _ in range(4):
-        await layer(Request(Endpoint("/x", RateLimit(1, per=1.0), bytes), "/x"))
-    assert heard == [(HALF_PAST, 3.0), (HALF_PAST, 4.0)]
+        await parsing(Request(Endpoint("/x", RateLimit(1, per=1.0), bytes), "/x"))
+    assert observed == [(HALF_PAST, 3.0), (HALF_PAST, 4.0)]
 
 
-async def test_the_layer_opens_what_came_and_leaves_errors_alone() -> None:
-    """An answer that could not even be read keeps its error."""
+async def test_parsing_keeps_the_error_of_a_body_that_could_not_be_read() -> None:
+    """It keeps that error, and the others are parsed."""
     broken = DecodeError("the body is larger than 1 bytes (max_body)")
-    answers = iter(
+    responses = iter(
         [
             Response(200, {}, b'{"code":200,"data":7}'),
             Response(200, {}, b"{}"),
@@ -521,12 +603,12 @@ async def test_the_layer_opens_what_came_and_leaves_errors_alone() -> None:
 
     async def send(request: Request) -> Response:
         assert request.path == "/x"
-        return next(answers)
+        return next(responses)
 
-    layer = EnvelopeParsing(send)
+    parsing = EnvelopeParsing(send)
     request = Request(Endpoint("/{x}", RateLimit(1, per=1.0), bytes), "/x")
-    assert (await layer(request)).data == b"7"
-    error = (await layer(request)).error
+    assert (await parsing(request)).value == b"7"
+    error = (await parsing(request)).error
     assert type(error) is DecodeError
     assert error.endpoint == "GET /{x}"
-    assert (await layer(request)).error is broken
+    assert (await parsing(request)).error is broken

@@ -1,4 +1,4 @@
-"""The models of accounts: values, mappings, and exact sums."""
+"""Models are values; a balance is a mapping with exact sums."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 import attrs
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,9 +29,8 @@ from htx_async import (
     PointBalance,
     PointGroup,
 )
-from htx_async.resources import accounts
 from tests import strategies
-from tests.decoded import decoded
+from tests.decoded import decode
 
 ALL_SIGNALS = [
     decimal.Inexact,
@@ -71,9 +71,22 @@ MODELS: list[Any] = [
 every_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
 
 
+def names_of(model: Any) -> list[str]:
+    """Return the names of the fields."""
+    kind = type(model)
+    if isinstance(model, msgspec.Struct):
+        return list(kind.__struct_fields__)
+    return [field.alias for field in attrs.fields(kind)]
+
+
+def evolve(model: Any, **changes: Any) -> Any:
+    is_struct = isinstance(model, msgspec.Struct)
+    return msgspec.structs.replace(model, **changes) if is_struct else attrs.evolve(model, **changes)
+
+
 @every_model
 @pytest.mark.parametrize(
-    "remade",
+    "duplicate",
     [
         copy.copy,
         copy.deepcopy,
@@ -83,11 +96,11 @@ every_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: type(mo
         ),
     ],
 )
-def test_models_are_values(model: Any, remade: Callable[[Any], Any]) -> None:
-    """Copied or pickled, a model is equal, hashes alike and says the same."""
+def test_models_can_be_copied_and_pickled(model: Any, duplicate: Callable[[Any], Any]) -> None:
+    """The other model is equal, hashes alike and has the same repr."""
     if isinstance(model, AccountBalance):
-        assert len(model) == 3  # with what it remembers of itself
-    other = remade(model)
+        assert len(model) == 3  # also with its index
+    other = duplicate(model)
     assert type(other) is type(model)
     assert other == model
     assert hash(other) == hash(model)
@@ -97,32 +110,32 @@ def test_models_are_values(model: Any, remade: Callable[[Any], Any]) -> None:
 
 @every_model
 def test_models_differ_by_each_field(model: Any) -> None:
-    """One field another way, and it is another value."""
-    for field in attrs.fields(type(model)):
-        value = getattr(model, field.name)
-        others: list[Any] = [() if isinstance(value, tuple) and value else (1,)]
+    """With another value of one field, it is another value."""
+    for name in names_of(model):
+        value = getattr(model, name)
+        other: Any = () if isinstance(value, tuple) and value else (1,)
         if isinstance(value, str):
-            others = [type(value)("other")]
+            other = type(value)("other")
         elif isinstance(value, int | Decimal):
-            others = [type(value)(77)]
-        assert attrs.evolve(model, **{field.name: others[0]}) != model
+            other = type(value)(77)
+        assert evolve(model, **{name: other}) != model
 
 
 @every_model
 def test_models_are_frozen(model: Any) -> None:
-    """Nothing of a model can be set, and nothing added."""
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        setattr(model, attrs.fields(type(model))[0].name, 7)
+    """No attribute of a model can be set, and none added."""
+    with pytest.raises(AttributeError):
+        setattr(model, names_of(model)[0], 7)
     with pytest.raises(AttributeError):
         model.unheard_of = 7
     assert not hasattr(model, "__dict__")
 
 
 def test_models_match_by_their_fields() -> None:
-    """`match` takes attributes, positions, and a balance's currencies."""
+    """`match` accepts attributes, positions, and the currencies of a balance."""
     match BALANCE:
-        case AccountBalance(id=1000001, type=AccountType.SPOT) as found:
-            assert found is BALANCE
+        case AccountBalance(id=1000001, type=AccountType.SPOT) as model:
+            assert model is BALANCE
         case _:
             pytest.fail("no match by attribute")
     match BALANCE:
@@ -130,6 +143,16 @@ def test_models_match_by_their_fields() -> None:
             assert currency == "usdt"
         case _:
             pytest.fail("no match by currency")
+    match BALANCE:
+        case AccountBalance(_, _, AccountState.WORKING, (BalanceEntry(), *rest)):
+            assert len(rest) == len(ROWS) - 1
+        case _:
+            pytest.fail("no match by position of a balance")
+    match BALANCE["usdt"]:
+        case CurrencyBalance("usdt", entries):
+            assert entries[0] == ROWS[0]
+        case _:
+            pytest.fail("no match by position of a currency")
     match MODELS[0]:
         case Account(number, "margin", "btcusdt", AccountState.WORKING):
             assert number == 1
@@ -142,7 +165,7 @@ def test_models_match_by_their_fields() -> None:
             pytest.fail("no match of a group")
 
 
-def test_a_balance_is_a_mapping_of_its_currencies() -> None:
+def test_balance_is_a_mapping_of_its_currencies() -> None:
     """In order of first appearance, names as on the wire."""
     assert isinstance(BALANCE, Mapping)
     assert list(BALANCE) == ["usdt", "btc", "doge"]
@@ -157,15 +180,15 @@ def test_a_balance_is_a_mapping_of_its_currencies() -> None:
     assert dict(BALANCE)["btc"] == BALANCE["btc"]
 
 
-def test_the_rows_of_a_currency_keep_their_order() -> None:
-    """A currency has just its rows."""
+def test_currency_has_its_rows_in_order() -> None:
+    """A currency has its own rows and no others."""
     assert BALANCE["usdt"].entries == (ROWS[0], ROWS[2], ROWS[3], ROWS[4])
     assert BALANCE["btc"].entries == (ROWS[1], ROWS[6])
     assert BALANCE.entries == ROWS
 
 
-def test_a_currency_adds_rows_of_one_type() -> None:
-    """`total` is trade and frozen; any type can be asked for; where there is no row it is 0."""
+def test_currency_amount_is_the_sum_of_one_type() -> None:
+    """`total` is trade and frozen; a type without a row is 0."""
     usdt = BALANCE["usdt"]
     assert str(usdt.trade) == "91.850043797676510303"
     assert str(usdt.frozen) == "5.160000000000000015"
@@ -176,30 +199,30 @@ def test_a_currency_adds_rows_of_one_type() -> None:
     assert (str(BALANCE["doge"].total), str(BALANCE["doge"].amount("interest"))) == ("0", "-1")
 
 
-def test_nonzero_is_any_row_not_zero() -> None:
-    """A currency that is only owed counts; one that has `0E-18` does not."""
+def test_nonzero_returns_currencies_with_any_amount() -> None:
+    """Also one that is only owed, but not one that has `0E-18`."""
     assert [currency.currency for currency in BALANCE.nonzero()] == ["usdt", "doge"]
     assert BALANCE.nonzero()[0] == BALANCE["usdt"]
 
 
-def test_an_empty_balance_is_false_and_has_nothing() -> None:
-    """HTX names no currency at all: that is a balance too."""
+def test_balance_without_rows_is_empty() -> None:
+    """A balance may have no currency at all."""
     empty = AccountBalance(1, AccountType.POINT, AccountState.LOCK, ())
     assert not empty
     assert (len(empty), empty.currencies, empty.nonzero(), list(empty)) == (0, (), (), [])
 
 
-def test_the_repr_does_not_list_the_rows() -> None:
-    """HTX names two rows for each currency that it trades."""
+def test_balance_repr_does_not_list_the_rows() -> None:
+    """HTX sends two rows for each currency that it trades."""
     assert repr(BALANCE) == (
         "AccountBalance(id=1000001, type='spot', state='working', 3 currencies in 7 entries)"
     )
 
 
 @given(strategies.balances())
-def test_sums_are_exact_whatever_the_context(drawn: strategies.Drawn) -> None:
+def test_sums_are_exact_in_any_decimal_context(drawn: strategies.Drawn) -> None:
     """Three digits of precision, every trap set: a sum has all its digits."""
-    balance = decoded(accounts.BALANCE, drawn.text.encode())
+    balance = decode(AccountBalance, drawn.text)
     with decimal.localcontext(decimal.Context(prec=3, Emax=3, Emin=-3, traps=ALL_SIGNALS)) as here:
         totals = {name: currency.total for name, currency in balance.items()}
         loans = {name: currency.amount("new-kind") for name, currency in balance.items()}
@@ -216,16 +239,16 @@ def test_sums_are_exact_whatever_the_context(drawn: strategies.Drawn) -> None:
 
 
 @given(st.lists(strategies.amounts, min_size=1, max_size=4))
-def test_a_sum_keeps_the_smallest_place(amounts: list[str]) -> None:
-    """Adding loses no zeros: 0.10 and 0.2 are 0.30."""
+def test_sum_keeps_trailing_zeros(amounts: list[str]) -> None:
+    """0.10 and 0.2 are 0.30."""
     entries = tuple(row("usdt", "trade", amount) for amount in amounts)
     places = [entry.balance.as_tuple().exponent for entry in entries]
     total = CurrencyBalance("usdt", entries).trade
     assert total.as_tuple().exponent == min(int(place) for place in places)
 
 
-def test_the_farthest_amounts_add_up() -> None:
-    """The largest and the smallest amount that HTX could write, together."""
+def test_sum_of_extreme_amounts_is_exact() -> None:
+    """The largest and the smallest amount that HTX can write, together."""
     entries = (
         row("usdt", "trade", "9" * 95 + "E999"),
         row("usdt", "frozen", "1." + "0" * 91 + "1E-999"),

@@ -1,4 +1,4 @@
-"""What has moved between two balances: exactly that, and nothing else."""
+"""Changes between two balances of an account."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from htx_async import (
     BalanceType,
     InvalidInputError,
 )
-from htx_async.models.balance import read_balance
 from tests import strategies
+from tests.decoded import decode
 from tests.models.test_balance import ALL_SIGNALS, BALANCE, row
 
 
@@ -34,20 +34,20 @@ def balance(*entries: BalanceEntry) -> AccountBalance:
     return AccountBalance(1, AccountType.SPOT, AccountState.WORKING, entries)
 
 
-def as_read(entries: tuple[BalanceEntry, ...], touched: bool) -> AccountBalance:
-    """Return a balance as it comes from HTX, its entries made already or not yet."""
+def decoded(entries: tuple[BalanceEntry, ...], read: bool) -> AccountBalance:
+    """Return a balance as it is decoded; its entries have been read or not."""
     listed = [
-        {"currency": row.currency, "type": row.type, "balance": _written(row.balance)}
+        {"currency": row.currency, "type": row.type, "balance": _wire_text(row.balance)}
         for row in entries
     ]
-    said = {"id": 1, "type": "spot", "state": "working", "list": listed}
-    found = read_balance(json.dumps(said).encode())
-    assert not touched or len(found.entries) == len(entries)
-    return found
+    data = {"id": 1, "type": "spot", "state": "working", "list": listed}
+    model = decode(AccountBalance, json.dumps(data))
+    assert not read or len(model.entries) == len(entries)
+    return model
 
 
-def _written(amount: Decimal) -> str:
-    # `str` moves the point, and may so come to an exponent that nobody writes.
+def _wire_text(amount: Decimal) -> str:
+    # `str` moves the point, which may give an exponent of four digits.
     sign, digits, exponent = amount.as_tuple()
     return f"{'-' * sign}{''.join(map(str, digits))}E{exponent}"
 
@@ -67,63 +67,63 @@ rows = st.lists(
         row,
         st.sampled_from(["usdt", "btc", "eth"]),
         st.sampled_from(["trade", "frozen", "new"]),
-        strategies.amounts.filter(lambda amount: _exponent(amount) > -1000),  # is written anew
+        strategies.amounts.filter(lambda amount: _exponent(amount) > -1000),  # can be written again
     ),
     max_size=8,
 )
 
 
 def sums(entries: tuple[BalanceEntry, ...]) -> Mapping[tuple[str, str], Fraction]:
-    found: dict[tuple[str, str], Fraction] = {}
+    amounts: dict[tuple[str, str], Fraction] = {}
     for entry in entries:
         key = (entry.currency, str(entry.type))
-        found[key] = found.get(key, Fraction(0)) + Fraction(entry.balance)
-    return found
+        amounts[key] = amounts.get(key, Fraction(0)) + Fraction(entry.balance)
+    return amounts
 
 
 @given(rows, st.data())
-def test_exactly_what_moved(drawn: list[BalanceEntry], data: st.DataObject) -> None:
-    """Every kind of row in every currency whose sum is another, in any decimal context."""
+def test_changes_are_the_sums_that_differ(drawn: list[BalanceEntry], data: st.DataObject) -> None:
+    """Every type in every currency whose sum differs, in any decimal context."""
     kept = data.draw(st.lists(st.sampled_from(drawn), unique_by=id)) if drawn else []
     before, after = balance(*drawn), balance(*data.draw(st.permutations(kept + data.draw(rows))))
     with decimal.localcontext(decimal.Context(prec=3, Emax=3, Emin=-3, traps=ALL_SIGNALS)) as here:
-        found = after.changes(since=before)
-        deltas = [each.delta for each in found]
+        changes = after.changes(since=before)
+        deltas = [item.delta for item in changes]
         assert not any(here.flags.values())
     was, now = sums(before.entries), sums(after.entries)
     wanted = {key for key in {**was, **now} if was.get(key, 0) != now.get(key, 0)}
-    assert {(each.currency, str(each.type)) for each in found} == wanted
-    assert len(found) == len(wanted)
-    for each, delta in zip(found, deltas, strict=True):
-        key = (each.currency, str(each.type))
-        assert Fraction(each.before) == was.get(key, 0)
-        assert Fraction(each.after) == now.get(key, 0)
+    assert {(item.currency, str(item.type)) for item in changes} == wanted
+    assert len(changes) == len(wanted)
+    for item, delta in zip(changes, deltas, strict=True):
+        key = (item.currency, str(item.type))
+        assert Fraction(item.before) == was.get(key, 0)
+        assert Fraction(item.after) == now.get(key, 0)
         assert Fraction(delta) == now.get(key, 0) - was.get(key, 0)
 
 
 @given(rows, rows, st.booleans(), st.booleans())
-def test_what_was_read_moves_in_the_same_way(
+def test_changes_of_decoded_balances_are_the_same(
     first: list[BalanceEntry],
     second: list[BalanceEntry],
-    first_touched: bool,
-    second_touched: bool,
+    first_read: bool,
+    second_read: bool,
 ) -> None:
-    """Rows that are text still, entries, or one of each."""
+    """Whether the entries have been read, or those of one of them."""
     one, two = balance(*first), balance(*second)
-    read = as_read(one.entries, first_touched), as_read(two.entries, second_touched)
-    assert read[1].changes(since=read[0]) == two.changes(since=one)
+    before, after = decoded(one.entries, first_read), decoded(two.entries, second_read)
+    assert after.changes(since=before) == two.changes(since=one)
 
 
-@pytest.mark.parametrize("touched", [False, True])
-def test_more_zeros_are_no_change(touched: bool) -> None:
+@pytest.mark.parametrize("read", [False, True])
+def test_changes_ignore_more_zeros(read: bool) -> None:
     """Also where the text of a row differs."""
-    before = as_read((row("btc", "trade", "1.0"),), touched)
-    assert as_read((row("btc", "trade", "1.00"),), touched=False).changes(since=before) == ()
+    before = decoded((row("btc", "trade", "1.0"),), read)
+    assert decoded((row("btc", "trade", "1.00"),), read=False).changes(since=before) == ()
 
 
 @given(rows, rows)
-def test_there_and_back(first: list[BalanceEntry], second: list[BalanceEntry]) -> None:
-    """The way back is the same, the other way round."""
+def test_changes_are_reversible(first: list[BalanceEntry], second: list[BalanceEntry]) -> None:
+    """In the other direction, before and after are exchanged."""
     one, two = balance(*first), balance(*second)
     back = {(each.currency, each.type, each.after, each.before) for each in one.changes(since=two)}
     there = {(each.currency, each.type, each.before, each.after) for each in two.changes(since=one)}
@@ -132,7 +132,7 @@ def test_there_and_back(first: list[BalanceEntry], second: list[BalanceEntry]) -
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "found"),
+    ("before", "after", "expected"),
     [
         ([("btc", "trade", "1.5")], [("btc", "trade", "1.25")], [("btc", "trade", "1.5", "1.25")]),
         ([], [("btc", "trade", "1")], [("btc", "trade", "0", "1")]),
@@ -156,13 +156,13 @@ def test_there_and_back(first: list[BalanceEntry], second: list[BalanceEntry]) -
         ),
     ],
 )
-def test_what_counts_as_a_change(before: Any, after: Any, found: Any) -> None:
-    """In HTX's order, what is gone last; equal sums are none."""
+def test_changes_of_rows(before: Any, after: Any, expected: Any) -> None:
+    """In HTX's order, what only the earlier balance has last; equal sums are not changes."""
     was, now = (balance(*(row(*each) for each in rows)) for rows in (before, after))
-    assert now.changes(since=was) == tuple(change(*each) for each in found)
+    assert now.changes(since=was) == tuple(change(*each) for each in expected)
 
 
-def test_delta_has_a_sign() -> None:
+def test_delta_is_exact_and_has_a_sign() -> None:
     """Below zero if it fell; exact to the last digit."""
     assert change("btc", "trade", "1E+30", "1E-18").delta == -(
         Fraction(10**30) - Fraction(1, 10**18)
@@ -171,13 +171,13 @@ def test_delta_has_a_sign() -> None:
 
 
 @pytest.mark.parametrize("since", [None, {}, BALANCE.entries, attrs.evolve(BALANCE, id=7)])
-def test_another_account_is_told(since: Any) -> None:
-    """Nothing can be said of two accounts."""
+def test_changes_since_another_account_are_rejected(since: Any) -> None:
+    """Balances of two accounts cannot be compared."""
     with pytest.raises(InvalidInputError, match=r"^since (must be an Acc|is the balance of acc)"):
         BALANCE.changes(since=since)
 
 
-def test_three_thousand_rows_are_compared_quickly() -> None:
+def test_changes_of_three_thousand_rows_are_quick() -> None:
     """A bound that is far above what it takes, and far below comparing each with each."""
     kinds = ("trade", "frozen")
     entries = [row(f"c{number // 2}", kinds[number % 2], "0.1") for number in range(3000)]
@@ -186,6 +186,6 @@ def test_three_thousand_rows_are_compared_quickly() -> None:
     random.Random(1).shuffle(entries)  # noqa: S311 - the worst case: every row elsewhere
     after = balance(*entries)
     started = time.perf_counter()
-    found = after.changes(since=before)
+    changes = after.changes(since=before)
     assert time.perf_counter() - started < 0.5
-    assert found == (change("c500", "trade", "0.1", "0.2"),)
+    assert changes == (change("c500", "trade", "0.1", "0.2"),)

@@ -1,4 +1,4 @@
-"""Models go everywhere: plain values, JSON and back, frames, pydantic and FastAPI."""
+"""Serialization of models: plain values, JSON, data frames, pydantic and FastAPI."""
 
 from __future__ import annotations
 
@@ -41,24 +41,23 @@ from htx_async import (
     Snapshot,
 )
 from htx_async.errors import with_attempt_notes
-from htx_async.resources import accounts, points
 from tests import strategies
-from tests.decoded import decoded
+from tests.decoded import decode
 from tests.models.test_balance import ALL_SIGNALS, MODELS, ROWS
 
 ACCOUNT = Account(1, AccountType.MARGIN, "btcusdt", AccountState.WORKING)
 BALANCE = AccountBalance(2**60, AccountType.SPOT, AccountState.WORKING, ROWS)
 
 
-def refused() -> RateLimitedError:
+def api_error() -> RateLimitedError:
     error = RateLimitedError(
-        "HTX refused: too many", endpoint="GET /v1/x", code=1006, retry_after=0.1, http_status=429
+        "HTX returned an error: too many", endpoint="GET /v1/x", code=1006, retry_after=0.1, http_status=429
     )
     return with_attempt_notes(error, [RateLimitQueueError("no token", retry_after=0.3)])
 
 
 SNAPSHOT = Snapshot(
-    (AccountSnapshot(ACCOUNT, BALANCE, None), AccountSnapshot(ACCOUNT, None, refused()))
+    (AccountSnapshot(ACCOUNT, BALANCE, None), AccountSnapshot(ACCOUNT, None, api_error()))
 )
 CHANGE = BalanceChange("usdt", BalanceType.TRADE, Decimal("0.10"), Decimal(0))
 VALUATION = AssetValuation(Decimal("34.75"), datetime(2020, 7, 16, 12, 7, tzinfo=UTC))
@@ -96,7 +95,7 @@ def again(model: Model) -> Model:
     return type(model).from_json(model.to_json())
 
 
-def test_every_public_model_is_here() -> None:
+def test_models_list_is_complete() -> None:
     """All frozen values that a read can answer with."""
     public = {kind for kind in vars(htx_async).values() if inspect.isclass(kind)}
     models = {kind for kind in public if issubclass(kind, Model)} - {Model}
@@ -104,7 +103,7 @@ def test_every_public_model_is_here() -> None:
 
 
 @every_model
-def test_a_model_comes_back(model: Model) -> None:
+def test_model_round_trip(model: Model) -> None:
     """By a dict and by JSON, with the same hash."""
     assert type(model).from_dict(model.to_dict()) == model
     assert again(model) == model
@@ -115,9 +114,9 @@ def test_a_model_comes_back(model: Model) -> None:
 
 
 @given(strategies.balances())
-def test_any_balance_comes_back(drawn: strategies.Drawn) -> None:
+def test_balance_round_trip_in_any_decimal_context(drawn: strategies.Drawn) -> None:
     """In any decimal context, with every row."""
-    balance = decoded(accounts.BALANCE, drawn.text.encode())
+    balance = decode(AccountBalance, drawn.text)
     with decimal.localcontext(decimal.Context(prec=3, Emax=3, Emin=-3, traps=ALL_SIGNALS)) as here:
         other = AccountBalance.from_json(balance.to_json())
         assert not any(here.flags.values())
@@ -127,52 +126,52 @@ def test_any_balance_comes_back(drawn: strategies.Drawn) -> None:
 
 
 @given(strategies.account_lists(), strategies.point_balances())
-def test_any_accounts_and_points_come_back(
+def test_accounts_and_points_round_trip(
     listed: strategies.Drawn, drawn: strategies.Drawn
 ) -> None:
     """Unknown words too."""
-    for account in decoded(accounts.LIST, listed.text.encode()):
+    for account in decode(tuple[Account, ...], listed.text):
         assert again(account) == account
-    found = decoded(points.BALANCE, drawn.text.encode())
-    assert again(found) == found
+    points = decode(PointBalance, drawn.text)
+    assert again(points) == points
 
 
 @given(st.lists(errors, max_size=3))
-def test_any_snapshot_comes_back(failures: list[HTXError]) -> None:
+def test_snapshot_round_trip_keeps_errors(failures: list[HTXError]) -> None:
     """With the errors that it keeps: class, text, facts and notes."""
     snapshot = Snapshot(tuple(AccountSnapshot(ACCOUNT, None, error) for error in failures))
     other = again(snapshot)
     assert other == snapshot
     assert hash(other) == hash(snapshot)
     assert isinstance(other, Snapshot)
-    for picture, error in zip(other.accounts, failures, strict=True):
-        assert type(picture.error) is type(error)
-        assert str(picture.error) == str(error)
-        assert getattr(picture.error, "__notes__", []) == getattr(error, "__notes__", [])
+    for item, error in zip(other.accounts, failures, strict=True):
+        assert type(item.error) is type(error)
+        assert str(item.error) == str(error)
+        assert getattr(item.error, "__notes__", []) == getattr(error, "__notes__", [])
 
 
-def test_the_repr_names_every_field() -> None:
+def test_repr_contains_every_field() -> None:
     """As attrs would write it, though it is one for all models."""
     assert repr(CHANGE) == (
         "BalanceChange(currency='usdt', type=BalanceType('trade'), before=Decimal('0.10'), "
         "after=Decimal('0'))"
     )
-    (picture, _) = SNAPSHOT.accounts
+    (item, _) = SNAPSHOT.accounts
     shown = f"AccountSnapshot(account={ACCOUNT!r}, balance={BALANCE!r}, error=None)"
-    assert repr(picture) == shown
+    assert repr(item) == shown
 
 
-def test_pictures_with_other_errors_differ() -> None:
+def test_account_snapshots_with_other_errors_differ() -> None:
     """By class, text, fact or note."""
-    picture = SNAPSHOT.accounts[1]
-    other_note = refused()
+    item = SNAPSHOT.accounts[1]
+    other_note = api_error()
     other_note.add_note("more")
-    others = [None, HTXError("HTX refused: too many"), RateLimitedError("x"), other_note]
-    assert attrs.evolve(picture, error=refused()) == picture
-    assert all(attrs.evolve(picture, error=error) != picture for error in others)
+    others = [None, HTXError("HTX returned an error: too many"), RateLimitedError("x"), other_note]
+    assert attrs.evolve(item, error=api_error()) == item
+    assert all(attrs.evolve(item, error=error) != item for error in others)
 
 
-def test_what_a_dict_says() -> None:
+def test_to_dict_has_plain_values() -> None:
     """Names of attributes, amounts without exponent, moments in UTC, words as text."""
     east = timezone(timedelta(hours=8))
     found = PointBalance(
@@ -197,11 +196,11 @@ def test_what_a_dict_says() -> None:
     assert again(found) == found
 
 
-def test_what_an_error_says() -> None:
+def test_to_dict_of_an_error() -> None:
     """Its name, its text, what is known of it, and its notes."""
     assert SNAPSHOT.to_dict()["accounts"][1]["error"] == {
         "error": "RateLimitedError",
-        "text": "HTX refused: too many",
+        "text": "HTX returned an error: too many",
         "endpoint": "GET /v1/x",
         "retryable": True,
         "delivery": "answered",
@@ -213,28 +212,28 @@ def test_what_an_error_says() -> None:
     }
 
 
-def test_errors_that_this_version_does_not_know() -> None:
+def test_from_dict_of_an_unknown_error_class() -> None:
     """A newer one's is an `HTXError`; one of the user's own is the nearest of ours."""
 
     class OursError(RateLimitQueueError):
         pass
 
-    said = AccountSnapshot(ACCOUNT, None, OursError("x", retry_after=0.5)).to_dict()
-    assert said["error"]["error"] == "RateLimitQueueError"
-    error = AccountSnapshot.from_dict({**said, "error": {"error": "NewError", "text": "x"}}).error
+    plain = AccountSnapshot(ACCOUNT, None, OursError("x", retry_after=0.5)).to_dict()
+    assert plain["error"]["error"] == "RateLimitQueueError"
+    error = AccountSnapshot.from_dict({**plain, "error": {"error": "NewError", "text": "x"}}).error
     assert type(error) is HTXError
     assert str(error) == "x"
-    assert AccountSnapshot.from_dict({**said, "error": error}).error is error
+    assert AccountSnapshot.from_dict({**plain, "error": error}).error is error
     assert error is not None
     error.args = ()
     assert AccountSnapshot(ACCOUNT, None, error).to_dict()["error"]["text"] == ""
 
 
-def test_unknown_fields_are_passed_over_and_defaults_stay() -> None:
+def test_from_dict_ignores_unknown_fields_and_keeps_defaults() -> None:
     """What a newer version tells does no harm."""
-    said = {"currency": "usdt", "type": "trade", "balance": "1", "new": [1]}
-    assert BalanceEntry.from_dict(said) == BalanceEntry("usdt", BalanceType.TRADE, Decimal(1))
-    assert type(BalanceEntry.from_dict(said).type) is BalanceType
+    plain = {"currency": "usdt", "type": "trade", "balance": "1", "new": [1]}
+    assert BalanceEntry.from_dict(plain) == BalanceEntry("usdt", BalanceType.TRADE, Decimal(1))
+    assert type(BalanceEntry.from_dict(plain).type) is BalanceType
 
 
 ENTRY = {"currency": "usdt", "type": "trade", "balance": "1"}
@@ -243,7 +242,7 @@ HEAD = {"id": 1, "type": "spot", "state": "working"}
 
 
 @pytest.mark.parametrize(
-    ("model", "said", "path", "words"),
+    ("model", "plain", "path", "words"),
     [
         (BalanceEntry, {**ENTRY, "balance": 0.1}, "balance", "a decimal number as text"),
         (BalanceEntry, {**ENTRY, "balance": True}, "balance", "a decimal number as text"),
@@ -264,7 +263,7 @@ HEAD = {"id": 1, "type": "spot", "state": "working"}
                 PointGroup,
                 {"group_id": 1, "expiry_date": at, "remain_amt": "1"},
                 "expiry_date",
-                "mom",
+                "a time such as",
             )
             for at in NO_MOMENTS
         ),
@@ -283,44 +282,44 @@ HEAD = {"id": 1, "type": "spot", "state": "working"}
         ),
     ],
 )
-def test_what_is_no_model_is_a_decode_error(
-    model: type[Model], said: Any, path: str, words: str
+def test_from_dict_rejects_malformed_values(
+    model: type[Model], plain: Any, path: str, words: str
 ) -> None:
     """With the path, one sentence and nothing chained."""
     with pytest.raises(DecodeError, match=words) as caught:
-        model.from_dict(said)
+        model.from_dict(plain)
     error = caught.value
     assert (error.path, error.delivery) == (path, "not_sent")
-    assert str(error).startswith(f"no {model.__name__} can be made of it: ")
+    assert str(error).startswith(f"invalid {model.__name__}: {path or 'it'} ")
     assert error.__context__ is None
 
 
 @pytest.mark.parametrize("text", ["", "{", b"\xff", "[" * 100_000, '{"id":1e9999}', '"\ud800"'])
-def test_what_is_no_json_is_a_decode_error(text: str | bytes) -> None:
+def test_from_json_rejects_what_is_not_json(text: str | bytes) -> None:
     """And nothing of it is shown."""
-    with pytest.raises(DecodeError, match="the JSON of Account cannot be read") as caught:
+    with pytest.raises(DecodeError, match="the JSON of Account cannot be decoded") as caught:
         Account.from_json(text)
     assert caught.value.delivery == "not_sent"
 
 
 @given(strategies.json_values)
-def test_any_json_is_a_model_or_a_decode_error(value: Any) -> None:
+def test_from_dict_of_any_json_is_a_model_or_a_decode_error(value: Any) -> None:
     """Nothing else is raised."""
     for kind in {type(model) for model in ALL}:
-        for said in (value, {**HEAD, "entries": [value]}, {"accounts": [{"error": value}]}):
+        for plain in (value, {**HEAD, "entries": [value]}, {"accounts": [{"error": value}]}):
             try:
-                found = kind.from_dict(said)
+                found = kind.from_dict(plain)
             except DecodeError:
                 continue
             assert again(found) == found
 
 
-def test_a_whole_number_may_be_long() -> None:
+def test_from_dict_accepts_a_long_whole_number() -> None:
     """Longer than Python makes text of."""
     assert BalanceEntry.from_dict({**ENTRY, "balance": 10**4400}).balance == 10**4400
 
 
-def test_json_numbers_are_taken_digit_for_digit() -> None:
+def test_from_json_keeps_every_digit_of_a_number() -> None:
     """From others, who write amounts so."""
     text = '{"currency":"usdt","type":"trade","balance":0.1000000000000000000001,"debt":1e2}'
     entry = BalanceEntry.from_json(text)
@@ -329,7 +328,7 @@ def test_json_numbers_are_taken_digit_for_digit() -> None:
 
 
 @every_model
-def test_pydantic_takes_and_gives_every_model(model: Any) -> None:
+def test_pydantic_validates_and_serializes_every_model(model: Any) -> None:
     """As it is, as plain values and as JSON; and writes what `to_json` writes."""
     adapter = pydantic.TypeAdapter(type(model))
     assert adapter.validate_python(model) is model
@@ -343,18 +342,18 @@ def test_pydantic_takes_and_gives_every_model(model: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [{**ENTRY, "balance": 0.1}, {**ENTRY, "balance": "x"}, {"currency": "usdt"}]
+    "plain", [{**ENTRY, "balance": 0.1}, {**ENTRY, "balance": "x"}, {"currency": "usdt"}]
 )
-def test_pydantic_refuses_what_is_none(said: dict[str, Any]) -> None:
+def test_pydantic_rejects_malformed_values(plain: dict[str, Any]) -> None:
     """In its own words: a validation error, not one of ours."""
     with pytest.raises(pydantic.ValidationError):
-        pydantic.TypeAdapter(BalanceEntry).validate_python(said)
+        pydantic.TypeAdapter(BalanceEntry).validate_python(plain)
     long = {**ENTRY, "balance": "1" * 5001}
     with pytest.raises(pydantic.ValidationError, match="balance must be a decimal number"):
         pydantic.TypeAdapter(BalanceEntry).validate_python(long)
 
 
-async def test_fastapi_answers_with_models() -> None:
+async def test_fastapi_returns_models() -> None:
     """As return types and as `response_model`, with amounts as text in the OpenAPI schema."""
     app = FastAPI()
 
@@ -399,11 +398,11 @@ async def test_fastapi_answers_with_models() -> None:
     assert schemas["AccountBalance"]["required"] == ["id", "type", "state", "entries"]
     assert schemas["BalanceEntry"]["required"] == ["currency", "type", "balance"]
     assert schemas["BalanceEntry"]["description"] == (
-        "One row of a balance: an amount of one kind in one currency."
+        "One row of a balance: an amount of one type in one currency."
     )
 
 
-def test_a_field_of_a_pydantic_model() -> None:
+def test_pydantic_model_with_our_models_as_fields() -> None:
     """Ours inside of theirs."""
 
     class Report(pydantic.BaseModel):
@@ -414,7 +413,7 @@ def test_a_field_of_a_pydantic_model() -> None:
     assert Report.model_validate_json(report.model_dump_json()) == report
 
 
-def test_a_frame_of_pandas() -> None:
+def test_pandas_frame_of_entries() -> None:
     """Amounts as text, or as `Decimal` with all digits."""
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(entry.to_dict() for entry in BALANCE.entries)
@@ -422,7 +421,7 @@ def test_a_frame_of_pandas() -> None:
     assert frame["currency"].to_list() == [entry.currency for entry in ROWS]
 
 
-def test_a_frame_of_polars() -> None:
+def test_polars_frame_of_entries() -> None:
     """The same."""
     polars = pytest.importorskip("polars")
     rows = [entry.to_dict() for entry in BALANCE.entries]
