@@ -84,7 +84,11 @@ def reported(*bodies: str, read: str = "balance", calls: int = 1, pause: float =
         ("balance", ok({**HEAD, "symbol": "x", "list": [ROW]}), ["data.symbol"]),
         ("balance", ok({**HEAD, "list": [{**ROW, "locked": "1"}]}), ["data.list[].locked"]),
         ("balance", ok({**HEAD, "list": [ROW, {**ROW, "locked": "1"}]}), ["data.list[].locked"]),
-        ("balance", ok({**HEAD, "list": [ROW, ROW, {**ROW, "type": "moon"}]}), ["data.list[].type=moon"]),
+        (
+            "balance",
+            ok({**HEAD, "list": [ROW, ROW, {**ROW, "type": "moon"}]}),
+            ["data.list[].type=moon"],
+        ),
         ("balance", ok({**HEAD, "type": "moon", "list": [ROW]}), ["data.type=moon"]),
         ("balance", ok({**HEAD, "list": [{**ROW, "type": "moon"}]}), ["data.list[].type=moon"]),
         ("accounts", ok([ACCOUNT]), []),

@@ -312,11 +312,19 @@ def test_malformed_envelope_has_a_path(body: str, path: str) -> None:
     [
         ('{"status":"error"}', 200, "HTX returned an error."),
         ('{"status":"error","err-code":"x"}', 200, "HTX returned an error: x."),
-        ('{"status":"error","err-code":"x","err-msg":"No.."}', 200, "HTX returned an error: x: No."),
+        (
+            '{"status":"error","err-code":"x","err-msg":"No.."}',
+            200,
+            "HTX returned an error: x: No.",
+        ),
         ('{"code":7,"message":"No"}', 200, "HTX returned an error: 7: No."),
         ('{"code":7,"message":"No. "}', 400, "HTX returned an error: HTTP 400: 7: No."),
         ('{"code":7,"message":"No"}', 418, "HTX returned an error: HTTP 418: 7: No."),
-        ('{"code":7,"message":"No"}', 401, "HTX returned an error: HTTP 401: 7: No. Check both keys."),
+        (
+            '{"code":7,"message":"No"}',
+            401,
+            "HTX returned an error: HTTP 401: 7: No. Check both keys.",
+        ),
         ('{"code":7,"message":"MAX."}', 200, "HTX returned an error: 7: MAX."),
         ("Oh.", 503, "HTX returned an error: HTTP 503: Oh. Try again a little later."),
         ("Oh.", 499, "HTX returned an error: HTTP 499: Oh."),
@@ -375,7 +383,9 @@ def test_code_is_cut_earlier_than_message() -> None:
         ("something new", SignatureError, "secret key"),
     ],
 )
-def test_signature_code_is_told_apart_by_its_text(text: str, kind: type[HTXError], hint: str) -> None:
+def test_signature_code_is_told_apart_by_its_text(
+    text: str, kind: type[HTXError], hint: str
+) -> None:
     """`api-signature-not-valid` has six meanings; a hint says what to do."""
     message = f"Signature not valid: {text}"
     body = {"status": "error", "err-code": "api-signature-not-valid", "err-msg": message}
@@ -474,9 +484,7 @@ BODIES = {
 @pytest.mark.parametrize("form", ECHOES)
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("status", [200, 302, 403, 502])
-def test_echoed_secret_is_redacted(
-    secret: str, form: str, body: str, status: int
-) -> None:
+def test_echoed_secret_is_redacted(secret: str, form: str, body: str, status: int) -> None:
     """Whatever a response repeats of the request, in any form, is in no error."""
     echoed = ECHOES[form](secret)
     error = error_of(BODIES[body] % echoed, status)
@@ -584,7 +592,9 @@ async def test_parsing_reports_the_server_time() -> None:
     async def send(_: Request) -> Response:
         return next(responses)
 
-    parsing = EnvelopeParsing(send, lambda server_time, first_byte_at: observed.append((server_time, first_byte_at)))
+    parsing = EnvelopeParsing(
+        send, lambda server_time, first_byte_at: observed.append((server_time, first_byte_at))
+    )
     for _ in range(4):
         await parsing(Request(Endpoint("/x", RateLimit(1, per=1.0), bytes), "/x"))
     assert observed == [(HALF_PAST, 3.0), (HALF_PAST, 4.0)]

@@ -81,7 +81,9 @@ def names_of(model: Any) -> list[str]:
 
 def evolve(model: Any, **changes: Any) -> Any:
     is_struct = isinstance(model, msgspec.Struct)
-    return msgspec.structs.replace(model, **changes) if is_struct else attrs.evolve(model, **changes)
+    return (
+        msgspec.structs.replace(model, **changes) if is_struct else attrs.evolve(model, **changes)
+    )
 
 
 @every_model

@@ -51,7 +51,11 @@ BALANCE = AccountBalance(2**60, AccountType.SPOT, AccountState.WORKING, ROWS)
 
 def api_error() -> RateLimitedError:
     error = RateLimitedError(
-        "HTX returned an error: too many", endpoint="GET /v1/x", code=1006, retry_after=0.1, http_status=429
+        "HTX returned an error: too many",
+        endpoint="GET /v1/x",
+        code=1006,
+        retry_after=0.1,
+        http_status=429,
     )
     return with_attempt_notes(error, [RateLimitQueueError("no token", retry_after=0.3)])
 
@@ -126,9 +130,7 @@ def test_balance_round_trip_in_any_decimal_context(drawn: strategies.Drawn) -> N
 
 
 @given(strategies.account_lists(), strategies.point_balances())
-def test_accounts_and_points_round_trip(
-    listed: strategies.Drawn, drawn: strategies.Drawn
-) -> None:
+def test_accounts_and_points_round_trip(listed: strategies.Drawn, drawn: strategies.Drawn) -> None:
     """Unknown words too."""
     for account in decode(tuple[Account, ...], listed.text):
         assert again(account) == account

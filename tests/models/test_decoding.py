@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -235,7 +235,9 @@ def test_decoding_any_other_payload_is_a_decode_error(name: str, data: bytes) ->
 @given(draw=st.data())
 def test_decoding_agrees_with_the_reference(name: str, draw: st.DataObject) -> None:
     """Valid or not, and every value: as `json.loads` and the rules of the contract say."""
-    data = draw.draw(VALID[name].map(lambda drawn: drawn.text.encode()) | strategies.mutated(VALID[name]))
+    data = draw.draw(
+        VALID[name].map(lambda drawn: drawn.text.encode()) | strategies.mutated(VALID[name])
+    )
     check_against_reference(name, envelope(data))
 
 
@@ -315,7 +317,11 @@ def test_decoding_other_optional_fields_with_a_broken_value(value: bytes) -> Non
 @pytest.mark.parametrize(
     ("name", "data", "path"),
     [
-        ("accounts", b'[{"id":1,"type":"a","state":"b"},{"id":%b,"type":"a","state":"b"}]', "[1].id"),
+        (
+            "accounts",
+            b'[{"id":1,"type":"a","state":"b"},{"id":%b,"type":"a","state":"b"}]',
+            "[1].id",
+        ),
         ("accounts", b'[{"id":1,"type":%b,"state":"b"}]', "[0].type"),
         ("balance", b'{"id":1,"type":"a","state":"b","list":%b}', ".list"),
         ("balance", balance_with(balance="%b"), ".list[0].balance"),
@@ -614,7 +620,11 @@ def test_to_dict_of_a_time_is_iso_8601() -> None:
     ("name", "data", "text"),
     [
         ("balance", balance_with("true"), "data.list[0].balance must be a decimal number"),
-        ("points", b'{"accountId":-1,"accountStatus":"a","acctBalance":"1"}', "data.accountId must be a whole number"),
+        (
+            "points",
+            b'{"accountId":-1,"accountStatus":"a","acctBalance":"1"}',
+            "data.accountId must be a whole number",
+        ),
         ("balance", balance_with(type="7.5"), "data.list[0].type must be text"),
         ("balance", b"[]", "data must be an object"),
         ("accounts", b"{}", "data must be a list"),
@@ -662,7 +672,6 @@ def test_all_decimals_agrees_with_parse_decimal(texts: list[str]) -> None:
 
 def test_wire_metadata_gives_name_and_default() -> None:
     """The name and the default in HTX's JSON are ours; everything else is attrs'."""
-
     assert decode(Thing, '{"theNumber":"1","aNote":2}') == Thing(1, 2)
     assert decode(Thing, '{"theNumber":1,"aNote":"two"}') == Thing(1, 7)
     assert decode(Thing, '{"theNumber":1}') == Thing(1, 7)
