@@ -7,10 +7,11 @@ from typing import Any, Final
 from htx_async.request import Endpoint
 from htx_async.resources import accounts, points
 
-ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = tuple(
-    value
-    for module in (accounts, points)
-    for value in vars(module).values()
-    if isinstance(value, Endpoint)
-)
+
+def _declared_in(module: object) -> tuple[Endpoint[Any], ...]:
+    values: list[Any] = [value for value in vars(module).values() if isinstance(value, Endpoint)]
+    return tuple(values)
+
+
+ENDPOINTS: Final = (*_declared_in(accounts), *_declared_in(points))
 """All endpoints that the resources declare."""

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Client(Protocol):
-    """The client of a resource."""
+    """The client of a resource. `_request` is not part of the client's public interface."""
 
     async def _request(
         self,
@@ -43,5 +43,5 @@ class Resource:
         path: str | None = None,
         params: tuple[tuple[str, str], ...] = (),
     ) -> T:
-        # Private, since it is not a part of the client's public interface.
-        return await self._client._request(endpoint, path=path, params=params)  # noqa: SLF001
+        request = self._client._request  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        return await request(endpoint, path=path, params=params)

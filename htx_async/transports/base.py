@@ -47,9 +47,7 @@ class Transport(Protocol):
         ...
 
     async def send(self, request: Request, seconds: float | None) -> Response:
-        """
-        Return the response with its body, within *seconds*; raise what its library raises.
-        """
+        """Return the response with its body, within *seconds*; raise what its library raises."""
         ...
 
     async def aclose(self) -> None:

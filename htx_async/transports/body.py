@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import AsyncIterable, Mapping
+from typing import Any
 
 from htx_async.errors import DecodeError, NoResponseError
 from htx_async.request import Request, Response
@@ -59,14 +61,14 @@ async def _read(chunks: AsyncIterable[bytes], encoding: str, max_body: int) -> b
     return b"".join(parts)
 
 
-def _decompress(decompressor: zlib._Decompress, chunk: bytes, most: int) -> bytes:
+def _decompress(decompressor: Any, chunk: bytes, most: int) -> bytes:
     if decompressor.eof:
         msg = "the body continues after the end of its gzip stream"
         raise DecodeError(msg)
-    try:
-        return decompressor.decompress(chunk, most)
-    except zlib.error:
-        pass
-    # Raised outside of `except`: library errors are not chained.
-    msg = "the body is not valid gzip"
-    raise DecodeError(msg)
+    part: bytes | None = None
+    with contextlib.suppress(zlib.error):  # so that it is not chained
+        part = decompressor.decompress(chunk, most)
+    if part is None:
+        msg = "the body is not valid gzip"
+        raise DecodeError(msg)
+    return part

@@ -56,17 +56,18 @@ class Address:
 def address_of(url: object) -> Address | str:
     """Return the address that *url* names, or an error message that shows no part of it."""
     try:
-        import redis.asyncio  # noqa: PLC0415 - an extra
+        from redis.asyncio import ConnectionPool, retry  # noqa: PLC0415 - an extra
+        from redis.backoff import NoBackoff  # noqa: PLC0415 - an extra
     except ImportError:
         return _NOT_INSTALLED
     if not isinstance(url, str) or _has_stray_at(url):
         return _INVALID_URL
     try:
-        pools: Any = redis.asyncio.ConnectionPool
+        pools: Any = ConnectionPool
         pool = pools.from_url(
             url,
             protocol=2,
-            retry=redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),
+            retry=retry.Retry(NoBackoff(), 0),
             socket_timeout=SOCKET_TIMEOUT,
             socket_connect_timeout=SOCKET_TIMEOUT,
         )
