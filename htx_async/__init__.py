@@ -31,14 +31,23 @@ from htx_async.errors import (
     TransportError,
 )
 from htx_async.events import Event
-from htx_async.models.account import Account
-from htx_async.models.balance import AccountBalance, BalanceEntry, CurrencyBalance
-from htx_async.models.balance_diff import BalanceChange
+from htx_async.models import (
+    account,
+    balance,
+    balance_diff,
+    enums,
+    points,
+    snapshot,
+    valuation,
+)
+from htx_async.models.account import *
+from htx_async.models.balance import *
+from htx_async.models.balance_diff import *
 from htx_async.models.base import Model
-from htx_async.models.enums import AccountState, AccountType, BalanceType, PointAccountStatus
-from htx_async.models.points import PointBalance, PointGroup
-from htx_async.models.snapshot import AccountSnapshot, Snapshot
-from htx_async.models.valuation import AssetValuation
+from htx_async.models.enums import *
+from htx_async.models.points import *
+from htx_async.models.snapshot import *
+from htx_async.models.valuation import *
 from htx_async.options import NO_RETRY, RetryPolicy
 from htx_async.ratelimit.limiter import UNLIMITED, RateLimiter
 from htx_async.ratelimit.queue import RateLimitStatus
@@ -56,25 +65,15 @@ __all__ = [
     "UNLIMITED",
     "APIError",
     "AccessKeyError",
-    "Account",
-    "AccountBalance",
     "AccountNotFoundError",
-    "AccountSnapshot",
-    "AccountState",
-    "AccountType",
     "Accounts",
     "AiohttpTransport",
-    "AssetValuation",
     "AuthenticationError",
-    "BalanceChange",
-    "BalanceEntry",
-    "BalanceType",
     "ClientClosedError",
     "Clock",
     "ClockError",
     "ConnectError",
     "Credentials",
-    "CurrencyBalance",
     "DeadlineExceededError",
     "DecodeError",
     "Event",
@@ -87,9 +86,6 @@ __all__ = [
     "Model",
     "NoResponseError",
     "PermissionDeniedError",
-    "PointAccountStatus",
-    "PointBalance",
-    "PointGroup",
     "Points",
     "RateLimit",
     "RateLimitQueueError",
@@ -102,9 +98,15 @@ __all__ = [
     "ServiceUnavailableError",
     "Share",
     "SignatureError",
-    "Snapshot",
     "TransportError",
 ]
+__all__ += account.__all__
+__all__ += balance.__all__
+__all__ += balance_diff.__all__
+__all__ += enums.__all__
+__all__ += points.__all__
+__all__ += snapshot.__all__
+__all__ += valuation.__all__
 
 
 def __getattr__(name: str) -> object:

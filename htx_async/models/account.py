@@ -8,6 +8,8 @@ from htx_async.models.base import Model
 from htx_async.models.enums import AccountState, AccountType
 from htx_async.models.schema import wire
 
+__all__ = ["Account"]
+
 
 @attrs.frozen(repr=False)
 class Account(Model):

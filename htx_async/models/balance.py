@@ -18,6 +18,9 @@ from htx_async.models.enums import AccountState, AccountType, BalanceType
 from htx_async.models.schema import Rows, at, wire
 from htx_async.models.wire_types import all_decimals, optional, parse_decimal, parse_id
 
+__all__ = ["AccountBalance", "BalanceEntry", "CurrencyBalance"]
+
+
 _Rows: TypeAlias = "list[Any] | tuple[BalanceEntry, ...]"
 """Rows as they were decoded, in a list, or entries, in a tuple."""
 

@@ -12,6 +12,8 @@ from htx_async.models.base import Model
 from htx_async.models.decimals import difference, total
 from htx_async.models.enums import BalanceType
 
+__all__ = ["BalanceChange"]
+
 if TYPE_CHECKING:
     from htx_async.models.balance import BalanceEntry
 

@@ -6,6 +6,9 @@ import enum
 import functools
 from typing import Self, TypeVar
 
+__all__ = ["AccountState", "AccountType", "BalanceType", "PointAccountStatus"]
+
+
 E = TypeVar("E", bound="OpenStrEnum")
 
 _CACHED_UNKNOWN = 1024

@@ -11,6 +11,8 @@ from htx_async.models.base import Model
 from htx_async.models.enums import PointAccountStatus
 from htx_async.models.schema import wire
 
+__all__ = ["PointBalance", "PointGroup"]
+
 
 @attrs.frozen(repr=False)
 class PointGroup(Model):

@@ -13,6 +13,8 @@ from htx_async.models.balance import AccountBalance
 from htx_async.models.base import Model
 from htx_async.models.error_json import error_key
 
+__all__ = ["AccountSnapshot", "Snapshot"]
+
 
 @attrs.frozen(repr=False)
 class AccountSnapshot(Model):

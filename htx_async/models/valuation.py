@@ -10,6 +10,8 @@ import attrs
 from htx_async.models.base import Model
 from htx_async.models.schema import wire
 
+__all__ = ["AssetValuation"]
+
 
 @attrs.frozen(repr=False)
 class AssetValuation(Model):

@@ -427,7 +427,12 @@ async def test_max_body_bounds_a_gzip_bomb(monkeypatch: pytest.MonkeyPatch) -> N
         ("gzip", b'{"code":200}', DecodeError, "is not valid gzip"),
         ("gzip", gzip.compress(b"x" * 99, mtime=0)[:-9], NoResponseError, "was cut"),
         ("gzip", gzip.compress(b"x" * 99, mtime=0)[:5], NoResponseError, "was cut"),
-        ("gzip", gzip.compress(b"x" * 99, mtime=0)[:-8] + b"\x00" * 8, DecodeError, "not valid gzip"),
+        (
+            "gzip",
+            gzip.compress(b"x" * 99, mtime=0)[:-8] + b"\x00" * 8,
+            DecodeError,
+            "not valid gzip",
+        ),
         ("br", b"x", DecodeError, "encoding that was not requested: br"),
         ("gzip, gzip", b"x", DecodeError, "encoding that was not requested: gzip, gzip"),
         ("deflate" * 9, b"x", DecodeError, "encoding that was not requested: deflatedeflatedefla"),
