@@ -81,12 +81,13 @@ CAUSES: tuple[Cause, ...] = (
           RateLimitedError, RETRYABLE, _HINT_LIMIT, "[sdk] ccxt; [doc]"),
     Cause(("bad-request",), "429 too many request", RateLimitedError, RETRYABLE, _HINT_LIMIT,
           "[sdk] HTX.Net"),
-    Cause(("invalid-parameter",), "request limit", RateLimitedError, RETRYABLE, _HINT_LIMIT, "[sdk] ccxt"),
+    Cause(("invalid-parameter",), "request limit", RateLimitedError, RETRYABLE, _HINT_LIMIT,
+          "[sdk] ccxt"),
     Cause((1006, 40403, 510), "", RateLimitedError, RETRYABLE, _HINT_LIMIT, "[doc]; [sdk] HTX.Net"),
 
     # Temporarily unavailable.
-    Cause(("bad-request", "invalid-parameter"), "request timeout", ServiceUnavailableError, RETRYABLE,
-          _HINT_RETRY, "[sdk] HTX.Net"),
+    Cause(("bad-request", "invalid-parameter"), "request timeout", ServiceUnavailableError,
+          RETRYABLE, _HINT_RETRY, "[sdk] HTX.Net"),
     Cause(("timeout", "base-request-timeout", "system-busy", "uc-network-error",
            "base-system-error", "base-record-invalid", 500), "",
           ServiceUnavailableError, RETRYABLE, _HINT_RETRY, "[doc]; [sdk] ccxt"),
@@ -131,7 +132,7 @@ CAUSES: tuple[Cause, ...] = (
           APIError, FATAL, _HINT_PARAMETER, "[doc]; [sdk] ccxt"),
 )
 
-# Errors by HTTP status, where the body has no code that is known. [doc] HTX, "Request Format", FAQ; RFC 9110
+# Errors by HTTP status, where no code is known. [doc] HTX, "Request Format", FAQ; RFC 9110
 HTTP_STATUS_ERRORS: tuple[tuple[range, type[APIError], bool, str], ...] = (
     (range(300, 400), ServiceUnavailableError, FATAL,
      "A redirect, which is not followed: a proxy, a login page or a wrong base_url."),

@@ -183,17 +183,30 @@ def point_balances(draw: st.DrawFn) -> Drawn:
     return Drawn(draw(objects(fields)), expected)
 
 
+_PIECES = [b"", b"{", b"]", b",", b"9", b'"', b"\\", b"\\ud800", b"\\udc00", b"\xff", b"\xb4\xed"]
+_BROKEN = [
+    b"9" * 5_000,
+    b"-" + b"9" * 400,
+    b"1e9999",
+    b'"\\ud800"',
+    b'"\xff"',
+    b'{"\\udc00":1}',
+    b"NaN",
+]
+_MARK = "(a broken value)"
+
+
 @st.composite
 def mutated(draw: st.DrawFn, valid: st.SearchStrategy[Drawn]) -> bytes:
-    """Draw a payload that is valid except for one value or a few characters."""
+    """Draw a payload that is valid except for one value or a few bytes."""
     text = draw(valid).text
     if draw(st.booleans()):
-        at = draw(st.integers(0, len(text)))
-        return (text[:at] + draw(st.sampled_from(["", "{", "]", ",", "9", '"', "\\"]))).encode() + (
-            text[at + draw(st.integers(0, 3)) :].encode()
-        )
-    value = json.loads(text)
-    return json.dumps(_with_replacement(draw, value, draw(json_values))).encode()
+        start = draw(st.integers(0, len(text)))
+        end = start + draw(st.integers(0, 3))
+        return text[:start].encode() + draw(st.sampled_from(_PIECES)) + text[end:].encode()
+    value = _with_replacement(draw, json.loads(text), draw(json_values | st.just(_MARK)))
+    broken = draw(st.sampled_from(_BROKEN))
+    return json.dumps(value).encode().replace(json.dumps(_MARK).encode(), broken)
 
 
 def _with_replacement(draw: st.DrawFn, value: Any, other: Any) -> Any:

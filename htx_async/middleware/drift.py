@@ -24,7 +24,7 @@ from htx_async.redaction import auth_values, redact
 from htx_async.request import Request, Response
 
 SAMPLE_INTERVAL = 1.0
-"""Seconds between two responses of an endpoint that are inspected: it takes longer than decoding."""
+"""Seconds between two inspected responses of an endpoint: inspecting takes longer than decoding."""
 MAX_REPORTS = 30
 """Most reports of a client, and of the process: a server may send new names without end."""
 ENVELOPE_FIELDS: Final = frozenset(
@@ -99,7 +99,7 @@ def _unknown_in(values: list[Any], field: FieldType, path: str) -> Iterator[Unkn
     """Yield what is unknown in any of *values*, which are at the same path."""
     if field.item is not None:
         if field.kind == "list":
-            lists = [value for value in values if isinstance(value, list)]
+            lists: list[list[Any]] = [value for value in values if isinstance(value, list)]
             values, path = [*chain.from_iterable(lists)], f"{path}[]"
         yield from _unknown_in(values, field.item, path)
     elif field.kind == "model":

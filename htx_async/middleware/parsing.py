@@ -95,8 +95,9 @@ class EnvelopeParsing(msgspec.Struct, frozen=True):
 
 def parse_response(endpoint: Endpoint[Any], response: Response) -> Response:
     """Return *response* with its `value`, or with its `error`."""
-    exact = decoding.decode_as(response.body, _envelope_type(endpoint.data_type))
-    envelope = exact or _decode_raw(response.body)
+    data_type: Any = endpoint.data_type
+    exact = decoding.decode_as(response.body, _envelope_type(data_type))
+    envelope: _Envelope[Any] | None = exact or _decode_raw(response.body)
     if envelope is None:
         return replace(response, error=_not_json(endpoint.name, response))
     # Only now: the date of a page that is not HTX's is not that of HTX's clock.
@@ -108,8 +109,7 @@ def parse_response(endpoint: Endpoint[Any], response: Response) -> Response:
         error = _decode_error(endpoint.name, response, "", "it is not UTF-8 text")
         return replace(response, server_time=time, error=error)
     try:
-        data_type, data = endpoint.data_type, envelope.data
-        wire = data if exact is not None else decoding.convert(data, data_type)
+        wire = envelope.data if exact is not None else decoding.convert(envelope.data, data_type)
         value = decoding.structure(wire, data_type)
     except InvalidValueError as fault:
         path = f"data{fault.path}"
@@ -171,7 +171,7 @@ def _parse_date(header: str) -> float | None:
 
 def _parse_status(envelope: _Envelope[Any]) -> _ErrorPayload | str:
     """Return the error in an envelope, or the field that is malformed; "": neither."""
-    if type(envelope.status) is str:  # v1, and responses with both: margin balances
+    if isinstance(envelope.status, str | BrokenText):  # v1, or both: margin balances
         if envelope.status == "ok":
             return ""
         codes = (envelope.err_code, envelope.futures_code, envelope.code)

@@ -62,11 +62,6 @@ class BalanceRows(Rows):
         self._index: tuple[_Rows, Mapping[str, int]] | None = None
 
     @classmethod
-    def of(cls, entries: Iterable[BalanceEntry] | BalanceRows) -> BalanceRows:
-        """Return rows of these *entries*."""
-        return entries if isinstance(entries, BalanceRows) else cls(tuple(entries))
-
-    @classmethod
     def from_wire(cls, rows: list[Any]) -> Self:
         """Return the rows if the amount of each is valid; the decoder has checked the rest."""
         try:
@@ -142,6 +137,10 @@ class BalanceRows(Rows):
         return BalanceRows, (self.entries,)
 
 
+def _to_rows(entries: Iterable[BalanceEntry] | BalanceRows) -> BalanceRows:
+    return entries if isinstance(entries, BalanceRows) else BalanceRows(tuple(entries))
+
+
 @attrs.frozen(repr=False)
 class CurrencyBalance(Model):
     """
@@ -153,7 +152,7 @@ class CurrencyBalance(Model):
     """
 
     currency: str
-    _rows: BalanceRows = attrs.field(alias="entries", converter=BalanceRows.of)
+    _rows: BalanceRows = attrs.field(alias="entries", converter=_to_rows)
 
     __match_args__ = ("currency", "entries")
 
@@ -199,9 +198,7 @@ class AccountBalance(Model, Mapping[str, CurrencyBalance]):
     id: int = attrs.field(metadata=wire("id"))
     type: AccountType = attrs.field(metadata=wire("type"))
     state: AccountState = attrs.field(metadata=wire("state"))
-    _rows: BalanceRows = attrs.field(
-        alias="entries", converter=BalanceRows.of, metadata=wire("list")
-    )
+    _rows: BalanceRows = attrs.field(alias="entries", converter=_to_rows, metadata=wire("list"))
 
     __match_args__ = ("id", "type", "state", "entries")
 

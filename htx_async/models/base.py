@@ -23,13 +23,14 @@ class Model:
 
     def __repr__(self) -> str:
         # One for all: attrs would compile one for each class, whenever the package is imported.
-        cls = type(self)
+        cls: Any = type(self)
         values = (f"{field.name}={getattr(self, field.name)!r}" for field in schema.fields_of(cls))
         return f"{cls.__name__}({', '.join(values)})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the model as plain values, for JSON, pandas or polars."""
-        fields = schema.fields_of(type(self))
+        cls: Any = type(self)
+        fields = schema.fields_of(cls)
         return {field.name: field.type.dump(getattr(self, field.name)) for field in fields}
 
     def to_json(self, *, indent: int | None = None) -> str:

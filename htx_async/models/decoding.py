@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 import msgspec
@@ -35,7 +35,6 @@ from htx_async.models.wire_types import (
 if TYPE_CHECKING:
     from cattrs import Converter
 
-T = TypeVar("T")
 _Hook = Callable[[Any, Any], Any]
 
 _FAULT = re.compile(
@@ -64,7 +63,7 @@ def decode_json(text: bytes | str, subject: str) -> Any:
     raise DecodeError(msg)
 
 
-def decode_as(body: bytes, kind: type[T]) -> T | None:
+def decode_as(body: bytes, kind: Any) -> Any:
     """
     Return JSON as an object of *kind*; `None` if it is not one, or contains broken values.
 
@@ -73,10 +72,9 @@ def decode_as(body: bytes, kind: type[T]) -> T | None:
     if not is_utf8(body):  # msgspec does not check what it skips
         return None
     try:
-        decoded: T = _decoder(kind).decode(body)
+        return _decoder(kind).decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    return decoded
 
 
 def is_utf8(body: bytes) -> bool:
@@ -109,6 +107,8 @@ def convert(value: Any, data_type: Any) -> Any:
         return msgspec.convert(value, wire_type(data_type))
     except msgspec.ValidationError as error:
         match = _FAULT.fullmatch(str(error))
+    except UnicodeError:  # text with a lone surrogate in a list, where an object is expected
+        match = None
     groups = match.groupdict() if match else {}
     path, missing = groups.get("path") or "", groups.get("missing")
     if missing is not None:
@@ -199,18 +199,16 @@ def _hook(parse: Callable[[Any], Any]) -> _Hook:
 
 
 def _model_hook(model: Any, converter: Converter) -> _Hook:
-    fields = [
-        (field.name, f".{field.wire_name}", *_field_hook(field, converter))
-        for field in fields_of(model)
-    ]
+    fields = [(field.name, *_field_hook(field, converter)) for field in fields_of(model)]
+    wire_names = [field.wire_name for field in fields_of(model)]
 
     def structure_model(value: Any, _: Any) -> Any:
-        values, path = {}, ""
+        values: dict[str, Any] = {}
         try:
-            for name, path, hook, annotation in fields:
+            for name, hook, annotation in fields:
                 values[name] = hook(getattr(value, name), annotation)
         except InvalidValueError as error:
-            error.path = path + error.path
+            error.path = f".{wire_names[len(values)]}{error.path}"
             raise
         return model(**values)
 

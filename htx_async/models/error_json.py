@@ -45,17 +45,18 @@ def error_from_dict(data: object) -> HTXError:
         InvalidValueError: *data* is not the plain values of an error.
     """
     payload = cast("Mapping[str, Any]", data if isinstance(data, Mapping) else {})
-    name, text, notes = payload.get("error"), payload.get("text"), payload.get("notes", ())
+    name, text = payload.get("error"), payload.get("text")
+    notes: Any = payload.get("notes", ())
     if not isinstance(name, str) or not isinstance(text, str):
         msg = "must be an error with its name and text"
         raise InvalidValueError(msg)
-    if not isinstance(notes, list | tuple) or not all(isinstance(note, str) for note in notes):
+    if not isinstance(notes, list | tuple) or not _are_text(cast("list[object]", notes)):
         msg = "must be an error whose notes are text"
         raise InvalidValueError(msg)
     error = _CLASSES.get(name, HTXError)(text)
     for key in payload.keys() & _DETAILS.keys():
         _set(error, key, payload[key])
-    for note in notes:
+    for note in cast("list[str]", notes):
         error.add_note(note)
     return error
 
@@ -65,6 +66,10 @@ def error_key(error: HTXError | None) -> Hashable:
     if error is None:
         return None
     return tuple((key, str(value)) for key, value in error_to_dict(error).items())
+
+
+def _are_text(notes: list[object]) -> bool:
+    return all(isinstance(note, str) for note in notes)
 
 
 def _set(error: HTXError, key: str, value: object) -> None:

@@ -135,8 +135,8 @@ def field_type(annotation: Any) -> FieldType:
     if issubclass(annotation, Rows):
         return _list_of(annotation, field_type(annotation.item))
     if attrs.has(annotation) or issubclass(annotation, msgspec.Struct):
-        dump = annotation.to_dict
-        return FieldType("model", annotation, dump, functools.partial(load, annotation))
+        model: Any = annotation
+        return FieldType("model", model, model.to_dict, functools.partial(load, model))
     return FieldType("text", annotation, str.__str__, lambda value: annotation(parse_str(value)))
 
 

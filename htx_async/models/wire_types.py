@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from htx_async.validation import MAX_DIGITS
 
@@ -70,15 +70,15 @@ def parse_decimal(value: object) -> Decimal:
 
 def all_decimals(values: Iterable[object]) -> bool:
     """Return whether each of *values* is the text of an amount, by a single match."""
-    texts = [*values, ""]
+    texts = cast("list[str]", [*values, ""])
     try:
-        lines = "\n".join(texts)  # type: ignore[arg-type]  # `TypeError` if one is not text
-    except TypeError:
+        lines = "\n".join(texts)
+    except TypeError:  # one is not text
         return False
     return (
         _DECIMALS.fullmatch(lines) is not None
         and lines.count("\n") == len(texts) - 1
-        and max(map(len, texts)) <= MAX_LENGTH  # type: ignore[arg-type]
+        and max(map(len, texts)) <= MAX_LENGTH
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.fuzz.properties import CHECKS, READS, SIGNED_QUERY, STATUSES
+from tests.fuzz.properties import CHECKS, NAMES, SIGNED_QUERY, STATUSES
 
 _ROW: Final = b'{"currency":"usdt","type":"trade","balance":"91.850043797676510303"'
 _ROWS: Final = _ROW + b',"debt":"invalid"},' + _ROW + b',"available":0.5e-3,"seq-num":"477"}'
@@ -26,6 +26,9 @@ _OTHERS: Final = (
     b'{"code":"200","ok":"false"}',
     b"",
     b'\xff\xfe{"status":',
+    b'{"code":200,"data":[],"succ\xffess":false}',
+    b'{"status":"error","err-code":"login-required","err-msg":"[\xb4\xed\xce\xf3"}',
+    b'{"status":"ok","data":[],"message":"\\udc00","ts":%b}' % (b"9" * 5_000),
 )
 WORDS: Final = (
     *(b'"status"', b'"ok"', b'"error"', b'"code"', b"200", b'"data"', b'"err-code"', b'"err-msg"'),
@@ -33,23 +36,32 @@ WORDS: Final = (
     *(b'"id"', b'"type"', b'"state"', b'"list"', b'"subtype"', b'"currency"', b'"balance"'),
     *(b'"debt"', b'"available"', b'"seq-num"', b'"accountId"', b'"accountStatus"'),
     *(b'"acctBalance"', b'"groupIds"', b'"groupId"', b'"expiryDate"', b'"remainAmt"'),
-    *(b'"timestamp"', b"253402300800000", b"\\u0660", b"\\ud800", b"\xef\xbb\xbf", b"Signature="),
+    *(
+        b'"timestamp"',
+        b"253402300800000",
+        b"\\u0660",
+        b"\\ud800",
+        b"\xef\xbb\xbf",
+        b"\xff",
+        b"9" * 400,
+        b"Signature=",
+    ),
 )
 
 
 def seeds() -> list[bytes]:
     """Return the seeds: their first two bytes choose the check."""
-    envelopes = [b'{"status":"ok","data":%b}' % data for data in _DATA]
-    envelopes += [b'{"code":200,"message":"success","data":%b}' % data for data in _DATA]
-    reads = [bytes([3, index]) + data for index, data in enumerate(_DATA)]
-    both = [bytes([4, index % len(READS)]) + body for index, body in enumerate(envelopes)]
-    opened = [
+    envelopes = [b'{"status":"ok","data":%b}' % item for item in _DATA]
+    envelopes += [b'{"code":200,"message":"success","data":%b}' % item for item in _DATA]
+    data = [bytes([3, index]) + item for index, item in enumerate(_DATA)]
+    bodies = [bytes([4, index % len(NAMES)]) + body for index, body in enumerate(envelopes)]
+    statuses = [
         bytes([0, status]) + body
         for body in (*envelopes, *_OTHERS)
         for status in range(len(STATUSES))
     ]
     dated = [bytes([1, 0]) + b"Tue, 14 Nov 2023 22:13:20 GMT".ljust(40) + envelopes[0]]
     later = [bytes([2, 0]) + b"1.5".ljust(9) + _OTHERS[0]]
-    everything = [*reads, *both, *opened, *dated, *later]
+    everything = [*data, *bodies, *statuses, *dated, *later]
     assert all(seed[0] < len(CHECKS) for seed in everything)
     return everything

@@ -229,6 +229,8 @@ async def test_drift_is_logged_without_a_listener(caplog: pytest.LogCaptureFixtu
 
 @attrs.frozen
 class Outer(Model):
+    """A list and an object inside of an object."""
+
     inner: tuple[PointGroup, ...] = attrs.field(metadata=wire("inner"))
     one: PointGroup | None = attrs.field(default=None, metadata=wire("one", default=None))
 

@@ -53,7 +53,7 @@ def parsed(
 
 
 def error_of(body: bytes | str, status: int = 200, **headers: str) -> HTXError:
-    error = parsed(body, status, **headers).error
+    error = parsed(body, status, RAW, **headers).error
     assert error is not None
     assert error.endpoint == ENDPOINT
     assert error.http_status == status

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 AMOUNT = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+CODE = re.compile(r"-?[0-9]{1,9}")
 ID = re.compile(r"[0-9]{1,100}")
 LAST_MILLISECOND = 253_402_300_799_999
 
@@ -29,16 +30,26 @@ class Number(str):
 
 
 def decoded(name: str, body: bytes) -> Any:
-    """Return the values of the `data` of a v1 response, or raise `InvalidError`."""
+    """Return the values of the `data` of a response, or raise `InvalidError`."""
     try:
         envelope = json.loads(
             body.decode(), parse_int=_integer, parse_float=Number, parse_constant=_reject
         )
     except (ValueError, RecursionError) as error:
         raise InvalidError from error
-    if not isinstance(envelope, dict) or envelope.get("status") != "ok" or "data" not in envelope:
+    if not isinstance(envelope, dict) or not is_success(envelope) or "data" not in envelope:
         raise InvalidError
     return READERS[name](envelope["data"])
+
+
+def is_success(envelope: dict[str, Any]) -> bool:
+    """Return whether an envelope is that of a success: `status` counts, else `code`."""
+    status, code = envelope.get("status"), envelope.get("code")
+    if isinstance(status, str) and not isinstance(status, Number):
+        return status == "ok"
+    is_200 = isinstance(code, str) and CODE.fullmatch(code) is not None and int(code) == 200
+    flags = [envelope.get("success"), envelope.get("ok")]
+    return is_200 and not any(flag is False or str(flag).lower() == "false" for flag in flags)
 
 
 def _integer(text: str) -> Number:
@@ -156,8 +167,14 @@ def points(data: Any) -> tuple[Any, ...]:
     )
 
 
+def valuation(data: Any) -> tuple[Any, ...]:
+    """Return the values of an asset valuation."""
+    return field(data, "balance", amount), unimportant(data, "timestamp", timestamp)
+
+
 READERS: dict[str, Callable[[Any], Any]] = {
     "accounts": lambda data: rows(data, account),
     "balance": balance,
     "points": points,
+    "valuation": valuation,
 }

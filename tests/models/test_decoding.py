@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import Any
 
 import attrs
-import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -32,7 +31,7 @@ from htx_async.models.schema import wire
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Response
 from tests import strategies
-from tests.decoded import decode
+from tests.decoded import decode, fields_of, values_of
 from tests.models import reference
 
 MODELS: dict[str, Any] = {
@@ -67,12 +66,16 @@ def _new_converter() -> Iterator[None]:
 
 @attrs.frozen
 class Inner(Model):
+    """An object with a field that matters and one that does not."""
+
     kind: AccountType | None = attrs.field(metadata=wire("aKind", default=None))
     number: int = attrs.field(metadata=wire("aNumber"))
 
 
 @attrs.frozen
 class Thing(Model):
+    """Fields of attrs with defaults of the wire and of the constructor."""
+
     number: int = attrs.field(repr=False, metadata=wire("theNumber"))
     note: int = attrs.field(default=8, metadata=wire("aNote", default=7))
     inner: Inner | None = attrs.field(default=None, metadata=wire("inner", default=None))
@@ -95,34 +98,15 @@ def maybe_digits(amount: Decimal | None) -> tuple[Any, ...] | None:
     return None if amount is None else digits_of(amount)
 
 
-def fields_of(value: Any) -> list[Any]:
-    """Return the values of the fields of a model."""
-    kind: Any = type(value)
-    if isinstance(value, msgspec.Struct):
-        return [getattr(value, name) for name in kind.__struct_fields__]
-    return [getattr(value, field.alias) for field in attrs.fields(kind)]
-
-
 def floats_in(value: object) -> list[float]:
     """Return every float that a model contains."""
     if isinstance(value, float):
         return [value]
-    if isinstance(value, msgspec.Struct) or attrs.has(type(value)):
+    if isinstance(value, Model):
         return floats_in(fields_of(value))
     if isinstance(value, (list, tuple)):
         return [number for item in value for number in floats_in(item)]
     return []
-
-
-def values_of(value: object) -> Any:
-    """Return a model in the form of the reference: plain tuples, amounts digit for digit."""
-    if isinstance(value, Decimal):
-        return digits_of(value)
-    if isinstance(value, msgspec.Struct) or attrs.has(type(value)):
-        return tuple(map(values_of, fields_of(value)))
-    if isinstance(value, tuple):
-        return list(map(values_of, value))
-    return value
 
 
 def balance_with(balance: str = '"1"', **row: str) -> bytes:
@@ -255,14 +239,18 @@ VALID_JSON = [
     ("balance", b'{"id":1,"type":"spot","state":"working",%b"list":[]}'),
     (
         "balance",
-        b'{"id":1,"type":"spot","state":"working","list":'
-        b'[{"currency":"a","type":"b",%b"balance":"1","debt":"0.50","seq-num":"7"}]}',
+        (
+            b'{"id":1,"type":"spot","state":"working","list":'
+            b'[{"currency":"a","type":"b",%b"balance":"1","debt":"0.50","seq-num":"7"}]}'
+        ),
     ),
     ("points", b'{"accountId":1,%b"accountStatus":"a","acctBalance":"1"}'),
     (
         "points",
-        b'{"accountId":1,"accountStatus":"a","acctBalance":"1",'
-        b'"groupIds":[{"groupId":1,%b"remainAmt":"1"}]}',
+        (
+            b'{"accountId":1,"accountStatus":"a","acctBalance":"1",'
+            b'"groupIds":[{"groupId":1,%b"remainAmt":"1"}]}'
+        ),
     ),
 ]
 
@@ -409,12 +397,16 @@ def test_points_with_groups_of_another_type_are_an_error(groups: str) -> None:
         ),
         (
             "points",
-            '{"accountId":1,"accountStatus":"a","acctBalance":"1",'
-            '"groupIds":[{"groupId":1,"remainAmt":"1"},{"groupId":-1,"remainAmt":"1"}]}',
+            (
+                '{"accountId":1,"accountStatus":"a","acctBalance":"1",'
+                '"groupIds":[{"groupId":1,"remainAmt":"1"},{"groupId":-1,"remainAmt":"1"}]}'
+            ),
             "data.groupIds[1].groupId",
             "a whole number",
         ),
         ("points", "9" * 5_000, "data", "must be an object"),
+        ("points", '"\\ud800"', "data", "must be an object"),
+        ("accounts", '["\\ud800"]', "data", "is malformed"),
         ("points", '{"accountId":1', "", "is not a JSON object"),
         ("points", "[" * 100_000, "", "is not a JSON object"),
         ("points", '{"a":' * 100_000, "", "is not a JSON object"),
@@ -699,7 +691,7 @@ def test_decode_json_is_exact() -> None:
     assert plain == {"a": [Decimal("1.10"), Decimal("2e3"), 7, "x", None, True]}
     assert str(plain["a"][0]) == "1.10"
     for text in ("", "{", b"\xff", "1e1000", "9" * 5000, '"\\ud800"', "[" * 100_000):
-        with pytest.raises(DecodeError, match="^it cannot be decoded: it is not JSON"):
+        with pytest.raises(DecodeError, match=r"^it cannot be decoded: it is not JSON"):
             decoding.decode_json(text, "it")
 
 
