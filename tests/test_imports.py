@@ -11,7 +11,7 @@ NEEDED = "asyncio, attrs, msgspec"
 """What every program needs; their own imports do not count."""
 LIBRARIES = {"aiohttp", "anyio", "cattrs", "cryptography", "cyclopts", "httpx", "httpcore"}
 LIBRARIES |= {"opentelemetry", "pydantic_core", "redis", "rich", "uvicorn"}
-STANDARD = {"email", "http", "importlib.metadata", "importlib.resources", "json", "tempfile"}
+STANDARD = {"email", "http", "importlib.metadata", "importlib.resources", "tempfile"}
 STANDARD |= {"urllib.request"}
 OURS = {"cli", "models.pydantic", "otel", "sandbox", "testing"}
 OURS |= {"transports.aiohttp", "transports.httpx"}

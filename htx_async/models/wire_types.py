@@ -61,7 +61,7 @@ class InvalidValueError(ValueError):
 
 def parse_decimal(value: object) -> Decimal:
     """Return an amount, given as text or as a JSON number, digit for digit."""
-    text = value if type(value) is str else _decimal_text(value)
+    text = value if type(value) is str else _number_text(value)
     if len(text) <= MAX_LENGTH and _matches_decimal(text):
         return Decimal(text)
     msg = "must be a decimal number"
@@ -121,10 +121,8 @@ def optional(parse: Callable[[object], T]) -> Callable[[object], T | None]:
     return parse_or_none
 
 
-def _decimal_text(value: object) -> str:
-    """Return the text of an amount; empty if *value* is neither text nor a number."""
-    if isinstance(value, str):
-        return value
+def _number_text(value: object) -> str:
+    """Return the text of a JSON number; empty if *value* is something else."""
     if isinstance(value, NumberText):
         return value.text
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
