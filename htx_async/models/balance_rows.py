@@ -85,7 +85,7 @@ class BalanceRows(Rows):
 
     def amounts(self, type: str) -> Iterator[Decimal]:  # noqa: A002 - HTX's word
         """Yield the amounts of the rows of one type."""
-        return (_amount(row) for row in self._rows if row.type == type)
+        return (_amount(row.balance) for row in self._rows if row.type == type)
 
     def of_currency(self, currency: str) -> BalanceRows:
         """Return the rows of one currency; `KeyError` if there is none."""
@@ -105,7 +105,7 @@ class BalanceRows(Rows):
         rows = self._rows
         if isinstance(rows, tuple):
             return {row.currency for row in rows if row.balance}
-        zeros = {value for value in {row.balance for row in rows} if not parse_decimal(value)}
+        zeros = {value for value in {row.balance for row in rows} if not _amount(value)}
         return {row.currency for row in rows if row.balance not in zeros}
 
     def changed(self, since: BalanceRows) -> set[str]:
@@ -130,8 +130,11 @@ class BalanceRows(Rows):
         return BalanceRows, (self.entries,)
 
 
-def _amount(row: Any) -> Decimal:
-    return row.balance if type(row) is BalanceEntry else parse_decimal(row.balance)
+def _amount(value: Any) -> Decimal:
+    """Return the amount of a valid row, or of an entry."""
+    if isinstance(value, Decimal):
+        return value
+    return Decimal(value) if isinstance(value, str) else parse_decimal(value)
 
 
 def _create_entries(rows: list[Any]) -> tuple[BalanceEntry, ...]:
@@ -166,7 +169,7 @@ def _create_entry(row: Any) -> BalanceEntry:
     return BalanceEntry(
         row.currency,
         row.type,
-        parse_decimal(row.balance),
+        _amount(row.balance),
         _decimal_or_none(row.debt),
         _decimal_or_none(row.available),
         _id_or_none(row.seq_num),

@@ -19,7 +19,6 @@ MAX_LENGTH = 100
 
 _matches_decimal = re.compile(DECIMAL_PATTERN).fullmatch
 _DECIMALS = re.compile(rf"(?:{DECIMAL_PATTERN}\n)*+")
-_matches_id = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}").fullmatch
 _ID_LIMIT = 10**MAX_DIGITS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_TIMESTAMP_MS = 253_402_300_799_999
@@ -84,7 +83,7 @@ def all_decimals(values: Iterable[object]) -> bool:
 
 def parse_id(value: object) -> int:
     """Return an id or another number that is not negative, given as a number or its digits."""
-    if isinstance(value, str) and _matches_id(value):
+    if isinstance(value, str) and len(value) <= MAX_DIGITS and value.isascii() and value.isdigit():
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _ID_LIMIT:
         return int(value)
