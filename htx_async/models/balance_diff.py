@@ -15,7 +15,7 @@ from htx_async.models.enums import BalanceType
 __all__ = ["BalanceChange"]
 
 if TYPE_CHECKING:
-    from htx_async.models.balance import BalanceEntry
+    from htx_async.models.balance_rows import BalanceEntry
 
 _Key: TypeAlias = tuple[str, BalanceType]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -42,15 +43,18 @@ def wire(name: str, *, default: Any = REQUIRED) -> dict[str, Any]:
     return {_WIRE_NAME: name, _DEFAULT: default}
 
 
-class Rows:
+class Rows(ABC):
     """Value of a field that holds a list of models, and creates them when they are first read."""
+
+    __slots__ = ()
 
     item: ClassVar[Any]
 
     @classmethod
+    @abstractmethod
     def from_wire(cls, rows: list[Any]) -> Self:
         """Return the rows if each is valid; raise `InvalidValueError` with a path."""
-        raise NotImplementedError
+        ...
 
 
 class FieldType(msgspec.Struct, frozen=True):

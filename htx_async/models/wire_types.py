@@ -19,7 +19,6 @@ MAX_LENGTH = 100
 
 _matches_decimal = re.compile(DECIMAL_PATTERN).fullmatch
 _DECIMALS = re.compile(rf"(?:{DECIMAL_PATTERN}\n)*+")
-_matches_id = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}").fullmatch
 _ID_LIMIT = 10**MAX_DIGITS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_TIMESTAMP_MS = 253_402_300_799_999
@@ -61,7 +60,7 @@ class InvalidValueError(ValueError):
 
 def parse_decimal(value: object) -> Decimal:
     """Return an amount, given as text or as a JSON number, digit for digit."""
-    text = value if type(value) is str else _decimal_text(value)
+    text = value if type(value) is str else _number_text(value)
     if len(text) <= MAX_LENGTH and _matches_decimal(text):
         return Decimal(text)
     msg = "must be a decimal number"
@@ -84,7 +83,7 @@ def all_decimals(values: Iterable[object]) -> bool:
 
 def parse_id(value: object) -> int:
     """Return an id or another number that is not negative, given as a number or its digits."""
-    if isinstance(value, str) and _matches_id(value):
+    if isinstance(value, str) and len(value) <= MAX_DIGITS and value.isascii() and value.isdigit():
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _ID_LIMIT:
         return int(value)
@@ -121,10 +120,8 @@ def optional(parse: Callable[[object], T]) -> Callable[[object], T | None]:
     return parse_or_none
 
 
-def _decimal_text(value: object) -> str:
-    """Return the text of an amount; empty if *value* is neither text nor a number."""
-    if isinstance(value, str):
-        return value
+def _number_text(value: object) -> str:
+    """Return the text of a JSON number; empty if *value* is something else."""
     if isinstance(value, NumberText):
         return value.text
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""

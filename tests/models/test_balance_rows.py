@@ -16,8 +16,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from htx_async import AccountBalance, AccountState, AccountType, BalanceEntry, BalanceType
-from htx_async.models import balance as module
-from htx_async.models.balance import BalanceRows
+from htx_async.models import balance_rows as module
+from htx_async.models.balance_rows import BalanceRows
 from tests import strategies
 from tests.decoded import decode
 from tests.models.test_decoding import check_against_reference, envelope
