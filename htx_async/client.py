@@ -18,10 +18,10 @@ from htx_async.clock import Clock, ServerClock, running_loop
 from htx_async.errors import InvalidInputError
 from htx_async.events import EventEmitter, Listener
 from htx_async.middleware.coalescing import RequestCoalescing
-from htx_async.middleware.drift import SchemaDriftReporter
 from htx_async.middleware.parsing import EnvelopeParsing
 from htx_async.middleware.rate_limiting import RateLimiting
 from htx_async.middleware.retrying import Retrying
+from htx_async.middleware.schema_drift import SchemaDriftReporter
 from htx_async.middleware.signing import Signing
 from htx_async.models.account import Account
 from htx_async.options import RequestOptions, RetryPolicy

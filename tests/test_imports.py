@@ -11,10 +11,10 @@ NEEDED = "asyncio, attrs, msgspec"
 """What every program needs; their own imports do not count."""
 LIBRARIES = {"aiohttp", "anyio", "cattrs", "cryptography", "cyclopts", "httpx", "httpcore"}
 LIBRARIES |= {"opentelemetry", "pydantic_core", "redis", "rich", "uvicorn"}
-STANDARD = {"email", "http", "importlib.metadata", "importlib.resources", "tempfile"}
-STANDARD |= {"urllib.request"}
+STANDARD = {"email", "http", "importlib.metadata", "importlib.resources", "pathlib", "tempfile"}
+STANDARD |= {"pickle", "urllib.request", "zipfile"}
 OURS = {"cli", "models.pydantic", "otel", "sandbox", "testing"}
-OURS |= {"transports.aiohttp", "transports.httpx"}
+OURS |= {"transports.aiohttp", "transports.httpx", "transports.pool"}
 REDIS = {"ratelimit.redis.connection", "ratelimit.redis.lease_queue", "ratelimit.redis.limiter"}
 
 

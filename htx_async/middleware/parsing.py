@@ -25,7 +25,7 @@ from htx_async.errors import (
     RateLimitedError,
     ServiceUnavailableError,
 )
-from htx_async.middleware.drift import SchemaDriftReporter
+from htx_async.middleware.schema_drift import SchemaDriftReporter
 from htx_async.models import decoding
 from htx_async.models.wire_types import BrokenText, InvalidValueError
 from htx_async.redaction import EXCERPT_LENGTH, auth_values, one_line, redact

@@ -55,8 +55,8 @@ def _calls() -> Iterator[Job]:
 JOBS: Final = {
     "calls": tuple(_calls()),
     "decode": (
-        Job("decode 3,000 rows, untouched", "rows, offline", 1, 10, less="points, offline"),
-        Job("decode 3,000 rows, read", "rows read, offline", 1, 10, less="points, offline"),
+        Job("decode 3,000 rows, untouched", "rows, offline", 1, 5, less="points, offline"),
+        Job("decode 3,000 rows, read", "rows read, offline", 1, 5, less="points, offline"),
     ),
     "signing": (Job("sign", "sign", 1, 500),),
 }

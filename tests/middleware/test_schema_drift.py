@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from htx_async import APIError, Credentials, DecodeError, Event, HTXClient, Model, PointGroup
-from htx_async.middleware import drift
-from htx_async.middleware.drift import find_unknown
+from htx_async.middleware import schema_drift
+from htx_async.middleware.schema_drift import find_unknown
 from htx_async.models.schema import wire
 from htx_async.resources import accounts, points
 from htx_async.sandbox import Sandbox
@@ -46,7 +46,7 @@ class Server(httpx.AsyncBaseTransport):
 
 @pytest.fixture(autouse=True)
 def _nothing_logged_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drift, "_logged", set())
+    monkeypatch.setattr(schema_drift, "_logged", set())
 
 
 def ok(data: Any, **beside: Any) -> str:
@@ -185,8 +185,8 @@ def test_drift_reports_are_bounded(
     """A server may send new names without end."""
     for letter in "ab":
         body = ok({**HEAD, **{f"{letter}{number}": 1 for number in range(500)}, "list": [ROW]})
-        assert len(reported(body)) == drift.MAX_REPORTS
-    assert len(caplog.records) == drift.MAX_REPORTS
+        assert len(reported(body)) == schema_drift.MAX_REPORTS
+    assert len(caplog.records) == schema_drift.MAX_REPORTS
 
 
 @given(
