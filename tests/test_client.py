@@ -27,6 +27,7 @@ from htx_async import (
     RetryPolicy,
     SignatureError,
 )
+from htx_async.resources import ENDPOINTS
 from htx_async.sandbox import Sandbox
 from htx_async.testing import ScriptedTransport
 from tests.virtual import VirtualClock, run
@@ -477,12 +478,10 @@ async def test_limits_return_the_state_of_each_endpoint(transport: httpx.ASGITra
 def test_limits_are_readable_without_an_event_loop() -> None:
     """An unused client has all its tokens."""
     status = HTXClient(KEYS).limits()
-    assert {name: state.available for name, state in status.items()} == {
-        "GET /v1/account/accounts": 100,
-        "GET /v1/account/accounts/{account-id}/balance": 100,
-        "GET /v2/account/asset-valuation": 100,
-        "GET /v2/point/account": 2,
-    }
+    available = {name: state.available for name, state in status.items()}
+    assert available == {endpoint.name: endpoint.limit.requests for endpoint in ENDPOINTS}
+    assert available["GET /v1/account/accounts/{account-id}/balance"] == 100
+    assert available["GET /v2/point/account"] == 2
 
 
 async def test_events_of_coalesced_calls_have_the_same_request_id(
