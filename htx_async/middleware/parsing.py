@@ -120,7 +120,7 @@ def parse_response(endpoint: Endpoint[Any], response: Response) -> Response:
 
 @functools.cache
 def _envelope_type(data_type: Any) -> Any:
-    return _Envelope[decoding.wire_type(data_type)]  # type: ignore[misc]  # made at run time
+    return _Envelope[decoding.wire_type(data_type)]  # type: ignore[misc]  # derived at run time
 
 
 def _decode_raw(body: bytes) -> _Envelope[Any] | None:
