@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -33,7 +33,11 @@ from htx_async.request import Endpoint, Handler, Request, Response
 
 D = TypeVar("D")
 
+_ErrorRow: TypeAlias = tuple[type[APIError], bool, str]
+"""Class of an error, whether it is retryable, and the hint."""
+
 _SUCCESS = 200
+"""HTTP's status and HTX's code."""
 _SUCCESSFUL = range(200, 300)
 """RFC 9110: such a status is not an error."""
 _PAGE = "That is a page of a proxy, a CDN or a login, not HTX's API."
@@ -120,7 +124,7 @@ def parse_response(endpoint: Endpoint[Any], response: Response) -> Response:
 
 @functools.cache
 def _envelope_type(data_type: Any) -> Any:
-    return _Envelope[decoding.wire_type(data_type)]  # type: ignore[misc]  # made at run time
+    return _Envelope[decoding.wire_type(data_type)]  # type: ignore[misc]  # derived at run time
 
 
 def _decode_raw(body: bytes) -> _Envelope[Any] | None:
@@ -212,12 +216,12 @@ def _api_error(endpoint: str, response: Response, payload: _ErrorPayload) -> API
     cause = cause_of(payload.code, payload.text)
     if cause is not None and kind is not RateLimitedError:
         kind, retryable, hint = cause.error, cause.retryable, cause.hint
-    code = payload.code
-    code = _sanitize(code, response, _CODE_LENGTH) if isinstance(code, str) else code
-    message = _sanitize(payload.text, response)
+    code, message = payload.code, _sanitize(payload.text, response)
+    if isinstance(code, str):
+        code = _sanitize(code, response, _CODE_LENGTH)
     if address := _CLIENT_IP.search(message):
         hint = f"{hint} HTX saw {address[1]}."
-    return _create_error(kind, endpoint, response, retryable, hint, code, message)
+    return _create_error(endpoint, response, (kind, retryable, hint), code, message)
 
 
 def _not_json(endpoint: str, response: Response) -> HTXError:
@@ -230,21 +234,15 @@ def _not_json(endpoint: str, response: Response) -> HTXError:
         retryable = retryable or is_successful
     elif is_successful:
         return _malformed(endpoint, response, "", "it is not a JSON object")
-    return _create_error(kind, endpoint, response, retryable, hint, None, excerpt)
+    return _create_error(endpoint, response, (kind, retryable, hint), None, excerpt)
 
 
-def _create_error(  # noqa: PLR0917 - the columns of the table, and the payload
-    kind: type[APIError],
-    endpoint: str,
-    response: Response,
-    retryable: bool,  # noqa: FBT001 - a column
-    hint: str,
-    code: Code,
-    message: str,
+def _create_error(
+    endpoint: str, response: Response, row: _ErrorRow, code: Code, message: str
 ) -> APIError:
-    parts = [str(code)] if code is not None else []
-    if response.status != 200:  # noqa: PLR2004 - HTTP's success
-        parts.insert(0, f"HTTP {response.status}")
+    kind, retryable, hint = row
+    parts = [f"HTTP {response.status}"] if response.status != _SUCCESS else []
+    parts += [str(code)] if code is not None else []
     parts += [message] if message else []
     sentence = ": ".join(["HTX returned an error", *parts])
     return kind(
@@ -269,7 +267,7 @@ def _decode_error(endpoint: str, response: Response, path: str, fault: str) -> D
     return DecodeError(text, path=path, endpoint=endpoint, http_status=response.status)
 
 
-def _by_status(status: int) -> tuple[type[APIError], bool, str]:
+def _by_status(status: int) -> _ErrorRow:
     for statuses, kind, retryable, hint in HTTP_STATUS_ERRORS:
         if status in statuses:
             return kind, retryable, hint

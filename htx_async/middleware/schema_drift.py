@@ -6,6 +6,7 @@ Decoding ignores them. Each is reported once: as an event by each client, in the
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import threading
@@ -17,9 +18,9 @@ import msgspec
 
 from htx_async.clock import Clock
 from htx_async.events import EventEmitter
-from htx_async.models.decoding import load_json
 from htx_async.models.enums import OpenStrEnum
 from htx_async.models.schema import FieldType, field_type, fields_of
+from htx_async.models.wire_types import NumberText
 from htx_async.redaction import auth_values, redact
 from htx_async.request import Request, Response
 
@@ -37,10 +38,13 @@ Unknown: TypeAlias = tuple[str, str]
 """Path of an object with a dot and the name of an unknown field, or path of a field with an equals
 sign and its unknown value."""
 
+_SCALARS = {"decimal", "timestamp", "id"}
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _REDACTED_NAME = "(a name that is not shown)"
 
 _objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
+# Accepts any text, and any number: `int` rejects long ones.
+_values = json.JSONDecoder(parse_int=NumberText, parse_float=NumberText)
 _log = logging.getLogger("htx_async")
 _logged: set[tuple[str, str]] = set()
 _lock = threading.Lock()
@@ -85,7 +89,7 @@ def find_unknown(body: bytes, data_type: Any) -> Iterator[Unknown]:
     """Yield the unknown fields and enum values of a response; nothing if it is not JSON."""
     try:
         # `data` of an endpoint without a model is not parsed: it may be large.
-        envelope = _objects.decode(body) if data_type is bytes else load_json(body.decode())
+        envelope = _objects.decode(body) if data_type is bytes else _values.decode(body.decode())
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return
     if isinstance(envelope, dict):
@@ -108,7 +112,7 @@ def _unknown_in(values: list[Any], field: FieldType, path: str) -> Iterator[Unkn
         for name in dict.fromkeys(chain.from_iterable(objects)):
             if name not in known:
                 yield f"{path}.", name
-            else:
+            elif known[name].kind not in _SCALARS:
                 inner_values = [value[name] for value in objects if name in value]
                 yield from _unknown_in(inner_values, known[name], f"{path}.{name}")
     elif issubclass(field.annotation, OpenStrEnum):

@@ -83,9 +83,9 @@ class BalanceRows(Rows):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def amounts(self, type: str) -> Iterator[Decimal]:  # noqa: A002 - HTX's word
+    def amounts(self, row_type: str) -> Iterator[Decimal]:
         """Yield the amounts of the rows of one type."""
-        return (_amount(row.balance) for row in self._rows if row.type == type)
+        return (_amount(row.balance) for row in self._rows if row.type == row_type)
 
     def of_currency(self, currency: str) -> BalanceRows:
         """Return the rows of one currency; `KeyError` if there is none."""

@@ -242,10 +242,9 @@ def _list_hook(annotation: Any, converter: Converter) -> _Hook:
     def structure_list(values: Any, _: Any) -> Any:
         items: list[Any] = []
         try:
-            for value in values:
-                items.append(hook(value, item))  # noqa: PERF401 - its length is the index of a fault
+            items.extend(hook(value, item) for value in values)
         except InvalidValueError as error:
-            error.path = f"[{len(items)}]{error.path}"
+            error.path = f"[{len(items)}]{error.path}"  # those before it are in the list
             raise
         return tuple(items)
 

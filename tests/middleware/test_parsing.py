@@ -454,7 +454,7 @@ def percent(secret: str) -> str:
 
 
 def lower_percent(secret: str) -> str:
-    return re.sub("%..", lambda found: found[0].lower(), percent(secret))
+    return re.sub("%..", lambda match: match[0].lower(), percent(secret))
 
 
 ECHOES: dict[str, Callable[[str], str]] = {

@@ -151,11 +151,18 @@ def test_drift_is_found_in_every_row() -> None:
     ]
 
 
+def test_drift_of_a_number_is_not_reported() -> None:
+    """A number is not a value of an enum, and may be an amount."""
+    assert reported(ok([{**ACCOUNT, "subtype": 7, "new": 8}]), read="accounts") == ["data[].new"]
+    body = ok([{**ACCOUNT, "type": 7}]).encode()
+    assert list(find_unknown(body, accounts.LIST.data_type)) == []
+
+
 def test_drift_is_found_beside_values_that_are_not_unicode() -> None:
-    """A name that UTF-8 cannot represent is not reported; its neighbours are."""
+    """A name that UTF-8 cannot represent is not shown."""
     data = ok({**HEAD, "list": [{**ROW, "new": 1, "debt": "HERE"}]})
     assert reported(data.replace("HERE", "\\ud800")) == ["data.list[].new"]
-    assert reported(data.replace("new", "\\ud800")) == []
+    assert reported(data.replace("new", "\\ud800")) == ["data.list[].(a name that is not shown)"]
 
 
 def test_drift_of_an_api_error_is_not_reported() -> None:

@@ -228,7 +228,7 @@ def test_sums_are_exact_in_any_decimal_context(drawn: strategies.Drawn) -> None:
     with decimal.localcontext(decimal.Context(prec=3, Emax=3, Emin=-3, traps=ALL_SIGNALS)) as here:
         totals = {name: currency.total for name, currency in balance.items()}
         loans = {name: currency.amount("new-kind") for name, currency in balance.items()}
-        shown = {currency.currency for currency in balance.nonzero()}
+        nonzero = {currency.currency for currency in balance.nonzero()}
         assert not any(here.flags.values())
 
     for name in balance:
@@ -237,7 +237,7 @@ def test_sums_are_exact_in_any_decimal_context(drawn: strategies.Drawn) -> None:
         assert Fraction(totals[name]) == sum(wanted)
         wanted = [Fraction(entry.balance) for entry in rows if entry.type == "new-kind"]
         assert Fraction(loans[name]) == sum(wanted)
-        assert (name in shown) == any(Fraction(entry.balance) for entry in rows)
+        assert (name in nonzero) == any(Fraction(entry.balance) for entry in rows)
 
 
 @given(st.lists(strategies.amounts, min_size=1, max_size=4))

@@ -159,8 +159,8 @@ def test_repr_contains_every_field() -> None:
         "after=Decimal('0'))"
     )
     (item, _) = SNAPSHOT.accounts
-    shown = f"AccountSnapshot(account={ACCOUNT!r}, balance={BALANCE!r}, error=None)"
-    assert repr(item) == shown
+    expected = f"AccountSnapshot(account={ACCOUNT!r}, balance={BALANCE!r}, error=None)"
+    assert repr(item) == expected
 
 
 def test_account_snapshots_with_other_errors_differ() -> None:
@@ -176,13 +176,13 @@ def test_account_snapshots_with_other_errors_differ() -> None:
 def test_to_dict_has_plain_values() -> None:
     """Names of attributes, amounts without exponent, moments in UTC, words as text."""
     east = timezone(timedelta(hours=8))
-    found = PointBalance(
+    points = PointBalance(
         7,
         PointAccountStatus("new"),
         Decimal("1E+3"),
         (PointGroup(0, datetime(2020, 1, 1, 8, tzinfo=east), Decimal("0E-18")),),
     )
-    assert found.to_dict() == {
+    assert points.to_dict() == {
         "account_id": 7,
         "account_status": "new",
         "acct_balance": "1000",
@@ -194,8 +194,8 @@ def test_to_dict_has_plain_values() -> None:
             }
         ],
     }
-    assert type(found.to_dict()["account_status"]) is str
-    assert again(found) == found
+    assert type(points.to_dict()["account_status"]) is str
+    assert again(points) == points
 
 
 def test_to_dict_of_an_error() -> None:
@@ -298,7 +298,7 @@ def test_from_dict_rejects_malformed_values(
 
 @pytest.mark.parametrize("text", ["", "{", b"\xff", "[" * 100_000, '{"id":1e9999}', '"\ud800"'])
 def test_from_json_rejects_what_is_not_json(text: str | bytes) -> None:
-    """And nothing of it is shown."""
+    """The error contains nothing of it."""
     with pytest.raises(DecodeError, match="the JSON of Account cannot be decoded") as caught:
         Account.from_json(text)
     assert caught.value.delivery == "not_sent"
@@ -310,10 +310,10 @@ def test_from_dict_of_any_json_is_a_model_or_a_decode_error(value: Any) -> None:
     for kind in {type(model) for model in ALL}:
         for plain in (value, {**HEAD, "entries": [value]}, {"accounts": [{"error": value}]}):
             try:
-                found = kind.from_dict(plain)
+                model = kind.from_dict(plain)
             except DecodeError:
                 continue
-            assert again(found) == found
+            assert again(model) == model
 
 
 def test_from_dict_accepts_a_long_whole_number() -> None:
@@ -389,8 +389,8 @@ async def test_fastapi_returns_models() -> None:
         assert (await http.post("/worth", json={**ENTRY, "balance": 0.5})).status_code == 422
         page = (await http.get("/openapi.json")).json()
     schemas = page["components"]["schemas"]
-    answer = page["paths"]["/balance"]["get"]["responses"]["200"]["content"]["application/json"]
-    assert answer["schema"] == {"$ref": "#/components/schemas/AccountBalance"}
+    response = page["paths"]["/balance"]["get"]["responses"]["200"]["content"]["application/json"]
+    assert response["schema"] == {"$ref": "#/components/schemas/AccountBalance"}
     entry = schemas["BalanceEntry"]["properties"]
     assert entry["balance"]["type"] == "string"
     assert re.search(entry["balance"]["pattern"], "-0.10")
