@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import threading
 import weakref
 from collections.abc import Iterator
@@ -59,6 +60,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--transport", choices=["httpx", "aiohttp"], default="httpx", help="(default: httpx)"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Measure coverage in the workers of pytest-xdist, not in the processes that tests start."""
+    if hasattr(config, "workerinput"):
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 
 def pytest_collection_finish() -> None:
