@@ -48,7 +48,7 @@ class CallStats(msgspec.Struct, frozen=True):
 
 class CallState:
     """
-    What the middleware knows about one call, and the only part of a request that changes.
+    Mutable state of one call, which the middleware shares.
 
     Several coalesced callers may wait for it: `SharedCall` sets `deadline` and `has_no_waiters`.
 

@@ -132,9 +132,14 @@ class RequestCoalescing:
         self._calls.add(shared)
         if key is not None:
             self._queued[key] = shared
-        # Last: a loop with eager tasks runs it at once.
-        name = f"htx_async {request.path}"
-        shared.task = waiter.loop.create_task(self._run(shared, key), name=name)
+        run = self._run(shared, key)
+        try:
+            # The task is created last: an eager event loop runs it immediately.
+            shared.task = waiter.loop.create_task(run, name=f"htx_async {request.path}")
+        except BaseException:
+            run.close()
+            self._finish(shared, key, None)
+            raise
         # A task that is cancelled before its first step never runs.
         shared.task.add_done_callback(lambda _: self._finish(shared, key, None))
         return shared, waiter
@@ -147,7 +152,10 @@ class RequestCoalescing:
             outcome = error.with_traceback(None)
         except Exception as error:  # noqa: BLE001 - every waiter gets it, whatever it is
             outcome = error
-        # Here, not in the done callback: waiters continue one turn of the loop earlier.
+        except BaseException:
+            self._finish(shared, key, None)
+            raise
+        # Not in the done callback, so that the callers continue one turn of the loop earlier.
         self._finish(shared, key, outcome)
 
     def _finish(

@@ -1,7 +1,7 @@
 """
 Parses the response envelope into the model of `data`, or a typed error.
 
-HTX has two envelopes, and the path does not tell which one a response has: v1 has `status`,
+HTX has two envelopes, and the path does not determine which one a response has: v1 has `status`,
 `err-code` and `err-msg`, v2 has `code`, `message` and sometimes `success` or `ok`. API errors may
 have HTTP status 200.
 """
@@ -101,7 +101,7 @@ def parse_response(endpoint: Endpoint[Any], response: Response) -> Response:
     """Return *response* with its `value`, or with its `error`."""
     data_type: Any = endpoint.data_type
     exact = decoding.decode_as(response.body, _envelope_type(data_type))
-    envelope: _Envelope[Any] | None = exact or _decode_raw(response.body)
+    envelope = exact or _decode_error_envelope(response.body) or _decode_raw(response.body)
     if envelope is None:
         return replace(response, error=_not_json(endpoint.name, response))
     # Only now: the date of a page that is not HTX's is not that of HTX's clock.
@@ -109,15 +109,16 @@ def parse_response(endpoint: Endpoint[Any], response: Response) -> Response:
     if error is not None:
         return replace(response, server_time=time, error=error)
     # Errors below are without an excerpt: `data` is private, and may repeat the request.
-    if exact is None and not decoding.is_utf8(response.body):
-        error = _decode_error(endpoint.name, response, "", "it is not UTF-8 text")
+    if exact is None and (data_type is bytes or not decoding.is_utf8(response.body)):
+        fault = "it is not UTF-8 text, or a value cannot be represented"
+        error = _decode_error(endpoint.name, response, "", fault)
         return replace(response, server_time=time, error=error)
     try:
         wire = envelope.data if exact is not None else decoding.convert(envelope.data, data_type)
         value = decoding.structure(wire, data_type)
-    except InvalidValueError as fault:
-        path = f"data{fault.path}"
-        error = _decode_error(endpoint.name, response, path, f"{path} {fault.fault}")
+    except InvalidValueError as invalid:
+        path = f"data{invalid.path}"
+        error = _decode_error(endpoint.name, response, path, f"{path} {invalid.fault}")
         return replace(response, server_time=time, error=error)
     return replace(response, server_time=time, value=value)
 
@@ -125,6 +126,13 @@ def parse_response(endpoint: Endpoint[Any], response: Response) -> Response:
 @functools.cache
 def _envelope_type(data_type: Any) -> Any:
     return _Envelope[decoding.wire_type(data_type)]  # type: ignore[misc]  # derived at run time
+
+
+def _decode_error_envelope(body: bytes) -> _Envelope[Any] | None:
+    """Return the envelope of an API error, whatever its `data` is; `None` if it is not one."""
+    envelope: _Envelope[Any] | None = decoding.decode_as(body, _Envelope[msgspec.Raw])
+    is_error = envelope is not None and isinstance(_parse_status(envelope), _ErrorPayload)
+    return envelope if is_error else None
 
 
 def _decode_raw(body: bytes) -> _Envelope[Any] | None:

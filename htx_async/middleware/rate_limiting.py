@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 import msgspec
 
 from htx_async.clock import Clock, ServerClock
-from htx_async.errors import ConnectError, HTXError, RateLimitedError
+from htx_async.errors import APIError, ConnectError, RateLimitedError
 from htx_async.events import EventEmitter, Kind
 from htx_async.ratelimit.headers import RateLimitHeaders
 from htx_async.ratelimit.limiter import RateLimiter
@@ -109,8 +109,7 @@ class RateLimiting(msgspec.Struct, frozen=True):
         error: BaseException,
         http_status: int | None = None,
     ) -> None:
-        is_api_error = isinstance(error, HTXError) and error.delivery == "answered"
-        kind: Kind = "api_error" if is_api_error else "failed"
+        kind: Kind = "api_error" if isinstance(error, APIError) else "failed"
         self._emit(kind, request, queue, http_status=http_status, error=type(error).__name__)
 
     def _emit(

@@ -45,7 +45,7 @@ class Retrying(msgspec.Struct, frozen=True):
     _calibration: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
 
     async def __call__(self, request: Request) -> Response:
-        """Send *request* until it succeeds, or another attempt makes no sense."""
+        """Send *request* until it succeeds, or there is no further attempt."""
         if self.credentials.current is None:
             await self.credentials.ensure()
         call, policy = request.call, request.options.retry
@@ -76,6 +76,8 @@ class Retrying(msgspec.Struct, frozen=True):
         # A v2 response does not name the clock: its date shows the skew, or the calibration.
         if isinstance(error, SignatureError) and self.server_clock.offset() is None:
             await self._sync_clock(request, signed_with.at)
+        if not request.call.may_retry:
+            return None
         skew = abs(self.server_clock.correction() - signed_with.correction)
         if skew > MAX_UNCORRECTED_SKEW:
             return 0.0

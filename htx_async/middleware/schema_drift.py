@@ -11,7 +11,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
@@ -26,6 +26,8 @@ from htx_async.request import Request, Response
 
 SAMPLE_INTERVAL = 1.0
 """Seconds between two inspected responses of an endpoint: inspecting takes longer than decoding."""
+MAX_ROWS = 5_000
+"""Most items of a list that are inspected: more than any response of HTX has."""
 MAX_REPORTS = 30
 """Most reports of a client, and of the process: a server may send new names without end."""
 ENVELOPE_FIELDS: Final = frozenset(
@@ -61,10 +63,11 @@ class SchemaDriftReporter:
 
     def inspect(self, request: Request, response: Response) -> None:
         """Report what the model of a response does not know, if it is time for a sample."""
-        if self._due(request.endpoint.name):
+        if self._due(request.endpoint.name) and len(self._reported) < MAX_REPORTS:
             secrets = auth_values(response.sent_query)
-            for path, unknown in find_unknown(response.body, request.endpoint.data_type):
-                self._report(request, path + _redacted(unknown, secrets))
+            unknown = find_unknown(response.body, request.endpoint.data_type)
+            for path, name in islice(unknown, MAX_REPORTS):
+                self._report(request, path + _redacted(name, secrets))
 
     def _due(self, endpoint: str) -> bool:
         now = self._clock.monotonic()
@@ -104,7 +107,7 @@ def _unknown_in(values: list[Any], field: FieldType, path: str) -> Iterator[Unkn
     if field.item is not None:
         if field.kind == "list":
             lists: list[list[Any]] = [value for value in values if isinstance(value, list)]
-            values, path = [*chain.from_iterable(lists)], f"{path}[]"
+            values, path = [*islice(chain.from_iterable(lists), MAX_ROWS)], f"{path}[]"
         yield from _unknown_in(values, field.item, path)
     elif field.kind == "model":
         objects = [cast("dict[str, Any]", value) for value in values if isinstance(value, dict)]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Outcome: TypeAlias = Response | Exception
 
 TIMED_OUT = TimeoutError()
-"""Outcome of a waiter whose deadline has passed. Its error is made when the caller wakes."""
+"""Outcome of a waiter whose deadline has passed. Never raised: the caller creates its own error."""
 
 
 class Waiter:
@@ -47,8 +47,8 @@ class SharedCall:
     """
     A request in a task of its own, and the callers that wait for it.
 
-    It ends with the last caller, unless an attempt is in flight: that one is completed, so that
-    its connection can be used again, but not beyond the deadline.
+    The task is cancelled when its last caller leaves, unless an attempt is in flight: that one is
+    completed, so that its connection can be used again, but not beyond the deadline.
     """
 
     def __init__(self, request: Request, clock: Clock) -> None:
@@ -63,13 +63,17 @@ class SharedCall:
 
     @property
     def is_open(self) -> bool:
-        """Whether another call may join: nothing was sent, and somebody still waits."""
+        """Whether another call may join: no attempt was started, and callers are waiting."""
         return not (self._call.was_sent or self._call.has_no_waiters)
 
     def add_waiter(self, options: RequestOptions, now: float) -> Waiter:
         """Add a caller; it gets an error at once if the known queue is too long for it."""
         call, waiter = self._call, Waiter(options, now)
-        self._start_timers(waiter)
+        try:
+            self._start_timers(waiter)
+        except BaseException:
+            waiter.stop_timers()
+            raise
         call.deadline = max(call.deadline, waiter.deadline) if self._waiters else waiter.deadline
         self._waiters.add(waiter)
         if call.earliest_send_at > now:
@@ -93,6 +97,7 @@ class SharedCall:
     def resolve(self, outcome: Outcome | None) -> None:
         """Give all callers the outcome; `None`: the task was cancelled, and so are they."""
         self._is_resolved = True
+        self._call.on_queued = None  # breaks the reference cycle
         if self._abort_timer is not None:
             self._abort_timer.cancel()
         for waiter in self._waiters:
@@ -111,10 +116,7 @@ class SharedCall:
     def abort(self) -> None:
         """Fail the callers, and abort the attempt that is in flight, or cancel the task."""
         self.resolve(self._call.closed_error())
-        if self._call.in_flight:
-            self._call.abort()
-        elif self.task is not None:
-            self.task.cancel()
+        self._stop()
 
     def _start_timers(self, waiter: Waiter) -> None:
         call_later, options = self._clock.call_later, waiter.options
@@ -161,9 +163,16 @@ class SharedCall:
     def _abort_at_deadline(self) -> None:
         left = self._call.time_left(self._clock.monotonic())
         if left > 0:
-            self._abort_timer = self._clock.call_later(left, self._call.abort)
+            self._abort_timer = self._clock.call_later(left, self._stop)
         else:
+            self._stop()
+
+    def _stop(self) -> None:
+        """Abort the attempt that is in flight, or cancel the task."""
+        if self._call.in_flight:
             self._call.abort()
+        else:
+            self.cancel_unless_in_flight()
 
 
 def _queue_error(wait: float, reason: str) -> HTXError:

@@ -30,7 +30,7 @@ class Signing(msgspec.Struct, frozen=True):
     server_clock: ServerClock
 
     async def __call__(self, request: Request) -> Response:
-        """Handler a signed copy of *request*."""
+        """Send a signed copy of *request*."""
         if not request.endpoint.signed:
             return await self.call_next(replace(request, query=canonical_query(request.params)))
         credentials, correction = self.credentials.current, self.server_clock.correction()

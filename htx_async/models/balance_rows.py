@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from itertools import chain, zip_longest
+from operator import attrgetter
 from typing import Any, Self, TypeAlias
 
 import msgspec
@@ -13,6 +14,8 @@ from htx_async.models.base import Model
 from htx_async.models.enums import BalanceType
 from htx_async.models.schema import Rows, at
 from htx_async.models.wire_types import all_decimals, optional, parse_decimal, parse_id
+
+_amount_of = attrgetter("currency", "type", "balance")
 
 _Rows: TypeAlias = "list[Any] | tuple[BalanceEntry, ...]"
 """Rows as they were decoded, in a list, or entries, in a tuple."""
@@ -110,9 +113,9 @@ class BalanceRows(Rows):
 
     def changed(self, since: BalanceRows) -> set[str]:
         """Return the currencies of the rows that differ."""
-        pairs = zip_longest(since._rows, self._rows)
+        pairs = zip_longest(map(_amount_of, since._rows), map(_amount_of, self._rows))
         differing = (filter(None, pair) for pair in pairs if pair[0] != pair[1])
-        return {row.currency for rows in differing for row in rows}
+        return {currency for rows in differing for currency, _, _ in rows}
 
     def _by_currency(self) -> tuple[_Rows, Mapping[str, int]]:
         index = self._index

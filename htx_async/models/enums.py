@@ -11,8 +11,8 @@ __all__ = ["AccountState", "AccountType", "BalanceType", "PointAccountStatus"]
 
 E = TypeVar("E", bound="OpenStrEnum")
 
-_CACHED_UNKNOWN = 1024
-"""Unknown values of which one instance is kept: a server may send new ones without end."""
+_CACHED_UNKNOWN, _CACHED_LENGTH = 1024, 64
+"""Unknown values of which one instance is kept, and their length: a server may send any number."""
 
 
 class OpenStrEnum(enum.StrEnum):
@@ -24,7 +24,10 @@ class OpenStrEnum(enum.StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
-        return _unknown_member(cls, str(value)) if isinstance(value, str) else None
+        if not isinstance(value, str):
+            return None
+        is_short = len(value) <= _CACHED_LENGTH
+        return (_cached_unknown if is_short else _create_unknown)(cls, str(value))
 
     @property
     def is_known(self) -> bool:
@@ -35,11 +38,15 @@ class OpenStrEnum(enum.StrEnum):
         return f"{type(self).__name__}({self.value!r})"
 
 
-@functools.lru_cache(_CACHED_UNKNOWN)
-def _unknown_member(cls: type[E], value: str) -> E:
+def _create_unknown(cls: type[E], value: str) -> E:
     member = str.__new__(cls, value)
     member._name_ = member._value_ = value
     return member
+
+
+@functools.lru_cache(_CACHED_UNKNOWN)
+def _cached_unknown(cls: type[E], value: str) -> E:
+    return _create_unknown(cls, value)
 
 
 class AccountType(OpenStrEnum):

@@ -31,7 +31,7 @@ class NumberText:
     __slots__ = ("text",)
 
     def __init__(self, text: str) -> None:
-        self.text = text
+        self.text: str = text
 
 
 class BrokenText:
@@ -40,7 +40,7 @@ class BrokenText:
     __slots__ = ("text",)
 
     def __init__(self, text: str) -> None:
-        self.text = text.encode(errors="replace").decode()
+        self.text: str = text.encode(errors="replace").decode()
 
 
 class InvalidValueError(ValueError):

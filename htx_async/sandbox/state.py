@@ -18,10 +18,12 @@ class SandboxState:
     """Users of a sandbox. `ValueError` if an access key, UID or account id occurs twice."""
 
     def __init__(self, users: tuple[SandboxUser, ...]) -> None:
-        self.users = users
+        self.users: tuple[SandboxUser, ...] = users
         keys = [(key, user) for user in users for key in user.keys]
         accounts = [(account, user) for user in users for account in user.accounts]
-        self.keys = _index("access key", ((key.access_key, key) for key, _ in keys))
+        self.keys: dict[str, APIKey] = _index(
+            "access key", ((key.access_key, key) for key, _ in keys)
+        )
         self._owners = {key.access_key: user for key, user in keys}
         self._users = _index("UID", ((user.uid, user) for user in users))
         self._accounts = _index("account id", ((pair[0].id, pair) for pair in accounts))

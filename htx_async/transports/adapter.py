@@ -13,6 +13,7 @@ from htx_async.clock import Clock
 from htx_async.errors import ConnectError, HTXError, InvalidInputError, NoResponseError
 from htx_async.redaction import auth_values, one_line, redact
 from htx_async.request import Request, Response
+from htx_async.transports.body import CutBodyError
 from htx_async.validation import Origin
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class AiohttpTransport:
 
 
 class TransportAdapter:
-    """The end of the middleware chain. *transport* is the client's option; `None`: httpx."""
+    """Handler that sends one attempt by *transport*, the option of the client; `None`: httpx."""
 
     def __init__(
         self,
@@ -90,8 +91,8 @@ class TransportAdapter:
 
     def _translate_error(self, error: Exception, request: Request) -> HTXError:
         """Return our error for *error*, which is not chained."""
-        if isinstance(error, HTXError):
-            return error.with_traceback(None)
+        if isinstance(error, InvalidInputError | CutBodyError):  # ours; a caller's transport may
+            return error.with_traceback(None)  # raise others, with the signed URL in them
         endpoint = request.endpoint.name
         is_connect = isinstance(error, self._transport.connect_errors)
         if isinstance(error, TimeoutError) and not is_connect:

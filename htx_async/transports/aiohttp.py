@@ -61,7 +61,7 @@ class _CancelScope:
         trace: TracebackType | None,
     ) -> None:
         is_ours = self._is_over and self._task.uncancel() <= self._cancelling
-        self._is_over = True  # what comes later is not stopped by it
+        self._is_over = True  # a later cancellation has no effect
         if is_ours and kind is asyncio.CancelledError:
             raise TimeoutError
 
@@ -137,8 +137,8 @@ class AiohttpClient:
             auto_decompress=False,
             trust_env=False,
         )
-        # It would send a request again where a connection breaks: without a token, signed before.
-        # There is no other way to tell it not to.
+        # aiohttp retries when a connection breaks, without a token and with the old signature. It
+        # has no public option for this.
         session._retry_connection = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         return session
 

@@ -14,6 +14,10 @@ _GZIP = zlib.MAX_WBITS | 16
 _ERROR_STATUS = 400
 
 
+class CutBodyError(NoResponseError):
+    """The body ended before its gzip stream."""
+
+
 async def read_body(
     request: Request,
     status: int,
@@ -29,7 +33,7 @@ async def read_body(
     A body that cannot be read is the response's `error`; with an error status, it is empty.
 
     Raises:
-        NoResponseError: The body was cut.
+        CutBodyError: The body was cut.
     """
     encoding = headers.get("content-encoding", "identity").strip().lower()
     body, error = b"", None
@@ -57,7 +61,7 @@ async def _read(chunks: AsyncIterable[bytes], encoding: str, max_body: int) -> b
         parts.append(part)
     if decompressor is not None and not decompressor.eof and parts:
         msg = "the body was cut: its gzip stream has no end"
-        raise NoResponseError(msg)
+        raise CutBodyError(msg)
     return b"".join(parts)
 
 

@@ -425,3 +425,99 @@ async def test_rate_limiting_sends_no_abandoned_call() -> None:
         await rate_limiting(Request(stack.endpoint, "/x", call=state))
     assert not stack.world.arrivals
     assert (stack.bucket.in_use, slots.bucket.in_use) == (0, 0)
+
+
+async def test_call_abandoned_during_recovery_ends(virtual_time: VirtualClock) -> None:
+    """It does not call a provider that may hang, after the clock was calibrated for nobody."""
+    calls = 0
+
+    async def provider() -> Credentials:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            await asyncio.Event().wait()
+        return KEYS
+
+    rejected = respond_with(b'{"code":1003,"message":"invalid signature"}')
+    transport = scripted([rejected, rejected, rejected], virtual_time)
+    async with HTXClient(provider, transport=transport, clock=virtual_time, timeout=1.0) as htx:
+        with pytest.raises(HTXError):
+            await htx.points.balance()
+        await virtual_time.sleep(60.0)
+        call = asyncio.create_task(htx.points.balance())
+        await asyncio.sleep(0.015)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        await virtual_time.sleep(5.0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_call_leaves_no_reference_cycle() -> None:
+    """Programs that disable garbage collection do not leak memory."""
+    stack = Stack(limit=1_000)
+    await stack.call()
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(50):
+            await stack.call(f"/{number}")
+        assert gc.collect() < 50
+    finally:
+        gc.enable()
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_call_does_not_join_a_request_whose_task_was_cancelled() -> None:
+    stack = Stack([Trip(down=1.0)], limit=1)
+    await stack.call("/first")
+    first = asyncio.create_task(stack.call())
+    await asyncio.sleep(0.1)
+    (shared,) = stack.coalescing._calls
+    assert shared.task is not None
+    shared.task.cancel()
+    await asyncio.sleep(0)
+    second = asyncio.create_task(stack.call())
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert (await second).value == 2
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_failing_clock_leaves_no_timer() -> None:
+    """The second of two timers cannot be started: the first is cancelled."""
+    timers: list[asyncio.TimerHandle] = []
+
+    class FailingClock(VirtualClock):
+        def call_later(self, seconds: float, callback: Any) -> asyncio.TimerHandle:
+            if timers:
+                msg = "no more timers"
+                raise RuntimeError(msg)
+            timers.append(super().call_later(seconds, callback))
+            return timers[0]
+
+    stack = Stack()
+    coalescing = coalesced(stack.world, FailingClock())
+    with pytest.raises(RuntimeError, match="no more timers"):
+        await coalescing(Request(stack.endpoint, "/x", options=RequestOptions(queue_timeout=5.0)))
+    assert [timer.cancelled() for timer in timers] == [True]
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_call_whose_task_cannot_be_created_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Later identical calls do not wait for it."""
+    stack = Stack()
+    loop = asyncio.get_running_loop()
+
+    def failing(*_: Any, **__: Any) -> Any:
+        msg = "no more tasks"
+        raise RuntimeError(msg)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "create_task", failing)
+        with pytest.raises(RuntimeError, match="no more tasks"):
+            await stack.call()
+    assert not stack.coalescing._calls
+    assert (await stack.call()).value == 1

@@ -28,6 +28,7 @@ from htx_async import (
     SignatureError,
 )
 from htx_async.middleware.parsing import EnvelopeParsing, parse_response
+from htx_async.models import decoding
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Request, Response
 from htx_async.resources import accounts
@@ -622,3 +623,18 @@ async def test_parsing_keeps_the_error_of_a_body_that_could_not_be_read() -> Non
     assert type(error) is DecodeError
     assert error.endpoint == "GET /{x}"
     assert (await parsing(request)).error is broken
+
+
+def test_api_error_is_parsed_without_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data of another type does not lead to a second, slower decoding of the whole body."""
+    monkeypatch.setattr(decoding, "load_json", None)
+    body = '{"status":"error","err-code":"login-required","data":[1,2,3]}'
+    error = parsed(body, endpoint=accounts.BALANCE).error
+    assert isinstance(error, AccessKeyError)
+
+
+@pytest.mark.parametrize("beside", ['"message":"\\ud800"', '"ts":' + "1" * 5_000])
+def test_raw_data_is_not_blamed_for_other_fields(beside: str) -> None:
+    error = parsed(f'{{"status":"ok","data":[1],{beside}}}').error
+    assert isinstance(error, DecodeError)
+    assert error.path == ""

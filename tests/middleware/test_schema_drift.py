@@ -263,3 +263,18 @@ async def test_sandbox_responses_have_no_drift(caplog: pytest.LogCaptureFixture)
         await htx.points.balance()
         await htx.get("/v1/common/timestamp", signed=False)
     assert not [record for record in caplog.records if record.name == "htx_async"]
+
+
+def test_drift_of_a_hostile_response_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a million unknown names, only as many are redacted as can be reported."""
+    redacted: list[str] = []
+
+    def record(text: str, secrets: Any) -> str:
+        del secrets
+        redacted.append(text)
+        return text
+
+    monkeypatch.setattr(schema_drift, "redact", record)
+    names = {f"name-{number}": 0 for number in range(50_000)}
+    assert len(reported(ok(POINTS | names), read="points", calls=3)) == schema_drift.MAX_REPORTS
+    assert len(redacted) == schema_drift.MAX_REPORTS

@@ -189,3 +189,16 @@ def test_changes_of_three_thousand_rows_are_quick() -> None:
     changes = after.changes(since=before)
     assert time.perf_counter() - started < 0.5
     assert changes == (change("c500", "trade", "0.1", "0.2"),)
+
+
+def test_changes_ignore_fields_without_amounts() -> None:
+    """A deeply nested `debt`, which does not matter, is not compared."""
+    nested = "[" * 900 + "]" * 900
+    rows = f'[{{"currency":"btc","type":"trade","balance":"1","debt":{nested}}}]'
+    text = f'{{"id":1,"type":"spot","state":"working","list":{rows}}}'
+    before, after = (decode(AccountBalance, text) for _ in range(2))
+
+    def changes_at(depth: int) -> tuple[BalanceChange, ...]:
+        return changes_at(depth - 1) if depth else after.changes(before)
+
+    assert changes_at(95) == ()

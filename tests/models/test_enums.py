@@ -97,7 +97,7 @@ def test_enum_creates_a_repeated_unknown_value_once() -> None:
     assert type(BalanceType("new")) is BalanceType
     for number in range(2 * enums._CACHED_UNKNOWN):
         AccountType(f"new-{number}")
-    cached = enums._unknown_member.cache_info()
+    cached = enums._cached_unknown.cache_info()
     assert cached.currsize == cached.maxsize == enums._CACHED_UNKNOWN
     assert len(AccountType.__members__) == len(VALUES[AccountType])
 
@@ -128,3 +128,11 @@ def test_enum_values_match() -> None:
             pass
         case _:
             pytest.fail("text is text")
+
+
+def test_long_unknown_value_is_not_cached() -> None:
+    """It equals its text all the same, and takes memory only while it is used."""
+    before = enums._cached_unknown.cache_info().currsize
+    text = "x" * 1_000
+    assert AccountType(text) == text
+    assert enums._cached_unknown.cache_info().currsize == before

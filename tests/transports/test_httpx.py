@@ -748,3 +748,13 @@ async def test_https_requires_tls() -> None:
         await adapter.aclose()
     assert received
     assert b"AccessKeyId" not in b"".join(received)
+
+
+@pytest.mark.parametrize("kind", [HTXError, DecodeError, ConnectError])
+async def test_error_of_ours_from_a_passed_transport_is_translated(kind: type[HTXError]) -> None:
+    """Its text may contain the signed URL, and its `delivery` may be wrong."""
+    url = f"https://api.huobi.pro/x?{SIGNED.query}"
+    error = await outcome_of(kind(f"failed at {url}", delivery="not_sent"))
+    assert type(error) is NoResponseError
+    assert error.delivery == "unknown"
+    assert SIGNED.query.rpartition("Signature=")[2] not in full_text(error)
