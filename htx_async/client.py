@@ -98,7 +98,7 @@ class HTXClient:
         *,
         base_url: str = BASE_URL,
         timeout: float = 30.0,
-        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a frozen value
+        retry: RetryPolicy = RetryPolicy(),
         rate_limiter: RateLimiter | None = None,
         coalesce: bool = True,
         queue_timeout: float | None = None,

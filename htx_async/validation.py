@@ -107,7 +107,7 @@ def parse_base_url(base_url: object) -> Origin:
     return origin
 
 
-def _parse_base_url(base_url: object) -> tuple[str, Origin | None]:  # noqa: PLR0911 - one per fault
+def _parse_base_url(base_url: object) -> tuple[str, Origin | None]:
     if not isinstance(base_url, str) or not base_url.isascii() or not base_url.isprintable():
         return "must be ASCII text without blanks", None
     try:

@@ -50,7 +50,7 @@ def query_to_sign(params: _Params, credentials: Credentials, at: float) -> str:
     return f"{before}{credentials.auth_query()}&{_LAST}={_encoded_timestamp(int(at))}{after}"
 
 
-def signed_query(  # noqa: PLR0917 - the parts of the signed text, in its order
+def signed_query(
     method: str, host: str, path: str, params: _Params, credentials: Credentials, at: float
 ) -> str:
     """Return the query to send: `query_to_sign` with its signature."""

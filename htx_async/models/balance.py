@@ -43,7 +43,7 @@ class CurrencyBalance(Model):
         """The rows, in HTX's order."""
         return self._rows.entries
 
-    def amount(self, type: str) -> Decimal:  # noqa: A002 - HTX's word
+    def amount(self, type: str) -> Decimal:
         """Return the amount of one row type, such as `"loan"`; 0 if there is no such row."""
         return total(self._rows.amounts(type))
 

@@ -63,7 +63,7 @@ class Accounts(Resource):
         self._cached_accounts[:] = accounts
         return accounts
 
-    async def find(self, type: str, subtype: str = "") -> Account:  # noqa: A002 - HTX's word
+    async def find(self, type: str, subtype: str = "") -> Account:
         """
         Return the only account of this type and subtype. The list of accounts is cached.
 

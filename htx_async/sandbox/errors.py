@@ -45,7 +45,7 @@ def _signature(reason: str) -> ErrorSpec:
 WRONG_ACCESS_KEY = _signature("Incorrect Access key [Access key错误]")
 WRONG_SIGNATURE = _signature("Verification failure [校验失败]")
 WRONG_TIME = _signature(
-    "Invalid submission time or incorrect time format [无效的提交时间，或时间格式错误]"  # noqa: RUF001  # HTX's text
+    "Invalid submission time or incorrect time format [无效的提交时间，或时间格式错误]"
 )
 
 # v1: the documentation; v2: a guess, nothing is documented or recorded.

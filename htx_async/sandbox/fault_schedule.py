@@ -77,7 +77,7 @@ class FaultSchedule:
         if not faults:
             message = "faults must contain at least one fault"
             raise ValueError(message)
-        generator, choices = random.Random(seed), tuple(faults)  # noqa: S311  # not a secret
+        generator, choices = random.Random(seed), tuple(faults)
 
         def pick(_: int) -> Fault | None:
             return generator.choice(choices) if generator.random() < chance else None
