@@ -23,11 +23,9 @@ Trips: TypeAlias = Iterator[tuple[float, float]]
 RULES: Final = (RateLimit(100, 2.0), RateLimit(2, 1.0))
 """HTX's limits of balances and of points."""
 TASKS: Final = 200
-_CANCELLED: Final = 1000
-_SETTLE: Final = 0.001
+_CANCELLED, _SETTLE = 1000, 0.001
 _SAME_ROUND: Final = 1e-10
-"""Seconds by which a timer is later, and still in the same round of the loop: its clock's tick
-is a nanosecond."""
+"""Seconds within one iteration of the event loop, whose clock has nanoseconds."""
 
 
 def even_network(seed: int = 1) -> Trips:
