@@ -202,14 +202,13 @@ def _explain(error: OSError | UnicodeError, connection: HTTPConnection) -> _Prob
 
 def _explain_tls(error: OSError, connection: HTTPConnection) -> _Problem:
     if isinstance(error, ssl.SSLCertVerificationError):
-        reason = one_line(error.verify_message)
-        text = f"certificate not trusted ({reason}). {_UNTRUSTED}"
+        text = f"certificate not trusted ({one_line(error.verify_message)}). {_UNTRUSTED}"
         return _CERTIFICATE_PROBLEMS.get(error.verify_code, text), False
-    reason = getattr(error, "reason", None)
+    reason = getattr(error, "reason", None) or str(error)
     if reason in _NOT_TLS or connection.received_unrequested:
         return "the server does not speak TLS on this port. Check scheme and port", False
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-        return f"the TLS handshake failed ({one_line(reason or str(error))})", True
+        return f"the TLS handshake failed ({one_line(reason)})", True
     return "the connection was closed during the TLS handshake", True
 
 

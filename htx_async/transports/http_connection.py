@@ -54,6 +54,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self.is_open = True
+        self.is_reused = False
         self.received_unrequested = False
         self.idle_since = 0.0
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -72,8 +73,10 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
     async def start_tls(self, context: ssl.SSLContext, host: str) -> None:
         """Encrypt the connection; *host* must be in the certificate."""
+        if not self.is_open or self.transport.is_closing():
+            raise ConnectionResetError
         transport = await self._loop.start_tls(self.transport, self, context, server_hostname=host)
-        if transport is None or not self.is_open:  # asyncio ignores a loss during the handshake
+        if transport is None or not self.is_open:  # asyncio hides a loss in the handshake
             raise ConnectionResetError
         self.transport = transport
 
@@ -99,6 +102,9 @@ class HTTPConnection(asyncio.BufferedProtocol):
         Raises:
             ExchangeError: There is no complete response. The connection is closed.
         """
+        if not self.is_open:
+            text = "the connection was closed before the request was sent"
+            raise ExchangeError(text, "ConnectError")
         now = self._clock.monotonic()
         self._parser, self._deadline, self._read_timeout = parser, deadline, read_timeout
         self._response = self._loop.create_future()
@@ -107,6 +113,8 @@ class HTTPConnection(asyncio.BufferedProtocol):
             self.transport.write(request)
             del request  # it is signed
             await self._response
+            if self.transport.get_write_buffer_size() or parser.failure is not None:
+                self.abort()  # the response may have arrived before all of the request was sent
         except BaseException:
             self.abort()
             raise
@@ -114,16 +122,11 @@ class HTTPConnection(asyncio.BufferedProtocol):
             self._parser = self._response = None
             parser.close()
         if parser.failure is not None:
-            self.abort()
             raise ExchangeError(*parser.failure)
-
-    @property
-    def has_unsent_bytes(self) -> bool:
-        """Whether a response arrived before its request was sent completely."""
-        return self.transport.get_write_buffer_size() > 0
 
     def become_idle(self, seconds: float) -> None:
         """Wait for the next exchange, at most *seconds*."""
+        self.is_reused = True
         self.idle_since = self._clock.monotonic()
         self._expire_at(self.idle_since + seconds)
 
@@ -190,8 +193,8 @@ class HTTPConnection(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
         if self._parser is not None:
-            reason = exc.strerror if isinstance(exc, OSError) else None
-            self._parser.connection_lost(reason or "the connection was lost")
+            reason = f" ({exc.strerror})" if isinstance(exc, OSError) and exc.strerror else ""
+            self._parser.connection_lost(f"the connection was lost{reason}")
             self._finish()
         if not self.closed.done():
             self.closed.set_result(None)

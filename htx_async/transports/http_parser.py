@@ -7,6 +7,7 @@ to one request, so that no byte of a response can become part of the next one.
 
 from __future__ import annotations
 
+import re
 import zlib
 
 import msgspec
@@ -19,7 +20,9 @@ MAX_HEAD = 64 * 1024
 applies to bytes without content within a body: chunk extensions and trailers."""
 
 _INVALID: FailureKind = "RemoteProtocolError"
+_CONTROL_CHARACTER = re.compile(rb"[^\t -~\x80-\xff]")
 _GZIP = zlib.MAX_WBITS | 16
+_STATUS_AT = len("HTTP/1.1 ")
 _LINE_END = b"\r\n"
 _FIRST_FINAL_STATUS = 200
 _INFORMATIONAL = (100, *range(102, _FIRST_FINAL_STATUS))  # 101 was not requested
@@ -73,29 +76,6 @@ class ResponseParser:
         has_surplus: Whether bytes arrived after this response: the connection must not be reused.
     """
 
-    __slots__ = (
-        "_fields",
-        "_has_no_body",
-        "_head_size",
-        "_headers",
-        "_is_head_complete",
-        "_is_informational",
-        "_llhttp",
-        "_max_body",
-        "_now",
-        "_overhead",
-        "_parts",
-        "_problem",
-        "_reads_until_eof",
-        "_size",
-        "_status",
-        "failure",
-        "first_byte_at",
-        "has_surplus",
-        "is_complete",
-        "keep_alive",
-    )
-
     def __init__(self, *, max_body: int, has_no_body: bool = False) -> None:
         self._max_body = max_body
         self._has_no_body = has_no_body
@@ -105,6 +85,7 @@ class ResponseParser:
         self._parts: list[bytes] = []
         self._status = self._head_size = self._size = self._overhead = 0
         self._is_head_complete = self._is_informational = self._reads_until_eof = False
+        self._is_at_start = True
         self._problem: str | None = None
         self._now = 0.0
         self.first_byte_at = 0.0
@@ -116,25 +97,20 @@ class ResponseParser:
         """Whether no more bytes are needed."""
         return self.is_complete or self.failure is not None
 
+    @property
+    def allows_reuse(self) -> bool:
+        """Whether the connection can carry another request."""
+        return self.keep_alive and not self.has_surplus
+
     def feed(self, data: memoryview, now: float) -> bool:
         """Parse *data*, which arrived at *now*, and return whether no more bytes are needed."""
         self._now = now
         if self.is_done:
             self.has_surplus = True
-        elif not self._head_size and data[0] != ord("H"):  # llhttp skips line ends, reads RTSP
-            self._head_size = len(data)
-            self._fail("the response is not HTTP")
         elif self._is_head_complete:
             self._feed_body(data)
         else:
-            room = MAX_HEAD - self._head_size
-            self._head_size += len(data)
-            if len(data) <= room:
-                self._feed(data)
-            elif self._feed(data[:room]) or self._is_head_complete:
-                self._feed_body(data[room:])
-            else:
-                self._fail(f"the headers exceed {MAX_HEAD:,} bytes")
+            self._feed_head(data)
         return self.is_done
 
     def feed_eof(self) -> None:
@@ -173,25 +149,41 @@ class ResponseParser:
             ]
         return HTTPResponse(self._status, headers, body, self.first_byte_at, problem)
 
+    def _feed_head(self, data: memoryview) -> None:
+        # llhttp skips line ends before a status line, and accepts RTSP. After an informational
+        # response, a status line can be checked only if each byte is parsed by itself.
+        is_final = not self._head_size and len(data) > _STATUS_AT and data[_STATUS_AT] != ord("1")
+        while data and not self._is_head_complete and not self.is_done:
+            room = MAX_HEAD - self._head_size
+            part = data[: room if is_final else 1]
+            data = data[len(part) :]
+            self._head_size += len(part)
+            if not room:
+                self._fail(f"the headers exceed {MAX_HEAD:,} bytes")
+            elif self._is_at_start and part[0] != ord("H"):
+                self._fail("the response is not HTTP")
+            else:
+                self._is_at_start = False
+                self._feed(part)
+        if data:
+            self.feed(data, self._now)
+
     def _feed_body(self, data: memoryview) -> None:
         size = self._size
         self._feed(data)
         self._overhead = 0 if self._size > size else self._overhead + len(data)
         if self._overhead > MAX_HEAD:
-            self._fail(
-                "RemoteProtocolError", f"chunk headers or trailers exceed {MAX_HEAD:,} bytes"
-            )
+            self._fail(f"chunk headers or trailers exceed {MAX_HEAD:,} bytes")
 
-    def _feed(self, data: memoryview) -> bool:
-        if data[-1] in _LINE_END:
-            # llhttp skips line ends after a response: only the last byte may complete it.
+    def _feed(self, data: memoryview) -> None:
+        if data[-1] in _LINE_END and len(data) > 1:
+            # llhttp skips line ends after a response, too: only the last byte may complete it.
             self._execute(data[:-1])
             if self.is_complete:
                 self.has_surplus = True
-                return True
+                return
             data = data[-1:]
         self._execute(data)
-        return self.is_complete
 
     def _execute(self, data: memoryview) -> None:
         try:
@@ -222,10 +214,17 @@ class ResponseParser:
         else:
             self.first_byte_at = self._now
 
+    def on_status(self, reason: bytes) -> None:
+        """Check the reason phrase, which is ignored otherwise."""
+        if _CONTROL_CHARACTER.search(reason):
+            self._fail("the response has a control character in its status line")
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, but not a trailer."""
         if not self._is_head_complete:
             self._headers.append((name.lower(), value.strip()))
+        elif name.lower() == b"transfer-encoding":
+            self._fail("the response has a transfer encoding in its trailers")
 
     def on_headers_complete(self) -> None:
         """Check what llhttp accepts and we do not, and find out how the body ends."""
@@ -267,6 +266,7 @@ class ResponseParser:
         """Record the end of the response; informational ones are skipped."""
         if self._is_informational:
             self._headers.clear()
+            self._is_at_start = True
         elif not self.is_done:
             self.is_complete = True
             self.keep_alive = self._llhttp.should_keep_alive()

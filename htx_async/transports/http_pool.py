@@ -109,33 +109,28 @@ class ConnectionPool:
             InvalidInputError: A variable is wrong. Nothing was sent.
         """
         started_at = self._clock.monotonic()
+        parser = ResponseParser(max_body=self._max_body, has_no_body=method == "HEAD")
         connection: HTTPConnection | None = None
-        is_reused = False
-        await self._acquire_slot(min(timeouts.pool, timeouts.total))
         try:
-            connection = None if fresh else self._take_idle(started_at)
-            is_reused = connection is not None
-            if connection is None:
-                connection = await self._connect(started_at, timeouts)
-            parser = ResponseParser(max_body=self._max_body, has_no_body=method == "HEAD")
+            connection = await self._acquire(started_at, timeouts, fresh=fresh)
             target = self._target_prefix + target
             await connection.exchange(
                 b"%b %b HTTP/1.1\r\n%b%b\r\n%b"
                 % (method.encode(), target, headers, self._proxy_header, content),
                 parser,
                 deadline=started_at + timeouts.total,
-                first_byte_timeout=timeouts.first_byte if is_reused else math.inf,
+                first_byte_timeout=timeouts.first_byte if connection.is_reused else math.inf,
                 read_timeout=timeouts.read,
             )
-            self._release(connection, parser)
             return parser.response()
         except ExchangeError:
-            if is_reused:
-                self._close_idle(before=started_at)
+            if connection is not None and connection.is_reused:
+                self._close_idle(before=started_at)  # they may be as dead
             raise
         finally:
             del target, headers, content  # signed; a traceback shows the locals of its frames
-            self._slots.release()
+            if connection is not None:
+                self._release(connection, parser)
 
     async def aclose(self) -> None:
         """Close all connections; exchanges that still run fail."""
@@ -153,6 +148,18 @@ class ConnectionPool:
             await connection.closed
         for _ in range(self._max_connections):
             self._slots.release()
+
+    async def _acquire(
+        self, started_at: float, timeouts: Timeouts, *, fresh: bool
+    ) -> HTTPConnection:
+        """Return a connection, and occupy one of `max_connections` slots."""
+        await self._acquire_slot(min(timeouts.pool, timeouts.total))
+        try:
+            connection = None if fresh else self._take_idle(started_at)
+            return connection or await self._connect(started_at, timeouts)
+        except BaseException:
+            self._slots.release()
+            raise
 
     async def _acquire_slot(self, seconds: float) -> None:
         if not self._slots.locked():
@@ -190,9 +197,8 @@ class ConnectionPool:
         return None
 
     def _release(self, connection: HTTPConnection, parser: ResponseParser) -> None:
-        if connection.has_unsent_bytes:
-            connection.abort()
-        elif self._is_closed or parser.has_surplus or not parser.keep_alive:
+        self._slots.release()
+        if self._is_closed or not parser.allows_reuse:
             connection.close()
         elif connection.is_open:
             connection.become_idle(MAX_IDLE)

@@ -35,23 +35,22 @@ class HTTPTransport(httpx.AsyncBaseTransport):
     def __init__(self, *, max_connections: int = 20, max_body: int = 16 * 2**20) -> None:
         self._max_connections = int_at_least(max_connections, 1, "max_connections")
         self._max_body = int_at_least(max_body, 1, "max_body")
-        self._pools: dict[tuple[str, str, int | None], ConnectionPool] = {}
+        self._pools: dict[Origin, ConnectionPool] = {}
 
     def pool(self, origin: Origin, clock: Clock | None = None) -> ConnectionPool:
         """Return the connections to *origin*."""
-        key = (origin.scheme, origin.host, origin.port)
-        if key not in self._pools:
-            self._pools[key] = ConnectionPool(
+        if origin not in self._pools:
+            self._pools[origin] = ConnectionPool(
                 origin,
                 clock or Clock(),
                 max_connections=self._max_connections,
                 max_body=self._max_body,
             )
-        return self._pools[key]
+        return self._pools[origin]
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send *request* and return the response; raise what httpx raises."""
-        pool = self._pool_for(request.url)
+        pool = self.pool(_origin(request.url))
         content = await request.aread()
         target = request.extensions.get("target", request.url.raw_path)
         headers = _header_lines(request, target, len(content))
@@ -81,17 +80,13 @@ class HTTPTransport(httpx.AsyncBaseTransport):
         for pool in self._pools.values():
             await pool.aclose()
 
-    def _pool_for(self, url: httpx.URL) -> ConnectionPool:
-        pool = self._pools.get((url.scheme, url.host, url.port))
-        if pool is not None:
-            return pool
-        if url.scheme not in _DEFAULT_PORTS:
-            msg = f"the scheme of the URL must be http or https, got {url.scheme!r}"
-            raise httpx.UnsupportedProtocol(msg)
-        host = url.raw_host.decode("ascii").rstrip(".")
-        origin = Origin(url.scheme, host, url.port or _DEFAULT_PORTS[url.scheme])
-        pool = self._pools[url.scheme, url.host, url.port] = self.pool(origin)
-        return pool
+
+def _origin(url: httpx.URL) -> Origin:
+    if url.scheme not in _DEFAULT_PORTS:
+        msg = f"the scheme of the URL must be http or https, got {url.scheme!r}"
+        raise httpx.UnsupportedProtocol(msg)
+    host = url.raw_host.decode("ascii").rstrip(".")
+    return Origin(url.scheme, host, url.port or _DEFAULT_PORTS[url.scheme])
 
 
 def _header_lines(request: httpx.Request, target: bytes, length: int) -> bytes:
