@@ -130,7 +130,11 @@ def _connect_request(origin: Origin, proxy: Proxy) -> bytes:
 async def _open_socket(host: str, port: int, clock: Clock) -> socket.socket:
     """Return a socket that is connected to the first address of *host* that accepts."""
     loop = asyncio.get_running_loop()
-    addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    kind = socket.SOCK_STREAM
+    try:  # an address needs no thread
+        addresses = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        addresses = await loop.getaddrinfo(host, port, type=kind)
     if len(addresses) == 1:
         return await _connect_socket(addresses[0])
     waiting = deque(_interleave(addresses))

@@ -68,7 +68,6 @@ class HTTPConnection(asyncio.BufferedProtocol):
         """Carry the exchanges on *sock*, which is connected."""
         self._socket = sock
         self._read_events = _read_events(sock)
-        self._registry.add(self)
         await self._loop.create_connection(lambda: self, sock=sock)
 
     async def start_tls(self, context: ssl.SSLContext, host: str) -> None:
@@ -160,6 +159,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the transport."""
+        self._registry.add(self)
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
 
     def get_buffer(self, sizehint: int) -> memoryview:

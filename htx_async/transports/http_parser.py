@@ -115,7 +115,8 @@ class ResponseParser:
 
     def feed_eof(self) -> None:
         """Record that the connection was closed in good order."""
-        if self._reads_until_eof and not self.is_done:
+        self.keep_alive = False
+        if self._reads_until_eof and self.failure is None:
             self.is_complete = True
         self.connection_lost()
 

@@ -66,6 +66,11 @@ class ConnectionPool:
         self._target_prefix = self._proxy_header = b""
         self._is_closed = False
 
+    @property
+    def open_connections(self) -> int:
+        """The number of open connections, in use or idle."""
+        return len(self._connections)
+
     async def prepare(self) -> Environment:
         """
         Read the certificate and proxy settings, once; `exchange` does so if needed.
@@ -75,8 +80,10 @@ class ConnectionPool:
         """
         async with self._environment_lock:
             if self._environment is None:
-                # In a thread: reading certificates is slow, and so are some proxy settings.
-                environment = await asyncio.to_thread(read_environment, self.origin)
+                if self.origin.scheme == "http" and self.origin.is_loopback:
+                    environment = Environment(None, None)
+                else:  # in a thread: reading certificates is slow, as are some proxy settings
+                    environment = await asyncio.to_thread(read_environment, self.origin)
                 if self.origin.scheme == "http" and environment.proxy is not None:
                     self._target_prefix = describe(self.origin).encode()
                     self._proxy_header = environment.proxy.header.encode()
@@ -206,7 +213,7 @@ class ConnectionPool:
 
     def _close_idle(self, before: float = math.inf) -> None:
         """Close idle connections: those not used since *before*, when a similar one was dead."""
-        for connection in [idle for idle in self._idle if idle.idle_since < before]:
+        for connection in [idle for idle in self._idle if idle.idle_since <= before]:
             self._idle.remove(connection)
             connection.close()
 
