@@ -52,7 +52,7 @@ _PROXY_PROBLEMS = {
     403: "It does not allow this host: ask its operator, or add the host to NO_PROXY",
     407: "Put user and password into {setting}: http://user:password@host:port",
 }
-_OK, _ERROR_STATUS, _TOO_MANY_REQUESTS, _SERVER_ERROR = 200, 300, 429, 500
+_ERROR_STATUS, _TOO_MANY_REQUESTS, _SERVER_ERROR = 300, 429, 500
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL}
 
 _Address: TypeAlias = "tuple[int, int, int, str, Any]"
@@ -92,7 +92,8 @@ async def connect(
     except TimeoutError:
         kind, problem = "ConnectTimeout", ("no connection in time. Check the network", True)
     except ExchangeError as error:
-        kind, problem = "ProxyError", (str(error), error.retryable)
+        is_http = error.kind != "RemoteProtocolError"
+        kind, problem = "ProxyError", (str(error), error.retryable and is_http)
     except (OSError, UnicodeError) as error:
         problem = _explain(error, connection)
     except BaseException:
@@ -112,14 +113,14 @@ async def _open_tunnel(connection: HTTPConnection, origin: Origin, proxy: Proxy)
     parser = ResponseParser(max_body=0, has_no_body=True)
     await connection.exchange(_connect_request(origin, proxy), parser)
     status = parser.response().status
-    if parser.has_surplus:
-        text = "the proxy sent data before the TLS handshake"
-        raise ExchangeError(text, "ProxyError", retryable=False)
-    if status >= _ERROR_STATUS or status < _OK:
+    if status >= _ERROR_STATUS:
         fix = _PROXY_PROBLEMS.get(status, "Check its log").format(setting=proxy.setting)
         retryable = status >= _SERVER_ERROR or status == _TOO_MANY_REQUESTS
         text = f"the proxy returned {status}. {fix}"
         raise ExchangeError(text, "ProxyError", retryable=retryable)
+    if parser.has_surplus:
+        text = "the proxy sent data before the TLS handshake"
+        raise ExchangeError(text, "ProxyError", retryable=False)
 
 
 def _connect_request(origin: Origin, proxy: Proxy) -> bytes:

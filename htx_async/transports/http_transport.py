@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 
 from htx_async.clock import Clock
-from htx_async.errors import InvalidInputError
 from htx_async.transports.http_errors import ExchangeError
 from htx_async.transports.http_pool import ConnectionPool, Timeouts
 from htx_async.validation import Origin, int_at_least
@@ -49,7 +48,12 @@ class HTTPTransport(httpx.AsyncBaseTransport):
         return self._pools[origin]
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send *request* and return the response; raise what httpx raises."""
+        """
+        Send *request* and return the response; raise what httpx raises.
+
+        Raises:
+            InvalidInputError: A variable of the environment is wrong.
+        """
         pool = self.pool(_origin(request.url))
         content = await request.aread()
         target = request.extensions.get("target", request.url.raw_path)
@@ -62,8 +66,6 @@ class HTTPTransport(httpx.AsyncBaseTransport):
             )
         except ExchangeError as error:
             kind, text = getattr(httpx, error.kind), str(error)
-        except InvalidInputError as error:
-            kind, text = httpx.ConnectError, str(error)
         else:
             kind, text = httpx.DecodingError, response.problem
         if text is not None:

@@ -55,11 +55,17 @@ def run(
 
 @attrs.define
 class Peer:
-    """The server's end of a connection."""
+    """
+    The server's end of a connection.
+
+    Attributes:
+        is_over: Whether it was closed, by either side.
+    """
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     requests: list[bytes] = attrs.field(factory=list)
+    is_over: bool = False
 
     async def request(self) -> bytes:
         """Return the head of the next request."""
@@ -108,6 +114,7 @@ async def serve(
             with suppress(asyncio.IncompleteReadError, ConnectionError):
                 await handler(peer)
         finally:
+            peer.is_over = True
             peer.writer.close()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -124,6 +131,8 @@ async def serve(
         yield server
     finally:
         listener.close()
+        for _ in range(20):  # for connections that were accepted just now
+            await asyncio.sleep(0)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
