@@ -23,13 +23,17 @@ from htx_async.validation import Origin
 ATTEMPT_DELAY = 0.25
 """Seconds after which the next address is tried, too (RFC 8305, happy eyeballs)."""
 
-_SOCKET_OPTIONS = (  # where the system has them
-    ("TCP_NODELAY", 1),
-    ("TCP_KEEPIDLE", 15),
-    ("TCP_KEEPINTVL", 5),
-    ("TCP_KEEPCNT", 3),
-    ("TCP_USER_TIMEOUT", 20_000),  # milliseconds without an acknowledgement
-)
+_SOCKET_OPTIONS = [
+    (getattr(socket, name), value)
+    for name, value in (
+        ("TCP_NODELAY", 1),
+        ("TCP_KEEPIDLE", 15),
+        ("TCP_KEEPINTVL", 5),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", 20_000),  # milliseconds without an acknowledgement
+    )
+    if hasattr(socket, name)
+]
 _UNTRUSTED = "Set SSL_CERT_FILE to your CA bundle"
 _CERTIFICATE_PROBLEMS = {  # by OpenSSL's X509_V_ERR code
     9: "certificate not valid yet. Check the clock of this machine",
@@ -166,9 +170,8 @@ async def _connect_socket(address: _Address) -> socket.socket:
     try:
         sock.settimeout(0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in _SOCKET_OPTIONS:
-            if hasattr(socket, name):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        for option, value in _SOCKET_OPTIONS:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
         await asyncio.get_running_loop().sock_connect(sock, sockaddr)
     except BaseException:
         sock.close()

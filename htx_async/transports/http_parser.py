@@ -122,15 +122,13 @@ class ResponseParser:
 
     def connection_lost(self, reason: str = "the connection was closed") -> None:
         """Record that no more bytes will arrive."""
-        if not self.is_done:
-            when = "before the response was complete" if self._head_size else "without a response"
-            self._fail(f"{reason} {when}", "ReadError")
+        when = "before the response was complete" if self._head_size else "without a response"
+        self._fail(f"{reason} {when}", "ReadError")
 
     def timed_out(self) -> None:
         """Record that the response did not arrive in time."""
-        if not self.is_done:
-            what = "no complete response" if self._head_size else "no response"
-            self._fail(f"{what} in time", "ReadTimeout")
+        what = "no complete response" if self._head_size else "no response"
+        self._fail(f"{what} in time", "ReadTimeout")
 
     def close(self) -> None:
         """Release llhttp's parser, which refers to this object."""
@@ -194,10 +192,10 @@ class ResponseParser:
         else:
             return
         self.has_surplus = True
-        if not self.is_done:
-            self._fail(f"the response is not valid HTTP ({problem})")
+        self._fail(f"the response is not valid HTTP ({problem})")
 
     def _fail(self, text: str, kind: FailureKind = _INVALID) -> None:
+        """Record a failure, unless the response is complete."""
         if not self.is_done:
             self.failure = text, kind
 

@@ -10,7 +10,7 @@ import msgspec
 
 from htx_async.clock import Clock
 from htx_async.transports.connect import connect, describe
-from htx_async.transports.environment import Environment, read_environment
+from htx_async.transports.environment import Environment, Proxy, read_environment
 from htx_async.transports.http_connection import READ_BUFFER_SIZE, HTTPConnection
 from htx_async.transports.http_errors import ExchangeError
 from htx_async.transports.http_parser import HTTPResponse, ResponseParser
@@ -63,7 +63,8 @@ class ConnectionPool:
         self._read_buffer = memoryview(bytearray(READ_BUFFER_SIZE))
         self._environment: Environment | None = None
         self._environment_lock = asyncio.Lock()
-        self._target_prefix = self._proxy_header = b""
+        self._forward_proxy: Proxy | None = None
+        self._close_lock = asyncio.Lock()
         self._is_closed = False
 
     @property
@@ -79,15 +80,7 @@ class ConnectionPool:
             InvalidInputError: A variable is wrong.
         """
         async with self._environment_lock:
-            if self._environment is None:
-                if self.origin.scheme == "http" and self.origin.is_loopback:
-                    environment = Environment(None, None)
-                else:  # in a thread: reading certificates is slow, as are some proxy settings
-                    environment = await asyncio.to_thread(read_environment, self.origin)
-                if self.origin.scheme == "http" and environment.proxy is not None:
-                    self._target_prefix = describe(self.origin).encode()
-                    self._proxy_header = environment.proxy.header.encode()
-                self._environment = environment
+            self._environment = self._environment or await self._read_environment()
         return self._environment
 
     async def exchange(
@@ -120,10 +113,11 @@ class ConnectionPool:
         connection: HTTPConnection | None = None
         try:
             connection = await self._acquire(started_at, timeouts, fresh=fresh)
-            target = self._target_prefix + target
+            if self._forward_proxy is not None:
+                target = describe(self.origin).encode() + target
+                headers += self._forward_proxy.header.encode()
             await connection.exchange(
-                b"%b %b HTTP/1.1\r\n%b%b\r\n%b"
-                % (method.encode(), target, headers, self._proxy_header, content),
+                b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method.encode(), target, headers, content),
                 parser,
                 deadline=started_at + timeouts.total,
                 first_byte_timeout=timeouts.first_byte if connection.is_reused else math.inf,
@@ -144,17 +138,27 @@ class ConnectionPool:
         self._is_closed = True
         now = asyncio.get_running_loop().time()
         for timeout in self._connecting:
-            if not timeout.expired():
+            with contextlib.suppress(RuntimeError):  # it has expired by itself
                 timeout.reschedule(now)
         self._close_idle()
         for connection in tuple(self._connections):
             connection.abort()
-        for _ in range(self._max_connections):
-            await self._slots.acquire()  # every exchange has ended
+        async with self._close_lock:
+            for _ in range(self._max_connections):
+                await self._slots.acquire()  # every exchange has ended
+            for _ in range(self._max_connections):
+                self._slots.release()
         for connection in tuple(self._connections):
             await connection.closed
-        for _ in range(self._max_connections):
-            self._slots.release()
+
+    async def _read_environment(self) -> Environment:
+        is_plain = self.origin.scheme == "http"
+        if is_plain and self.origin.is_loopback:
+            return Environment(None, None)
+        # In a thread: reading certificates is slow, as are some proxy settings.
+        environment = await asyncio.to_thread(read_environment, self.origin)
+        self._forward_proxy = environment.proxy if is_plain else None
+        return environment
 
     async def _acquire(
         self, started_at: float, timeouts: Timeouts, *, fresh: bool
@@ -169,6 +173,7 @@ class ConnectionPool:
             raise
 
     async def _acquire_slot(self, seconds: float) -> None:
+        self._ensure_open()
         if not self._slots.locked():
             await self._slots.acquire()  # returns at once
             return
@@ -181,9 +186,7 @@ class ConnectionPool:
 
     async def _connect(self, started_at: float, timeouts: Timeouts) -> HTTPConnection:
         environment = self._environment or await self.prepare()
-        if self._is_closed:
-            text = "the transport is closed"
-            raise ExchangeError(text, "ConnectError", retryable=False)
+        self._ensure_open()
         connection = HTTPConnection(self._clock, self._connections, self._read_buffer)
         left = started_at + timeouts.total - self._clock.monotonic()
         timeout = self._clock.timeout(_finite(min(timeouts.connect, left)))
@@ -193,6 +196,11 @@ class ConnectionPool:
         finally:
             self._connecting.discard(timeout)
         return connection
+
+    def _ensure_open(self) -> None:
+        if self._is_closed:
+            text = "the transport is closed"
+            raise ExchangeError(text, "ConnectError", retryable=False)
 
     def _take_idle(self, now: float) -> HTTPConnection | None:
         while self._idle:

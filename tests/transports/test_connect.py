@@ -364,6 +364,41 @@ def test_socket_options_are_set(loop_factory: LoopFactory) -> None:
     run(loop_factory, main())
 
 
+@pytest.mark.parametrize("loop_factory", [asyncio.SelectorEventLoop])
+def test_connection_lost_during_handshake_is_noticed(
+    loop_factory: LoopFactory, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no transport then: asyncio does not raise an error."""
+
+    async def main() -> None:
+        async def start_tls(transport: asyncio.Transport, *_: object, **__: object) -> None:
+            transport.abort()
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "start_tls", start_tls)
+        async with serve(HANDLER, context=certificates.good) as server:
+            error = await failure_of(server.origin)
+            assert "the connection was closed during the TLS handshake" in str(error)
+
+    run(loop_factory, main())
+
+
+@loops
+def test_aclose_interrupts_handshake(loop_factory: LoopFactory) -> None:
+    """Whatever the server does."""
+
+    async def main() -> None:
+        async with serve(silent, scheme="https") as server:
+            async with open_pool(server.origin) as pool:
+                task = asyncio.create_task(get(pool))
+                await until(lambda: len(server.peers) == 1)
+            with pytest.raises(ExchangeError) as caught:
+                await task
+            assert caught.value.kind in {"ConnectTimeout", "ConnectError"}
+            await until(lambda: server.peers[0].is_over)
+
+    run(loop_factory, main())
+
+
 # Happy eyeballs
 
 
@@ -401,6 +436,7 @@ class Addresses:
         ({"a6": 99.0, "b6": 99.0, "c4": 1.0}, 1.25, {"a6": 0.0, "c4": 0.25, "b6": 0.5}),
         ({"a6": 0.1, "b4": 0.0}, 0.1, {"a6": 0.0}),
         ({"a6": 0.3, "b4": 0.05}, 0.3, {"a6": 0.0, "b4": 0.25}),
+        ({"a6": 1.0, "b4": OSError()}, 1.0, {"a6": 0.0, "b4": 0.25}),
         ({"a6": OSError(), "b4": 1.0, "c4": 9.0}, 1.0, {"a6": 0.0, "b4": 0.0, "c4": 0.25}),
     ],
 )

@@ -523,7 +523,7 @@ def test_aclose_ends_everything(loop_factory: LoopFactory) -> None:
             assert pool.open_connections == 0
             with pytest.raises(ExchangeError, match="the transport is closed"):
                 await get(pool)
-            await pool.aclose()
+            await asyncio.gather(pool.aclose(), pool.aclose())
 
     run(loop_factory, main())
 
