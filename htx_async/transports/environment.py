@@ -11,7 +11,6 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import attrs
-import certifi
 
 from htx_async.errors import InvalidInputError
 from htx_async.validation import Origin
@@ -82,6 +81,8 @@ def tls_context(cert_file: str, cert_dir: str, key_log_file: str) -> ssl.SSLCont
                 os.scandir(directory).close()  # OpenSSL ignores a directory that it cannot read
             context.load_verify_locations(capath=cert_dir)
         else:
+            import certifi  # noqa: PLC0415 - slow import, and not always needed
+
             context.load_verify_locations(cafile=certifi.where())
     except ssl.SSLError:
         problem = f"{cert_file} does not contain certificates in PEM format"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any
 
 import httpx
 
 from htx_async.clock import Clock
+from htx_async.errors import EventLoopError
 from htx_async.transports.http_errors import ExchangeError
+from htx_async.transports.http_parser import HTTPResponse
 from htx_async.transports.http_pool import ConnectionPool, Timeouts
 from htx_async.validation import Origin, int_at_least
 
@@ -35,9 +38,16 @@ class HTTPTransport(httpx.AsyncBaseTransport):
         self._max_connections = int_at_least(max_connections, 1, "max_connections")
         self._max_body = int_at_least(max_body, 1, "max_body")
         self._pools: dict[Origin, ConnectionPool] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def pool(self, origin: Origin, clock: Clock | None = None) -> ConnectionPool:
-        """Return the connections to *origin*."""
+        """
+        Return the connections to *origin*, for exchanges without httpx's requests and responses.
+
+        Args:
+            origin: Scheme, host and port.
+            clock: The clock of a new pool.
+        """
         if origin not in self._pools:
             self._pools[origin] = ConnectionPool(
                 origin,
@@ -53,34 +63,44 @@ class HTTPTransport(httpx.AsyncBaseTransport):
 
         Raises:
             InvalidInputError: A variable of the environment is wrong.
+            EventLoopError: The transport was used in another event loop.
         """
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if self._loop is not loop:
+            msg = "the transport belongs to another event loop. Create one for each loop"
+            raise EventLoopError(msg)
         pool = self.pool(_origin(request.url))
         content = await request.aread()
         target = request.extensions.get("target", request.url.raw_path)
         headers = _header_lines(request, target, len(content))
         timeouts = _timeouts(request.extensions.get("timeout", {}))
-        text: str | None
+        kind: str
         try:
             response = await pool.exchange(
                 request.method, target, headers, content, timeouts=timeouts
             )
         except ExchangeError as error:
-            kind, text = getattr(httpx, error.kind), str(error)
+            kind, text = error.kind, str(error)
         else:
-            kind, text = httpx.DecodingError, response.problem
-        if text is not None:
-            raise kind(text, request=request)
-        return httpx.Response(
-            response.status,
-            headers=response.raw_headers,
-            stream=httpx.ByteStream(response.body),
-            extensions={"http_version": b"HTTP/1.1"},
-        )
+            if response.problem is None:
+                return _to_httpx(response)
+            kind, text = "DecodingError", response.problem
+        raise getattr(httpx, kind)(text, request=request)
 
     async def aclose(self) -> None:
         """Close all connections."""
         for pool in self._pools.values():
             await pool.aclose()
+
+
+def _to_httpx(response: HTTPResponse) -> httpx.Response:
+    return httpx.Response(
+        response.status,
+        headers=response.raw_headers,
+        stream=httpx.ByteStream(response.body),
+        extensions={"http_version": b"HTTP/1.1"},
+    )
 
 
 def _origin(url: httpx.URL) -> Origin:

@@ -50,7 +50,7 @@ def run(
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(checked())
-    assert not problems
+    assert problems == []
 
 
 @attrs.define
@@ -130,9 +130,9 @@ async def serve(
     try:
         yield server
     finally:
-        listener.close()
-        for _ in range(20):  # for connections that were accepted just now
+        for _ in range(20):  # asyncio loses a connection that is accepted while a server closes
             await asyncio.sleep(0)
+        listener.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import pytest
 
-from htx_async.errors import InvalidInputError
+from htx_async.errors import EventLoopError, InvalidInputError
 from htx_async.transports.http_errors import ExchangeError
 from htx_async.transports.http_transport import HTTPTransport
 from htx_async.validation import Origin
@@ -242,6 +242,20 @@ def test_wrong_argument_is_invalid_input(arguments: dict[str, int]) -> None:
     """When the transport is created."""
     with pytest.raises(InvalidInputError, match=f"{next(iter(arguments))} must be"):
         HTTPTransport(**arguments)
+
+
+def test_transport_belongs_to_one_loop() -> None:
+    """Its connections do."""
+    transport = HTTPTransport()
+
+    async def main() -> None:
+        request = httpx.Request("GET", "ws://127.0.0.1/")
+        await transport.handle_async_request(request)
+
+    with pytest.raises(httpx.UnsupportedProtocol):
+        asyncio.run(main())
+    with pytest.raises(EventLoopError, match="belongs to another event loop"):
+        asyncio.run(main())
 
 
 @loops
