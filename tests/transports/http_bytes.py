@@ -11,7 +11,7 @@ from htx_async.transports.http_parser import HTTPResponse, ResponseParser
 
 MAX_BODY = 100_000
 JSON = b'{"code":200,"data":{}}'
-GZIPPED = gzip.compress(JSON)
+GZIPPED = gzip.compress(JSON, mtime=0)
 
 
 def response(*lines: bytes, status: bytes = b"HTTP/1.1 200 OK", body: bytes = b"") -> bytes:

@@ -259,7 +259,7 @@ def test_parser_accepts_the_largest_body() -> None:
     assert parse(compressed).response().body == body
 
 
-@pytest.mark.parametrize("rest", [b"x", b"\0", gzip.compress(b"x")])
+@pytest.mark.parametrize("rest", [b"x", b"\0", gzip.compress(b"x", mtime=0)])
 @pytest.mark.parametrize("size", [1, 10, 10_000])
 def test_gzip_with_trailing_bytes_is_rejected(rest: bytes, size: int) -> None:
     """Wherever TCP cuts the body."""

@@ -75,7 +75,7 @@ FAILURES = {
 }
 PROBLEMS = {
     "gzip with trailing bytes": with_length(GZIPPED + b"x", GZIP),
-    "gzip bomb": with_length(gzip.compress(bytes(10_000_000)), GZIP),
+    "gzip bomb": with_length(gzip.compress(bytes(10_000_000), mtime=0), GZIP),
     "large body": with_length(b"x" * 100_001),
     "large chunks": response(CHUNKED, body=chunked(b"x" * 100_001, size=1000)),
 }
