@@ -59,6 +59,7 @@ from htx_async.transports.adapter import AiohttpTransport
 
 if TYPE_CHECKING:
     from htx_async.ratelimit.redis.limiter import RedisRateLimiter, Share
+    from htx_async.transports.http_transport import HTTPTransport
 
 __all__ = [
     "NO_RETRY",
@@ -78,6 +79,7 @@ __all__ = [
     "DecodeError",
     "Event",
     "EventLoopError",
+    "HTTPTransport",
     "HTXClient",
     "HTXError",
     "IPAddressError",
@@ -110,10 +112,14 @@ __all__ += valuation.__all__
 
 
 def __getattr__(name: str) -> object:
-    # Imported when it is used: few programs share rate limits through Redis.
+    # Imported when they are used: few programs need them, and they take long to import.
     if name in {"RedisRateLimiter", "Share"}:
         from htx_async.ratelimit.redis import limiter  # noqa: PLC0415 - see above
 
         return getattr(limiter, name)
+    if name == "HTTPTransport":
+        from htx_async.transports.http_transport import HTTPTransport  # noqa: PLC0415 - see above
+
+        return HTTPTransport
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

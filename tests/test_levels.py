@@ -53,7 +53,9 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
 """Modules and packages of the root, from the lowest to the highest."""
 
 LIBRARIES = {
-    "httpx": {"htx_async.transports.httpx", "htx_async.testing"},
+    "httpx": {
+        f"htx_async.{name}" for name in ("transports.httpx", "transports.http_transport", "testing")
+    },
     "aiohttp": {"htx_async.transports.aiohttp"},
     "redis": {"htx_async.ratelimit.redis.connection"},
     "cattrs": {"htx_async.models.decoding"},

@@ -35,6 +35,7 @@ from htx_async import (
     Credentials,
     CurrencyBalance,
     Event,
+    HTTPTransport,
     HTXClient,
     HTXError,
     Model,
@@ -66,6 +67,7 @@ async def clients(credentials: Credentials) -> None:
         assert_type(event.wait, float | None)
 
     HTXClient(provider, rate_limiter=UNLIMITED, transport=AiohttpTransport(), on_event=Telemetry())
+    HTXClient(provider, transport=HTTPTransport(max_connections=5))
     HTXClient(
         credentials, transport=httpx.ASGITransport(app=Sandbox()), clock=Clock(), retry=NO_RETRY
     )

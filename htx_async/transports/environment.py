@@ -1,0 +1,173 @@
+"""TLS and proxy settings of the environment."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import ipaddress
+import os
+import ssl
+from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import attrs
+
+from htx_async.errors import InvalidInputError
+from htx_async.validation import Origin
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@attrs.frozen
+class Proxy:
+    """
+    An HTTP proxy.
+
+    Attributes:
+        is_tls: Whether the connection to the proxy itself is encrypted.
+        setting: Where it was set: the name of a variable.
+        header: The line of the header `Proxy-Authorization`; empty: none.
+    """
+
+    host: str
+    port: int
+    is_tls: bool
+    setting: str
+    header: str = attrs.field(default="", repr=False)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@attrs.frozen
+class Environment:
+    """
+    How to reach an origin.
+
+    Attributes:
+        context: For TLS with the origin and with the proxy; `None`: not needed.
+        proxy: The proxy; `None`: connect directly.
+    """
+
+    context: ssl.SSLContext | None
+    proxy: Proxy | None
+
+
+def read_environment(origin: Origin) -> Environment:
+    """
+    Return the settings for *origin*. Slow if certificates are read: call it in a thread.
+
+    Raises:
+        InvalidInputError: A variable is wrong.
+    """
+    proxy = proxy_for(origin)
+    needs_tls = origin.scheme == "https" or (proxy is not None and proxy.is_tls)
+    variables = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
+    settings = [os.environ.get(name, "") for name in variables]
+    return Environment(tls_context(*settings) if needs_tls else None, proxy)
+
+
+@functools.lru_cache(maxsize=8)
+def tls_context(cert_file: str, cert_dir: str, key_log_file: str) -> ssl.SSLContext:
+    """Return a context with the certificates of a file, a directory, or else of certifi."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_alpn_protocols(["http/1.1"])
+    problem = None
+    try:
+        if cert_file:
+            context.load_verify_locations(cafile=cert_file)
+        elif cert_dir:
+            for directory in cert_dir.split(os.pathsep):
+                os.scandir(directory).close()  # OpenSSL ignores a directory that it cannot read
+            context.load_verify_locations(capath=cert_dir)
+        else:
+            import certifi  # noqa: PLC0415 - slow import, and not always needed
+
+            context.load_verify_locations(cafile=certifi.where())
+    except ssl.SSLError:
+        problem = f"{cert_file} does not contain certificates in PEM format"
+    except OSError as error:
+        problem = f"{error.filename or cert_file} cannot be read ({error.strerror})"
+    if problem is not None:
+        _reject("SSL_CERT_FILE" if cert_file else "SSL_CERT_DIR", problem)
+    try:
+        if key_log_file:
+            context.keylog_filename = key_log_file
+    except OSError as error:
+        problem = f"{key_log_file} cannot be opened ({error.strerror})"
+    if problem is not None:
+        _reject("SSLKEYLOGFILE", problem)
+    return context
+
+
+def proxy_for(origin: Origin) -> Proxy | None:
+    """Return the proxy for *origin* that the environment or the system settings name."""
+    if origin.is_loopback:
+        return None
+    proxies = getproxies()
+    kind = next((kind for kind in (origin.scheme, "all") if proxies.get(kind)), None)
+    if kind is None or _bypasses_proxy(origin, proxies.get("no", "")):
+        return None
+    setting = _variable(kind)
+    proxy, problem = _parse_proxy(proxies[kind], setting)
+    if proxy is None:
+        del proxies  # they may contain a password, as the frames of a traceback would
+        _reject(setting, problem)
+    return proxy
+
+
+def _reject(setting: str, problem: str) -> None:
+    msg = f"{setting}: {problem}"
+    raise InvalidInputError(msg)
+
+
+def _variable(kind: str) -> str:
+    """Return the name of the variable for *kind*; `urllib` prefers lower case."""
+    names = [name for name in os.environ if name.lower() == f"{kind}_proxy" and os.environ[name]]
+    return min(names, key=lambda name: name != name.lower(), default="the system's proxy setting")
+
+
+def _parse_proxy(url: str, setting: str) -> tuple[Proxy | None, str]:
+    """Return the proxy at *url*, or what is wrong with it. It may contain a password."""
+    parts: SplitResult | None
+    port: int | None
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = _DEFAULT_PORTS.get(parts.scheme) if parts.port is None else parts.port
+    except ValueError:
+        return None, "the URL of the proxy has an invalid host or port"
+    if parts.scheme.startswith("socks"):
+        return None, (
+            "SOCKS proxies are not supported. Pass "
+            'transport=httpx.AsyncHTTPTransport(proxy="socks5://host:port") '
+            '(pip install "httpx[socks]") or use an HTTP proxy'
+        )
+    if not parts.hostname or not port:
+        return None, "must be the URL of an HTTP proxy, for example http://proxy.example:3128"
+    header = ""
+    if parts.username is not None:
+        userinfo = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        value = base64.b64encode(userinfo.encode()).decode()
+        header = f"Proxy-Authorization: Basic {value}\r\n"
+    return Proxy(parts.hostname, port, parts.scheme == "https", setting, header), ""
+
+
+def _bypasses_proxy(origin: Origin, no_proxy: str) -> bool:
+    """Return whether `NO_PROXY` lists *origin*: by name, parent domain, port or network."""
+    # The names: with subdomains and ports, on some systems of the system settings.
+    if proxy_bypass(f"{origin.host}:{origin.port}"):
+        return True
+    entries = [entry.strip() for entry in no_proxy.split(",")]
+    return "*" in entries or any(_contains(entry, origin) for entry in entries)
+
+
+def _contains(entry: str, origin: Origin) -> bool:
+    """Return whether *entry* is the network or address of *origin*, with or without its port."""
+    suffix = f":{origin.port}"
+    bare = entry.removesuffix(suffix) if entry.endswith(f"]{suffix}") else entry
+    try:
+        return ipaddress.ip_address(origin.host) in ipaddress.ip_network(
+            bare.strip("[]"), strict=False
+        )
+    except ValueError:
+        return False

@@ -1,0 +1,46 @@
+"""Why an HTTP exchange failed, before it becomes an error of the package or of httpx."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from htx_async.errors import ConnectError, NoResponseError, TransportError
+
+FailureKind = Literal[
+    "PoolTimeout",
+    "ConnectTimeout",
+    "ConnectError",
+    "ProxyError",
+    "ReadTimeout",
+    "ReadError",
+    "RemoteProtocolError",
+]
+
+_NOT_SENT: frozenset[FailureKind] = frozenset(
+    {"PoolTimeout", "ConnectTimeout", "ConnectError", "ProxyError"}
+)
+
+
+class ExchangeError(Exception):
+    """
+    An exchange without a complete response.
+
+    Attributes:
+        kind: The name of httpx's exception for it.
+        retryable: Whether the same exchange may succeed a little later.
+    """
+
+    def __init__(self, text: str, kind: FailureKind, *, retryable: bool = True) -> None:
+        super().__init__(text)
+        self.kind: FailureKind = kind
+        self.retryable = retryable
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether the request may have reached the server."""
+        return self.kind not in _NOT_SENT
+
+    def to_transport_error(self, endpoint: str | None = None) -> TransportError:
+        """Return the package's error for this failure."""
+        error_type = NoResponseError if self.is_sent else ConnectError
+        return error_type(str(self), endpoint=endpoint, retryable=self.retryable)

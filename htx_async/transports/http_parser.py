@@ -1,0 +1,297 @@
+"""
+Strict parser of HTTP/1.1 responses on httptools (llhttp).
+
+It does no I/O: it is given bytes and the time at which they arrived. A parser reads the response
+to one request, so that no byte of a response can become part of the next one.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+import msgspec
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from htx_async.transports.http_errors import ExchangeError, FailureKind
+
+MAX_HEAD = 64 * 1024
+"""Bytes of status line and headers, those of informational responses included. The same limit
+applies to bytes without content within a body: chunk extensions and trailers."""
+
+_INVALID: FailureKind = "RemoteProtocolError"
+_CONTROL_CHARACTER = re.compile(rb"[^\t -~\x80-\xff]")
+_GZIP = zlib.MAX_WBITS | 16
+_STATUS_AT = len("HTTP/1.1 ")
+_LINE_END = b"\r\n"
+_FIRST_FINAL_STATUS = 200
+_INFORMATIONAL = (100, *range(102, _FIRST_FINAL_STATUS))  # 101 was not requested
+_WITHOUT_BODY = (204, 304)
+
+
+class HTTPResponse(msgspec.Struct, frozen=True):
+    """
+    A complete response.
+
+    Attributes:
+        status: HTTP status.
+        raw_headers: Names in lower case, and values, in their order. They describe `body`: a gzip
+            body is decompressed, and `content-encoding` removed.
+        body: The body; empty if there is a `problem`.
+        first_byte_at: When the response began to arrive, in monotonic seconds.
+        problem: Why the body cannot be used; `None`: it can.
+    """
+
+    status: int
+    raw_headers: list[tuple[bytes, bytes]]
+    body: bytes
+    first_byte_at: float
+    problem: str | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(status={self.status}, {len(self.body):,} bytes)"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers by name; the values of equal names are joined by a comma."""
+        headers: dict[str, str] = {}
+        for raw_name, raw_value in self.raw_headers:
+            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        return headers
+
+
+class ResponseParser:
+    """
+    Parser of the response to one request. Informational responses (100, 103) are skipped.
+
+    Args:
+        max_body: Largest body in bytes, as it arrives and decompressed.
+        has_no_body: Whether the response ends with its headers: that to HEAD, and to CONNECT.
+
+    Attributes:
+        is_complete: Whether the response is complete.
+        failure: Why there will not be a response: the arguments of an `ExchangeError`.
+        keep_alive: Whether the server keeps the connection open after this response.
+        has_surplus: Whether bytes arrived after this response: the connection must not be reused.
+    """
+
+    def __init__(self, *, max_body: int, has_no_body: bool = False) -> None:
+        self._max_body = max_body
+        self._has_no_body = has_no_body
+        self._llhttp = HttpResponseParser(self)
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._fields: dict[bytes, bytes] = {}
+        self._parts: list[bytes] = []
+        self._status = self._head_size = self._size = self._overhead = 0
+        self._is_head_complete = self._is_informational = self._reads_until_eof = False
+        self._is_at_start = True
+        self._problem: str | None = None
+        self._now = 0.0
+        self.first_byte_at = 0.0
+        self.is_complete = self.keep_alive = self.has_surplus = False
+        self.failure: tuple[str, FailureKind] | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no more bytes are needed."""
+        return self.is_complete or self.failure is not None
+
+    @property
+    def allows_reuse(self) -> bool:
+        """Whether the connection can carry another request."""
+        return self.keep_alive and not self.has_surplus
+
+    def feed(self, data: memoryview, now: float) -> bool:
+        """Parse *data*, which arrived at *now*, and return whether no more bytes are needed."""
+        self._now = now
+        if self.is_done:
+            self.has_surplus = True
+        elif self._is_head_complete:
+            self._feed_body(data)
+        else:
+            self._feed_head(data)
+        return self.is_done
+
+    def feed_eof(self) -> None:
+        """Record that the connection was closed in good order."""
+        self.keep_alive = False
+        if self._reads_until_eof and self.failure is None:
+            self.is_complete = True
+        self.connection_lost()
+
+    def connection_lost(self, reason: str = "the connection was closed") -> None:
+        """Record that no more bytes will arrive."""
+        when = "before the response was complete" if self._head_size else "without a response"
+        self._fail(f"{reason} {when}", "ReadError")
+
+    def timed_out(self) -> None:
+        """Record that the response did not arrive in time."""
+        what = "no complete response" if self._head_size else "no response"
+        self._fail(f"{what} in time", "ReadTimeout")
+
+    def close(self) -> None:
+        """Release llhttp's parser, which refers to this object."""
+        del self._llhttp
+
+    def response(self) -> HTTPResponse:
+        """Return the complete response; raise `ExchangeError` if its gzip stream was cut."""
+        assert self.is_complete
+        headers, body, problem = self._headers, b"".join(self._parts), self._problem
+        if body and self._values(b"content-encoding") == [b"gzip"]:
+            body, problem = _decompress(body, self._max_body)
+            length = b"%d" % len(body)
+            headers = [
+                (name, length if name == b"content-length" else value)
+                for name, value in headers
+                if name != b"content-encoding"
+            ]
+        return HTTPResponse(self._status, headers, body, self.first_byte_at, problem)
+
+    def _feed_head(self, data: memoryview) -> None:
+        # llhttp skips line ends before a status line, and accepts RTSP. After an informational
+        # response, a status line can be checked only if each byte is parsed by itself.
+        is_final = not self._head_size and len(data) > _STATUS_AT and data[_STATUS_AT] != ord("1")
+        while data and not self._is_head_complete and not self.is_done:
+            room = MAX_HEAD - self._head_size
+            part = data[: room if is_final else 1]
+            data = data[len(part) :]
+            self._head_size += len(part)
+            if not room:
+                self._fail(f"the headers exceed {MAX_HEAD:,} bytes")
+            elif self._is_at_start and part[0] != ord("H"):
+                self._fail("the response is not HTTP")
+            else:
+                self._is_at_start = False
+                self._feed(part)
+        if data:
+            self.feed(data, self._now)
+
+    def _feed_body(self, data: memoryview) -> None:
+        size = self._size
+        self._feed(data)
+        self._overhead = 0 if self._size > size else self._overhead + len(data)
+        if self._overhead > MAX_HEAD:
+            self._fail(f"chunk headers or trailers exceed {MAX_HEAD:,} bytes")
+
+    def _feed(self, data: memoryview) -> None:
+        if data[-1] in _LINE_END and len(data) > 1:
+            # llhttp skips line ends after a response, too: only the last byte may complete it.
+            self._execute(data[:-1])
+            if self.is_complete:
+                self.has_surplus = True
+                return
+            data = data[-1:]
+        self._execute(data)
+
+    def _execute(self, data: memoryview) -> None:
+        try:
+            self._llhttp.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            problem = str(error)
+        else:
+            return
+        self.has_surplus = True
+        self._fail(f"the response is not valid HTTP ({problem})")
+
+    def _fail(self, text: str, kind: FailureKind = _INVALID) -> None:
+        """Record a failure, unless the response is complete."""
+        if not self.is_done:
+            self.failure = text, kind
+
+    def _reject_body(self, problem: str) -> None:
+        self._problem = problem
+        self._parts.clear()
+        self.is_complete = True
+
+    # Callbacks of httptools. They record problems: what they raise, it would wrap and chain.
+
+    def on_message_begin(self) -> None:
+        """Record the start of a response; after another one, it is surplus."""
+        if self.is_complete:
+            self.has_surplus = True
+        else:
+            self.first_byte_at = self._now
+
+    def on_status(self, reason: bytes) -> None:
+        """Check the reason phrase, which is ignored otherwise."""
+        if _CONTROL_CHARACTER.search(reason):
+            self._fail("the response has a control character in its status line")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header, but not a trailer."""
+        if not self._is_head_complete:
+            self._headers.append((name.lower(), value.strip()))
+        elif name.lower() == b"transfer-encoding":
+            self._fail("the response has a transfer encoding in its trailers")
+
+    def on_headers_complete(self) -> None:
+        """Check what llhttp accepts and we do not, and find out how the body ends."""
+        if self.is_done:
+            return
+        status = self._llhttp.get_status_code()
+        fields = self._fields = dict(self._headers)
+        has_length, has_encoding = b"content-length" in fields, b"transfer-encoding" in fields
+        self._is_informational = status < _FIRST_FINAL_STATUS
+        if self._is_informational:
+            if status not in _INFORMATIONAL:
+                self._fail(f"the response has status {status}")
+            elif has_length or has_encoding:
+                self._fail(f"the response with status {status} has a body")
+            return
+        if self._llhttp.get_http_version() not in ("1.1", "1.0"):
+            self._fail("the response is not HTTP/1.1 or HTTP/1.0")
+        if has_encoding and self._values(b"transfer-encoding") != [b"chunked"]:
+            self._fail("the transfer encoding is not chunked")
+        self._status, self._is_head_complete = status, True
+        if self._has_no_body:
+            self.on_message_complete()
+        elif status not in _WITHOUT_BODY:
+            self._reads_until_eof = not has_length and not has_encoding
+            if has_length and int(fields[b"content-length"]) > self._max_body:
+                self._reject_body(_too_large(self._max_body))
+
+    def on_body(self, part: bytes) -> None:
+        """Keep a part of the body."""
+        if self.is_complete:
+            self.has_surplus = True
+            return
+        self._size += len(part)
+        self._parts.append(part)
+        if self._size > self._max_body:
+            self._reject_body(_too_large(self._max_body))
+
+    def on_message_complete(self) -> None:
+        """Record the end of the response; informational ones are skipped."""
+        if self._is_informational:
+            self._headers.clear()
+            self._is_at_start = True
+        elif not self.is_done:
+            self.is_complete = True
+            self.keep_alive = self._llhttp.should_keep_alive()
+
+    def _values(self, name: bytes) -> list[bytes]:
+        if name not in self._fields:
+            return []
+        return [value.lower() for field, value in self._headers if field == name]
+
+
+def _too_large(max_body: int) -> str:
+    return f"the body is larger than {max_body:,} bytes (max_body)"
+
+
+def _decompress(body: bytes, max_body: int) -> tuple[bytes, str | None]:
+    """Return the content of *body*, or why it is not one gzip stream of at most *max_body*."""
+    decompressor = zlib.decompressobj(_GZIP)
+    try:
+        content = decompressor.decompress(body, max_body + 1)
+    except zlib.error:
+        return b"", "the body is not valid gzip"
+    if len(content) > max_body:
+        return b"", _too_large(max_body)
+    if not decompressor.eof:
+        text = "the body was cut: its gzip stream has no end"
+        raise ExchangeError(text, _INVALID)
+    if decompressor.unused_data:
+        return b"", "the body continues after the end of its gzip stream"
+    return content, None

@@ -1,0 +1,230 @@
+"""Keep-alive pool of the connections to one origin."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+
+import msgspec
+
+from htx_async.clock import Clock
+from htx_async.transports.connect import connect, describe
+from htx_async.transports.environment import Environment, Proxy, read_environment
+from htx_async.transports.http_connection import READ_BUFFER_SIZE, HTTPConnection
+from htx_async.transports.http_errors import ExchangeError
+from htx_async.transports.http_parser import HTTPResponse, ResponseParser
+from htx_async.validation import Origin
+
+MAX_IDLE = 60.0
+"""Seconds for which an idle connection is kept."""
+CONNECT_TIMEOUT = 10.0
+"""Seconds for connecting, TLS included: long enough for two lost packets."""
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """
+    Limits in seconds of one exchange.
+
+    Attributes:
+        total: From waiting for a connection to the last byte.
+        first_byte: Until the first byte of a response on a reused connection.
+        pool: For waiting while `max_connections` are in use.
+        connect: For connecting.
+        read: Longest time without a byte.
+    """
+
+    total: float = math.inf
+    first_byte: float = math.inf
+    pool: float = math.inf
+    connect: float = CONNECT_TIMEOUT
+    read: float = math.inf
+
+
+class ConnectionPool:
+    """
+    Connections to *origin*; the one that was used last is reused first.
+
+    It belongs to the event loop that it was created in. At most *max_connections* exchanges run
+    at a time; the others wait in order of arrival.
+    """
+
+    def __init__(
+        self, origin: Origin, clock: Clock, *, max_connections: int, max_body: int
+    ) -> None:
+        self.origin = origin
+        self._clock = clock
+        self._max_connections = max_connections
+        self._max_body = max_body
+        self._slots = asyncio.Semaphore(max_connections)
+        self._connections: set[HTTPConnection] = set()
+        self._connecting: set[asyncio.Timeout] = set()
+        self._idle: list[HTTPConnection] = []
+        self._read_buffer = memoryview(bytearray(READ_BUFFER_SIZE))
+        self._environment: Environment | None = None
+        self._environment_lock = asyncio.Lock()
+        self._forward_proxy: Proxy | None = None
+        self._close_lock = asyncio.Lock()
+        self._is_closed = False
+
+    @property
+    def open_connections(self) -> int:
+        """The number of open connections, in use or idle."""
+        return len(self._connections)
+
+    async def prepare(self) -> Environment:
+        """
+        Read the certificate and proxy settings, once; `exchange` does so if needed.
+
+        Raises:
+            InvalidInputError: A variable is wrong.
+        """
+        async with self._environment_lock:
+            self._environment = self._environment or await self._read_environment()
+        return self._environment
+
+    async def exchange(
+        self,
+        method: str,
+        target: bytes,
+        headers: bytes,
+        content: bytes = b"",
+        *,
+        timeouts: Timeouts,
+        fresh: bool = False,
+    ) -> HTTPResponse:
+        """
+        Send a request and return the response.
+
+        Args:
+            method: GET, for example.
+            target: Path and query as they are sent.
+            headers: Header lines, `Host` included, each with its line end.
+            content: The body.
+            timeouts: Its limits.
+            fresh: Whether to open a new connection, even if there is an idle one.
+
+        Raises:
+            ExchangeError: There is no complete response.
+            InvalidInputError: A variable is wrong. Nothing was sent.
+        """
+        started_at = self._clock.monotonic()
+        parser = ResponseParser(max_body=self._max_body, has_no_body=method == "HEAD")
+        connection: HTTPConnection | None = None
+        try:
+            connection = await self._acquire(started_at, timeouts, fresh=fresh)
+            if self._forward_proxy is not None:
+                target = describe(self.origin).encode() + target
+                headers += self._forward_proxy.header.encode()
+            await connection.exchange(
+                b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method.encode(), target, headers, content),
+                parser,
+                deadline=started_at + timeouts.total,
+                first_byte_timeout=timeouts.first_byte if connection.is_reused else math.inf,
+                read_timeout=timeouts.read,
+            )
+            return parser.response()
+        except ExchangeError:
+            if connection is not None and connection.is_reused:
+                self._close_idle(before=started_at)  # they may be as dead
+            raise
+        finally:
+            del target, headers, content  # signed; a traceback shows the locals of its frames
+            if connection is not None:
+                self._release(connection, parser)
+
+    async def aclose(self) -> None:
+        """Close all connections; exchanges that still run fail."""
+        self._is_closed = True
+        now = asyncio.get_running_loop().time()
+        for timeout in self._connecting:
+            with contextlib.suppress(RuntimeError):  # it has expired by itself
+                timeout.reschedule(now)
+        self._close_idle()
+        for connection in tuple(self._connections):
+            connection.abort()
+        async with self._close_lock:
+            for _ in range(self._max_connections):
+                await self._slots.acquire()  # every exchange has ended
+            for _ in range(self._max_connections):
+                self._slots.release()
+        for connection in tuple(self._connections):
+            await connection.closed
+
+    async def _read_environment(self) -> Environment:
+        is_plain = self.origin.scheme == "http"
+        if is_plain and self.origin.is_loopback:
+            return Environment(None, None)
+        # In a thread: reading certificates is slow, as are some proxy settings.
+        environment = await asyncio.to_thread(read_environment, self.origin)
+        self._forward_proxy = environment.proxy if is_plain else None
+        return environment
+
+    async def _acquire(
+        self, started_at: float, timeouts: Timeouts, *, fresh: bool
+    ) -> HTTPConnection:
+        """Return a connection, and occupy one of `max_connections` slots."""
+        await self._acquire_slot(min(timeouts.pool, timeouts.total))
+        try:
+            connection = None if fresh else self._take_idle(started_at)
+            return connection or await self._connect(started_at, timeouts)
+        except BaseException:
+            self._slots.release()
+            raise
+
+    async def _acquire_slot(self, seconds: float) -> None:
+        self._ensure_open()
+        if not self._slots.locked():
+            await self._slots.acquire()  # returns at once
+            return
+        with contextlib.suppress(TimeoutError):
+            async with self._clock.timeout(_finite(seconds)):
+                await self._slots.acquire()
+                return
+        text = f"all {self._max_connections} connections to {self.origin} are in use"
+        raise ExchangeError(text, "PoolTimeout")
+
+    async def _connect(self, started_at: float, timeouts: Timeouts) -> HTTPConnection:
+        environment = self._environment or await self.prepare()
+        self._ensure_open()
+        connection = HTTPConnection(self._clock, self._connections, self._read_buffer)
+        left = started_at + timeouts.total - self._clock.monotonic()
+        timeout = self._clock.timeout(_finite(min(timeouts.connect, left)))
+        self._connecting.add(timeout)
+        try:
+            await connect(connection, self.origin, environment, self._clock, timeout)
+        finally:
+            self._connecting.discard(timeout)
+        return connection
+
+    def _ensure_open(self) -> None:
+        if self._is_closed:
+            text = "the transport is closed"
+            raise ExchangeError(text, "ConnectError", retryable=False)
+
+    def _take_idle(self, now: float) -> HTTPConnection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            is_fresh = now - connection.idle_since < MAX_IDLE
+            if connection.is_open and is_fresh and not connection.has_unread_bytes():
+                return connection
+            connection.close()
+        return None
+
+    def _release(self, connection: HTTPConnection, parser: ResponseParser) -> None:
+        self._slots.release()
+        if self._is_closed or not parser.allows_reuse:
+            connection.close()
+        elif connection.is_open:
+            connection.become_idle(MAX_IDLE)
+            self._idle.append(connection)
+
+    def _close_idle(self, before: float = math.inf) -> None:
+        """Close idle connections: those not used since *before*, when a similar one was dead."""
+        for connection in [idle for idle in self._idle if idle.idle_since <= before]:
+            self._idle.remove(connection)
+            connection.close()
+
+
+def _finite(seconds: float) -> float | None:
+    return None if seconds == math.inf else seconds

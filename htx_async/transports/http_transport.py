@@ -1,0 +1,134 @@
+"""The package's transport for any `httpx.AsyncClient`."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any
+
+import httpx
+
+from htx_async.clock import Clock
+from htx_async.errors import EventLoopError
+from htx_async.transports.http_errors import ExchangeError
+from htx_async.transports.http_parser import HTTPResponse
+from htx_async.transports.http_pool import ConnectionPool, Timeouts
+from htx_async.validation import Origin, int_at_least
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class HTTPTransport(httpx.AsyncBaseTransport):
+    """
+    HTTP/1.1 on asyncio, with less CPU time per request than httpx's own transport.
+
+    Bodies are read completely, gzip is decompressed. Certificates and proxies are those of the
+    environment: `SSL_CERT_FILE`, `SSL_CERT_DIR`, `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`,
+    `NO_PROXY`.
+
+    Args:
+        max_connections: Largest number of connections to one origin.
+        max_body: Largest body of a response in bytes, as it arrives and decompressed.
+
+    Raises:
+        InvalidInputError: An argument is out of range.
+    """
+
+    def __init__(self, *, max_connections: int = 20, max_body: int = 16 * 2**20) -> None:
+        self._max_connections = int_at_least(max_connections, 1, "max_connections")
+        self._max_body = int_at_least(max_body, 1, "max_body")
+        self._pools: dict[Origin, ConnectionPool] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def pool(self, origin: Origin, clock: Clock | None = None) -> ConnectionPool:
+        """
+        Return the connections to *origin*, for exchanges without httpx's requests and responses.
+
+        Args:
+            origin: Scheme, host and port.
+            clock: The clock of a new pool.
+        """
+        if origin not in self._pools:
+            self._pools[origin] = ConnectionPool(
+                origin,
+                clock or Clock(),
+                max_connections=self._max_connections,
+                max_body=self._max_body,
+            )
+        return self._pools[origin]
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """
+        Send *request* and return the response; raise what httpx raises.
+
+        Raises:
+            InvalidInputError: A variable of the environment is wrong.
+            EventLoopError: The transport was used in another event loop.
+        """
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if self._loop is not loop:
+            msg = "the transport belongs to another event loop. Create one for each loop"
+            raise EventLoopError(msg)
+        pool = self.pool(_origin(request.url))
+        content = await request.aread()
+        target = request.extensions.get("target", request.url.raw_path)
+        headers = _header_lines(request, target, len(content))
+        timeouts = _timeouts(request.extensions.get("timeout", {}))
+        kind: str
+        try:
+            response = await pool.exchange(
+                request.method, target, headers, content, timeouts=timeouts
+            )
+        except ExchangeError as error:
+            kind, text = error.kind, str(error)
+        else:
+            if response.problem is None:
+                return _to_httpx(response)
+            kind, text = "DecodingError", response.problem
+        raise getattr(httpx, kind)(text, request=request)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for pool in self._pools.values():
+            await pool.aclose()
+
+
+def _to_httpx(response: HTTPResponse) -> httpx.Response:
+    return httpx.Response(
+        response.status,
+        headers=response.raw_headers,
+        stream=httpx.ByteStream(response.body),
+        extensions={"http_version": b"HTTP/1.1"},
+    )
+
+
+def _origin(url: httpx.URL) -> Origin:
+    if url.scheme not in _DEFAULT_PORTS:
+        msg = f"the scheme of the URL must be http or https, got {url.scheme!r}"
+        raise httpx.UnsupportedProtocol(msg)
+    host = url.raw_host.decode("ascii").rstrip(".")
+    return Origin(url.scheme, host, url.port or _DEFAULT_PORTS[url.scheme])
+
+
+def _header_lines(request: httpx.Request, target: bytes, length: int) -> bytes:
+    headers = request.headers.raw
+    if "transfer-encoding" in request.headers:  # the content is sent as a whole
+        headers = [(name, value) for name, value in headers if name.lower() != b"transfer-encoding"]
+        headers.append((b"Content-Length", b"%d" % length))
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    is_clean = lines.count(b"\n") == lines.count(b"\r") == len(headers) and b"\0" not in lines
+    if not is_clean or not target.isascii() or len(target.split()) != 1:
+        msg = "the URL or a header contains a character that cannot be sent"
+        raise httpx.LocalProtocolError(msg, request=request)
+    return lines
+
+
+def _timeouts(seconds: dict[str, Any]) -> Timeouts:
+    """Return httpx's timeouts; `None` is no limit."""
+    pool, connect, read = (seconds.get(name) for name in ("pool", "connect", "read"))
+    return Timeouts(
+        pool=math.inf if pool is None else pool,
+        connect=math.inf if connect is None else connect,
+        read=math.inf if read is None else read,
+    )
