@@ -701,3 +701,10 @@ def test_to_dict_of_an_enum_is_plain_text() -> None:
     plain = account.to_dict()
     assert plain == {"id": 1, "type": "spot", "subtype": "", "state": "working"}
     assert {type(plain["type"]), type(plain["state"])} == {str}
+
+
+def test_parse_str_names_what_is_wrong() -> None:
+    with pytest.raises(wire_types.InvalidValueError) as caught:
+        wire_types.parse_str(7)
+    assert (caught.value.fault, caught.value.path) == ("must be text", "")
+    assert caught.value.args == ("must be text", "")

@@ -37,6 +37,8 @@ def test_headers_parse_optional_and_malformed_values(
         (str(int(DAY * 1000) + 1250), 1.25),  # wall-clock time in milliseconds
         (str(int(DAY) + 1), 1.0),  # wall-clock time in seconds
         (str(int(DAY) - 50), 0.0),  # in the past
+        ("1000000000000", 0.0),  # the smallest number of milliseconds since 1970
+        ("1000000000", 0.0),  # the smallest number of seconds since 1970
         ("soon", 2.0),
         ("", 2.0),
         (None, 2.0),
