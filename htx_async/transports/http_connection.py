@@ -53,10 +53,10 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._read_timeout = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
-        self.is_open = True
-        self.is_reused = False
-        self.received_unrequested = False
-        self.idle_since = 0.0
+        self.is_open: bool = True
+        self.is_reused: bool = False
+        self.received_unrequested: bool = False
+        self.idle_since: float = 0.0
         self.closed: asyncio.Future[None] = self._loop.create_future()
 
     @property

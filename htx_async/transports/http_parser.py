@@ -88,8 +88,10 @@ class ResponseParser:
         self._is_at_start = True
         self._problem: str | None = None
         self._now = 0.0
-        self.first_byte_at = 0.0
-        self.is_complete = self.keep_alive = self.has_surplus = False
+        self.first_byte_at: float = 0.0
+        self.is_complete: bool = False
+        self.keep_alive: bool = False
+        self.has_surplus: bool = False
         self.failure: tuple[str, FailureKind] | None = None
 
     @property
