@@ -568,6 +568,21 @@ def test_server_time(date: str, body: str, at: float | None) -> None:
     assert parsed(body, date=date).server_time == at
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "data", "message"),
+    [
+        (accounts.LIST, '[{"id":1}]', r"data\[0\]"),
+        (RAW, '"\\ud800"', "it is not UTF-8 text, or a value cannot be represented"),
+    ],
+)
+def test_server_time_of_malformed_data(endpoint: Endpoint[Any], data: str, message: str) -> None:
+    """Data that cannot be decoded has a server time too."""
+    response = parsed(f'{{"status":"ok","data":{data},"ts":1629715504949}}', endpoint=endpoint)
+    assert isinstance(response.error, DecodeError)
+    assert re.search(message, str(response.error))
+    assert response.server_time == 1_629_715_504.949
+
+
 @given(
     st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d{1,20} [A-Z][a-z]{2} -?\d{1,20} [\d:]{0,9} \S*")
 )

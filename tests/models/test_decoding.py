@@ -289,6 +289,13 @@ def test_decoding_a_broken_value_in_an_optional_field_is_none(
     check_against_reference(name, envelope(data.replace(b"%b", value)))
 
 
+def test_decoding_text_beside_a_broken_value() -> None:
+    """Text outside of ASCII is kept when the response is read again."""
+    account = '[{"id":1,"type":"спот","subtype":"£","state":"working","unknown":"\\ud800"}]'
+    (decoded,) = decode(tuple[Account, ...], account.encode())
+    assert (decoded.type, decoded.subtype) == ("спот", "£")
+
+
 @pytest.mark.parametrize("value", BROKEN.values(), ids=BROKEN)
 def test_decoding_other_optional_fields_with_a_broken_value(value: bytes) -> None:
     """`subtype`, `expiryDate` and `timestamp` have their default."""
