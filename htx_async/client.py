@@ -80,8 +80,9 @@ class HTXClient:
             `RateLimitQueueError`; 0: fail fast; `None`: until its `timeout`.
         max_queue: Number of queued calls beyond which a call raises `RateLimitQueueError`;
             `None`: any number.
-        transport: An `httpx.AsyncBaseTransport`, which sees signed URLs and is not closed with the
-            client; `AiohttpTransport()`; `None`: httpx's own, created and closed by the client.
+        transport: An `httpx.AsyncBaseTransport`, e.g. `HTTPTransport()`, which sees signed URLs and
+            is not closed with the client; `AiohttpTransport()`; `None`: httpx's own, created and
+            closed by the client.
         max_connections: Connections at a time.
         max_body: Largest body of a response, in bytes, decompressed.
         on_event: Called with an `Event` whenever something happens to a call. It must be fast.

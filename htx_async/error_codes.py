@@ -123,7 +123,7 @@ CAUSES: tuple[Cause, ...] = (
            "banned-by-blacklist"), "", PermissionDeniedError, FATAL,
           "This key, or its user, may not do that.", "[doc]"),
     Cause(("method-not-allowed",), "", APIError, FATAL,
-          "There is no such path: it counts upper and lower case.", "[doc]"),
+          "There is no such path; paths are case-sensitive.", "[doc]"),
 
     # The request itself.
     Cause(("bad-request", "invalid-parameter", "require-account-id", "validation-format-error",
@@ -140,7 +140,7 @@ HTTP_STATUS_ERRORS: tuple[tuple[range, type[APIError], bool, str], ...] = (
     (range(403, 404), PermissionDeniedError, FATAL,
      "HTX returns this to the key of a sub user where only its parent user is permitted."),
     (range(404, 406), APIError, FATAL,
-     "There is no such path: it counts upper and lower case."),
+     "There is no such path; paths are case-sensitive."),
     (range(408, 409), ServiceUnavailableError, RETRYABLE, _HINT_RETRY),
     (range(429, 430), RateLimitedError, RETRYABLE, _HINT_LIMIT),
     (range(400, 500), APIError, FATAL, ""),

@@ -6,7 +6,8 @@ import ipaddress
 import operator
 import re
 import sys
-from typing import TypeGuard
+from collections.abc import Mapping
+from typing import Final, TypeGuard
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,7 +20,7 @@ MAX_DIGITS = 100
 # Compiled on first use and cached by `re`: few calls need one.
 _HOST = r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?"
 _LOWER, _UPPER = r"[a-z0-9-]{1,40}", r"[A-Z0-9-]{1,40}"
-_DEFAULT_PORTS = {"https": 443, "http": 80}
+DEFAULT_PORTS: Final[Mapping[str, int]] = {"https": 443, "http": 80}
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -36,7 +37,7 @@ class Origin(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        default = self.port == _DEFAULT_PORTS[self.scheme]
+        default = self.port == DEFAULT_PORTS[self.scheme]
         return f"{self.scheme}://{host}" if default else f"{self.scheme}://{host}:{self.port}"
 
 
@@ -57,7 +58,7 @@ def numeric_id(value: object, name: str) -> str:
 
 
 def enum_value(value: object, name: str, example: str) -> str:
-    """Return a word in the case that *example* has: HTX tells `usd` from `USD`."""
+    """Return a word in the case that *example* has: HTX distinguishes `usd` and `USD`."""
     form, case = (_UPPER, "upper") if example.isupper() else (_LOWER, "lower")
     if isinstance(value, str) and re.fullmatch(form, value):
         return str(value)
@@ -115,7 +116,7 @@ def _parse_base_url(base_url: object) -> tuple[str, Origin | None]:
         port = parts.port
     except ValueError:
         return "is not a URL", None
-    if parts.scheme not in _DEFAULT_PORTS or not _is_host(parts.hostname) or port == 0:
+    if parts.scheme not in DEFAULT_PORTS or not _is_host(parts.hostname) or port == 0:
         return "must start with https:// and name a host", None
     if parts.username is not None or parts.password is not None:
         return "must not contain a user or password", None
@@ -123,7 +124,7 @@ def _parse_base_url(base_url: object) -> tuple[str, Origin | None]:
         return "must not contain a path, query or fragment", None
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         return "must be https: plain http would expose keys, and is for loopback only", None
-    return "", Origin(parts.scheme, parts.hostname, port or _DEFAULT_PORTS[parts.scheme])
+    return "", Origin(parts.scheme, parts.hostname, port or DEFAULT_PORTS[parts.scheme])
 
 
 def _digits(value: object) -> str | None:

@@ -40,6 +40,7 @@ class HangingTransport(httpx.AsyncBaseTransport):
 
     def __init__(self) -> None:
         self.release = asyncio.Event()
+        self.is_started = asyncio.Event()
         self.started = 0
         self.finished = 0
         self.closed = False
@@ -47,6 +48,7 @@ class HangingTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         del request
         self.started += 1
+        self.is_started.set()
         try:
             await self.release.wait()
         finally:

@@ -79,6 +79,7 @@ def module_name(path: Path) -> str:
 
 
 SOURCES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
 
 
 def running(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
@@ -204,10 +205,10 @@ def identifiers(tree: ast.AST) -> Iterator[str]:
             yield node.attr
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_identifiers_are_the_terms_of_the_field(name: str) -> None:
-    """None of the private words of the first version is left."""
-    names = set(identifiers(ast.parse(TEXTS[name])))
+@pytest.mark.parametrize("path", [*SOURCES.values(), *TESTS], ids=str)
+def test_identifiers_are_the_terms_of_the_field(path: Path) -> None:
+    """None of the private words of the first version is left, in the package and its tests."""
+    names = set(identifiers(ast.parse(path.read_text(encoding="utf-8"))))
     assert not {identifier for identifier in names if BANNED.fullmatch(identifier)}
 
 

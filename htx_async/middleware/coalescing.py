@@ -155,7 +155,7 @@ class RequestCoalescing:
         except BaseException:
             self._finish(shared, key, None)
             raise
-        # Not in the done callback, so that the callers continue one turn of the loop earlier.
+        # Not in the done callback, so that the callers continue one iteration of the loop earlier.
         self._finish(shared, key, outcome)
 
     def _finish(

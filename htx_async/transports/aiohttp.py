@@ -18,7 +18,7 @@ from htx_async.request import Request, Response
 from htx_async.transports.base import (
     CONNECT_TIMEOUT,
     HEADERS,
-    IDLE,
+    MAX_IDLE,
     Cancel,
     connect_timeout,
     proxy_url,
@@ -130,7 +130,7 @@ class AiohttpClient:
     def _own(self, context: ssl.SSLContext | Literal[True]) -> aiohttp.ClientSession:
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=self._max_connections, keepalive_timeout=IDLE, ssl=context
+                limit=self._max_connections, keepalive_timeout=MAX_IDLE, ssl=context
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=HEADERS,
@@ -146,7 +146,7 @@ class AiohttpClient:
         """Close the session."""
         if self._session is not None:
             await self._session.close()
-            await asyncio.sleep(0)  # its sockets are closed a turn of the loop later
+            await asyncio.sleep(0)  # its sockets are closed one iteration later
 
 
 def _tls_and_proxy(origin: Origin) -> tuple[ssl.SSLContext | Literal[True], URL | None]:

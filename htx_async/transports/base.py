@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for connecting, TLS included: long enough for two lost packets."""
-IDLE = 60.0
+MAX_IDLE = 60.0
 """Seconds for which an idle connection is kept."""
 HEADERS = {
     "Accept": "application/json",

@@ -13,9 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 import attrs
 
 from htx_async.errors import InvalidInputError
-from htx_async.validation import Origin
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+from htx_async.validation import DEFAULT_PORTS, Origin
 
 
 @attrs.frozen
@@ -133,7 +131,7 @@ def _parse_proxy(url: str, setting: str) -> tuple[Proxy | None, str]:
     port: int | None
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
-        port = _DEFAULT_PORTS.get(parts.scheme) if parts.port is None else parts.port
+        port = DEFAULT_PORTS.get(parts.scheme) if parts.port is None else parts.port
     except ValueError:
         return None, "the URL of the proxy has an invalid host or port"
     if parts.scheme.startswith("socks"):

@@ -9,17 +9,13 @@ import math
 import msgspec
 
 from htx_async.clock import Clock
+from htx_async.transports.base import CONNECT_TIMEOUT, MAX_IDLE
 from htx_async.transports.connect import connect, describe
 from htx_async.transports.environment import Environment, Proxy, read_environment
 from htx_async.transports.http_connection import READ_BUFFER_SIZE, HTTPConnection
 from htx_async.transports.http_errors import ExchangeError
 from htx_async.transports.http_parser import HTTPResponse, ResponseParser
 from htx_async.validation import Origin
-
-MAX_IDLE = 60.0
-"""Seconds for which an idle connection is kept."""
-CONNECT_TIMEOUT = 10.0
-"""Seconds for connecting, TLS included: long enough for two lost packets."""
 
 
 class Timeouts(msgspec.Struct, frozen=True):

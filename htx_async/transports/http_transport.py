@@ -13,9 +13,7 @@ from htx_async.errors import EventLoopError
 from htx_async.transports.http_errors import ExchangeError
 from htx_async.transports.http_parser import HTTPResponse
 from htx_async.transports.http_pool import ConnectionPool, Timeouts
-from htx_async.validation import Origin, int_at_least
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+from htx_async.validation import DEFAULT_PORTS, Origin, int_at_least
 
 
 class HTTPTransport(httpx.AsyncBaseTransport):
@@ -104,11 +102,11 @@ def _to_httpx(response: HTTPResponse) -> httpx.Response:
 
 
 def _origin(url: httpx.URL) -> Origin:
-    if url.scheme not in _DEFAULT_PORTS:
+    if url.scheme not in DEFAULT_PORTS:
         msg = f"the scheme of the URL must be http or https, got {url.scheme!r}"
         raise httpx.UnsupportedProtocol(msg)
     host = url.raw_host.decode("ascii").rstrip(".")
-    return Origin(url.scheme, host, url.port or _DEFAULT_PORTS[url.scheme])
+    return Origin(url.scheme, host, url.port or DEFAULT_PORTS[url.scheme])
 
 
 def _header_lines(request: httpx.Request, target: bytes, length: int) -> bytes:

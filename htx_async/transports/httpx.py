@@ -18,7 +18,7 @@ from htx_async.clock import Clock
 from htx_async.errors import InvalidInputError
 from htx_async.redaction import redact
 from htx_async.request import Request, Response
-from htx_async.transports.base import HEADERS, IDLE, Cancel, connect_timeout, proxy_url
+from htx_async.transports.base import HEADERS, MAX_IDLE, Cancel, connect_timeout, proxy_url
 from htx_async.transports.body import read_body
 from htx_async.transports.pool import HttpxPool
 from htx_async.validation import Origin
@@ -188,7 +188,7 @@ class HttpxTransport:
 
 def _create_transport(environment: _Environment) -> httpx.AsyncBaseTransport:
     context, proxy = environment
-    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE)
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=MAX_IDLE)
     try:
         return httpx.AsyncHTTPTransport(verify=context, trust_env=False, proxy=proxy, limits=limits)
     except ImportError:

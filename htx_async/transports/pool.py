@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from htx_async.transports.base import IDLE
+from htx_async.transports.base import MAX_IDLE
 
 if TYPE_CHECKING:
     import httpx
@@ -40,7 +40,7 @@ class HttpxPool:
         """Keep a transport for the next request, and close those that were idle for too long."""
         now = self._clock.monotonic()
         self._idle.append((now, transport))
-        while self._idle[0][0] < now - IDLE:
+        while self._idle[0][0] < now - MAX_IDLE:
             await self.discard(self._idle.popleft()[1])
 
     async def discard(self, transport: httpx.AsyncBaseTransport) -> None:

@@ -1,1 +1,1 @@
-"""Fuzzes what opens and reads HTX's answers: `nox -s fuzz -- --seconds 60`."""
+"""Fuzzes the parser of responses and the decoders: `nox -s fuzz -- --seconds 60`."""

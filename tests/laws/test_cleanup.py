@@ -115,9 +115,10 @@ def test_rate_limiter_returns_no_token_twice_when_a_loop_is_collected_late() -> 
         loop = asyncio.new_event_loop()
 
         async def main() -> object:
-            htx = HTXClient(KEYS, transport=HangingTransport(), rate_limiter=shared)
+            transport = HangingTransport()
+            htx = HTXClient(KEYS, transport=transport, rate_limiter=shared)
             call = asyncio.create_task(htx.points.balance())
-            await asyncio.sleep(0.01)
+            await transport.is_started.wait()
             return htx, call
 
         unclosed = loop.run_until_complete(main())
@@ -301,7 +302,7 @@ def without_date(sandbox: Sandbox, date: str | None = None) -> ScriptedTransport
 
 @pytest.mark.usefixtures("virtual_time")
 async def test_clock_skew_is_probed_once_for_v2_responses_without_a_date() -> None:
-    """Nothing in the response points to the clock, so the client asks HTX for its time, once."""
+    """Nothing in the response points to the clock, so the client requests HTX's time, once."""
     sandbox = Sandbox(clock=VirtualClock())
     transport = without_date(sandbox)
     async with HTXClient(KEYS, transport=transport, clock=VirtualClock(600.0)) as htx:
@@ -380,7 +381,7 @@ async def test_queue_timeout_ends_the_call_when_its_token_arrives_at_the_same_ti
 
 
 def test_call_state_grants_no_token_without_waiters() -> None:
-    """Past the last deadline, or when all callers have gone."""
+    """Past the last deadline, or when every caller has cancelled."""
     state = CallState()
     state.deadline = 5.0
     assert state.token_granted(4.9) == 0.0
@@ -428,7 +429,7 @@ async def test_rate_limiting_sends_no_abandoned_call() -> None:
 
 
 async def test_call_abandoned_during_recovery_ends(virtual_time: VirtualClock) -> None:
-    """It does not call a provider that may hang, after the clock was calibrated for nobody."""
+    """After the calibration of the clock it does not call a provider, which may hang."""
     calls = 0
 
     async def provider() -> Credentials:

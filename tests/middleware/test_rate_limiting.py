@@ -1,4 +1,4 @@
-"""What the limiting layer hears from HTX, and whom it tells."""
+"""The rate limiting middleware: rate-limit headers, 429s, connection slots and events."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from tests.world import endpoint, rate_limited
 
 
 class Setting:
-    """A limiting layer on virtual time, over a `send` of the test's."""
+    """The middleware on virtual time; *send* is the handler that it calls."""
 
     def __init__(self, send: Handler, limit: int = 2, per: float = 1.0, slots: int = 9) -> None:
         self.clock = VirtualClock()
         self.events: list[Event] = []
-        self.asked = endpoint(limit, per)
-        self.budget = RateLimiter()
+        self.endpoint = endpoint(limit, per)
+        self.rate_limiter = RateLimiter()
         queue = TokenQueue(TokenBucket(RateLimit(slots, per=0.0)), self.clock)
-        self.send = rate_limited(send, self.budget, self.clock, queue, self.events.append)
+        self.send = rate_limited(send, self.rate_limiter, self.clock, queue, self.events.append)
 
-    async def ask(self) -> Response:
-        return await self.send(Request(self.asked, "/x"))
+    async def call(self) -> Response:
+        return await self.send(Request(self.endpoint, "/x"))
 
 
-def answering(headers: Mapping[str, str], clock: VirtualClock) -> Handler:
-    """Return a `send` that answers at once, with *headers*."""
+def responding(headers: Mapping[str, str], clock: VirtualClock) -> Handler:
+    """Return a handler that responds immediately, with *headers*."""
 
     async def send(request: Request) -> Response:
         del request
@@ -44,38 +44,42 @@ def answering(headers: Mapping[str, str], clock: VirtualClock) -> Handler:
     return send
 
 
-async def test_a_header_that_says_less_slows_down(virtual_time: VirtualClock) -> None:
-    """Another process has spent the second token: it is back when HTX's window ends."""
-    setting = Setting(answering({REMAINING_HEADER: "0", EXPIRE_HEADER: "300"}, virtual_time))
-    await setting.ask()
-    await setting.ask()
+async def test_rate_limiting_follows_headers_with_fewer_requests(
+    virtual_time: VirtualClock,
+) -> None:
+    """Another process used the second token: it is available again when HTX's window ends."""
+    setting = Setting(responding({REMAINING_HEADER: "0", EXPIRE_HEADER: "300"}, virtual_time))
+    await setting.call()
+    await setting.call()
     assert virtual_time.monotonic() == pytest.approx(0.3)
 
 
-async def test_after_a_refusal_all_wait_until_the_window_ends(virtual_time: VirtualClock) -> None:
-    """One refusal is enough: the others do not find out for themselves."""
-    refusals = iter([RateLimitedError("too many", delivery="answered")])
+async def test_rate_limiting_delays_all_calls_after_a_429(
+    virtual_time: VirtualClock,
+) -> None:
+    """One 429 is enough: the queued calls do not get one each."""
+    errors = iter([RateLimitedError("too many", delivery="answered")])
     arrivals: list[float] = []
 
     async def send(request: Request) -> Response:
         del request
         arrivals.append(virtual_time.monotonic())
-        error = next(refusals, None)
+        error = next(errors, None)
         return Response(429, {EXPIRE_HEADER: "700"}, b"", virtual_time.monotonic(), error=error)
 
     setting = Setting(send, limit=5, per=2.0)
     with pytest.raises(RateLimitedError) as caught:
-        await setting.ask()
+        await setting.call()
     assert caught.value.retry_after == pytest.approx(0.7)
-    await asyncio.gather(*(setting.ask() for _ in range(4)))
+    await asyncio.gather(*(setting.call() for _ in range(4)))
     assert arrivals == pytest.approx([0.0, 0.7, 0.7, 0.7, 0.7])
-    assert setting.budget.queue_for(setting.asked, virtual_time).status().rate_limited == 1
+    assert setting.rate_limiter.queue_for(setting.endpoint, virtual_time).status().rate_limited == 1
 
 
-async def test_retry_after_of_the_answer_goes_first_but_not_beyond_a_period(
+async def test_rate_limiting_honours_retry_after_up_to_one_period(
     virtual_time: VirtualClock,
 ) -> None:
-    """What HTX says outright counts, up to `per`; the error tells it whole."""
+    """The endpoint is blocked for at most `per`; the error has the whole value."""
 
     async def send(request: Request) -> Response:
         del request
@@ -84,14 +88,14 @@ async def test_retry_after_of_the_answer_goes_first_but_not_beyond_a_period(
 
     setting = Setting(send, limit=5, per=2.0)
     with pytest.raises(RateLimitedError) as caught:
-        await setting.ask()
+        await setting.call()
     assert caught.value.retry_after == 60.0
-    assert setting.budget.queue_for(setting.asked, virtual_time).wait() == 2.0
+    assert setting.rate_limiter.queue_for(setting.endpoint, virtual_time).wait() == 2.0
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_what_was_not_sent_costs_no_token() -> None:
-    """No connection, no count."""
+async def test_rate_limiting_releases_the_token_of_a_request_that_was_not_sent() -> None:
+    """HTX did not count it."""
 
     async def send(request: Request) -> Response:
         del request
@@ -100,12 +104,12 @@ async def test_what_was_not_sent_costs_no_token() -> None:
     setting = Setting(send)
     for _ in range(10):
         with pytest.raises(ConnectError):
-            await setting.ask()
+            await setting.call()
     assert setting.clock.monotonic() == 0.0
 
 
-async def test_events_of_a_read(virtual_time: VirtualClock) -> None:
-    """Waiting, granted, sent, answered; refused and failed by the error's name."""
+async def test_rate_limiting_emits_the_events_of_a_call(virtual_time: VirtualClock) -> None:
+    """Of one that succeeds, and of one that is queued and gets an API error."""
     outcomes = iter([None, RateLimitedError("no"), None])
 
     async def send(request: Request) -> Response:
@@ -113,9 +117,9 @@ async def test_events_of_a_read(virtual_time: VirtualClock) -> None:
         return Response(200, {}, b"", virtual_time.monotonic(), error=next(outcomes))
 
     setting = Setting(send, limit=1)
-    await setting.ask()
+    await setting.call()
     with pytest.raises(RateLimitedError):
-        await setting.ask()
+        await setting.call()
     kinds = [event.kind for event in setting.events]
     assert kinds == ["acquired", "sent", "response", "queued", "acquired", "sent", "api_error"]
     assert setting.events[3].wait == 1.0
@@ -126,8 +130,8 @@ async def test_events_of_a_read(virtual_time: VirtualClock) -> None:
     assert {event.endpoint for event in setting.events} == {"GET /v1/test"}
 
 
-def test_a_listener_that_raises_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """And nobody else notices."""
+def test_listener_that_raises_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Its exception does not reach the caller."""
 
     def listener(event: Event) -> None:
         raise RuntimeError(event.kind)
@@ -139,8 +143,8 @@ def test_a_listener_that_raises_is_logged_once(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_who_waits_for_a_connection_holds_no_token_when_cancelled() -> None:
-    """Cancelled between the token and the slot: the token goes back."""
+async def test_rate_limiting_releases_the_token_when_cancelled_without_a_slot() -> None:
+    """The call has its token and waits for a connection slot."""
     gate = asyncio.Event()
 
     async def send(request: Request) -> Response:
@@ -149,9 +153,9 @@ async def test_who_waits_for_a_connection_holds_no_token_when_cancelled() -> Non
         return Response(200, {}, b"", 0.0)
 
     setting = Setting(send, limit=2, slots=1)
-    first, second = (asyncio.create_task(setting.ask()) for _ in range(2))
+    first, second = (asyncio.create_task(setting.call()) for _ in range(2))
     await asyncio.sleep(0)
-    bucket = setting.budget.queue_for(setting.asked, setting.clock).bucket
+    bucket = setting.rate_limiter.queue_for(setting.endpoint, setting.clock).bucket
     assert bucket.in_use == 2
     second.cancel()
     await asyncio.gather(second, return_exceptions=True)
@@ -161,8 +165,8 @@ async def test_who_waits_for_a_connection_holds_no_token_when_cancelled() -> Non
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_who_has_a_token_is_not_overtaken_before_a_connection() -> None:
-    """A loop that was blocked wakes who waited and who comes now at once: the first goes first."""
+async def test_rate_limiting_is_fifo_for_slots_too_when_the_loop_was_blocked() -> None:
+    """A waiter and a new call run in the same iteration of the loop: the waiter is sent first."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
     sent: list[str] = []
@@ -175,20 +179,20 @@ async def test_who_has_a_token_is_not_overtaken_before_a_connection() -> None:
     setting = Setting(send, limit=2, slots=2)
     tasks: list[asyncio.Task[Response]] = []
 
-    def ask(path: str) -> None:
-        request = Request(setting.asked, path)
+    def start_call(path: str) -> None:
+        request = Request(setting.endpoint, path)
         tasks.append(asyncio.create_task(setting.send(request)))
 
     def block() -> None:
         loop._jumping.time += 1.0
-        loop.call_soon(ask, "/late")
+        loop.call_soon(start_call, "/late")
 
-    ask("/first")
-    ask("/second")
+    start_call("/first")
+    start_call("/second")
     await asyncio.sleep(1.0)
-    elsewhere = msgspec.structs.replace(setting.asked, path="/v1/other")
+    elsewhere = msgspec.structs.replace(setting.endpoint, path="/v1/other")
     tasks.append(asyncio.create_task(setting.send(Request(elsewhere, "/slow"))))
-    ask("/early")
+    start_call("/early")
     loop.call_later(0.25, block)
     await asyncio.gather(*tasks)
     await asyncio.gather(*tasks)

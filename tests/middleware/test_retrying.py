@@ -176,10 +176,10 @@ async def test_retry_stops_when_every_caller_cancels(virtual_time: VirtualClock)
     """The caller cancels while the first attempt is in flight."""
     transport = scripted([respond_with(BUSY)] * 9, virtual_time)
     async with HTXClient(KEYS, transport=transport, clock=virtual_time) as htx:
-        read = asyncio.create_task(htx.accounts.list())
+        call = asyncio.create_task(htx.accounts.list())
         await asyncio.sleep(0.005)
-        read.cancel()
-        await asyncio.gather(read, return_exceptions=True)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
         await asyncio.sleep(60.0)
         assert len(transport.sent_at) == 1
         assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -189,11 +189,11 @@ async def test_retry_stops_when_the_client_closes(virtual_time: VirtualClock) ->
     """An attempt in flight finishes and is not retried."""
     transport = scripted([respond_with(BUSY)] * 9, virtual_time)
     htx = HTXClient(KEYS, transport=transport, clock=virtual_time)
-    read = asyncio.create_task(htx.accounts.list())
+    call = asyncio.create_task(htx.accounts.list())
     await asyncio.sleep(0.005)
     await htx.aclose()
     with pytest.raises(ServiceUnavailableError):
-        await read
+        await call
     assert len(transport.sent_at) == 1
 
 
@@ -309,10 +309,10 @@ async def test_closing_between_attempts_reports_the_last_failure(
     transport = scripted([respond_with(BUSY)] * 9, virtual_time)
     policy = RetryPolicy(initial_delay=60.0, max_delay=60.0)
     htx = HTXClient(KEYS, transport=transport, clock=virtual_time, retry=policy, timeout=900.0)
-    read = asyncio.create_task(htx.accounts.list())
+    call = asyncio.create_task(htx.accounts.list())
     await asyncio.sleep(0.02)
     await htx.aclose()
     with pytest.raises(ClientClosedError) as caught:
-        await read
+        await call
     assert caught.value.delivery == "answered"
     assert "attempt 1: ServiceUnavailableError" in caught.value.__notes__[0]

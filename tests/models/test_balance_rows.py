@@ -1,4 +1,4 @@
-"""Rows of a balance: their entries are created when they are first read, which nobody notices."""
+"""Rows of a balance: entries are created when they are first read, with the same results."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_rows_agree_with_the_reference(data: bytes) -> None:
 @example(TYPICAL)
 @example(OTHER_TYPES)
 def test_decoded_rows_are_the_rows_of_the_constructor(data: bytes) -> None:
-    """A decoded balance cannot be told from one that is made of entries."""
+    """A decoded balance equals one that is made of entries."""
     balance = decode(AccountBalance, data)
     assert observed(decode(AccountBalance, data)) == observed(constructed(balance))
     assert decode(AccountBalance, data) == constructed(balance)

@@ -232,7 +232,7 @@ def test_from_dict_of_an_unknown_error_class() -> None:
 
 
 def test_from_dict_ignores_unknown_fields_and_keeps_defaults() -> None:
-    """What a newer version tells does no harm."""
+    """Fields of a newer version are ignored."""
     plain = {"currency": "usdt", "type": "trade", "balance": "1", "new": [1]}
     assert BalanceEntry.from_dict(plain) == BalanceEntry("usdt", BalanceType.TRADE, Decimal(1))
     assert type(BalanceEntry.from_dict(plain).type) is BalanceType
@@ -317,12 +317,12 @@ def test_from_dict_of_any_json_is_a_model_or_a_decode_error(value: Any) -> None:
 
 
 def test_from_dict_accepts_a_long_whole_number() -> None:
-    """Longer than Python makes text of."""
+    """It has more digits than `str` accepts."""
     assert BalanceEntry.from_dict({**ENTRY, "balance": 10**4400}).balance == 10**4400
 
 
 def test_from_json_keeps_every_digit_of_a_number() -> None:
-    """From others, who write amounts so."""
+    """Other programs write amounts as numbers."""
     text = '{"currency":"usdt","type":"trade","balance":0.1000000000000000000001,"debt":1e2}'
     entry = BalanceEntry.from_json(text)
     assert str(entry.balance) == "0.1000000000000000000001"

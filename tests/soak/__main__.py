@@ -275,7 +275,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="duration (60)")
     parser.add_argument("--minutes", type=float, default=0.0, help="the same, in minutes")
-    parser.add_argument("--calls", type=int, default=0, help="at least so many calls")
+    parser.add_argument("--calls", type=int, default=0, help="minimum number of calls")
     parser.add_argument("--seed", type=int, default=1, help="of faults and load (1)")
     options = parser.parse_args(arguments)
     seconds = options.minutes * 60 or options.seconds

@@ -1,4 +1,4 @@
-"""A server on a real socket that answers with raw bytes, and clients to call it with."""
+"""A server on a real socket that responds with raw bytes, and clients to call it with."""
 
 from __future__ import annotations
 
@@ -24,18 +24,16 @@ HEADERS = b"Host: htx\r\n"
 SECONDS = Timeouts(total=5.0)
 
 
-def event_loops() -> list[Any]:
-    """Return the factories of the event loops that must work."""
-    uvloop = pytest.importorskip("uvloop")
-    return [
-        pytest.param(asyncio.SelectorEventLoop, id="asyncio"),
-        pytest.param(uvloop.new_event_loop, id="uvloop"),
-    ]
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+EVENT_LOOPS: dict[str, LoopFactory] = {
+    "asyncio": asyncio.SelectorEventLoop,
+    "uvloop": pytest.importorskip("uvloop").new_event_loop,
+}
+each_event_loop = pytest.mark.parametrize("loop_factory", EVENT_LOOPS.values(), ids=EVENT_LOOPS)
+"""Decorator of the tests that run on every event loop that must work."""
 
 
-def run(
-    loop_factory: Callable[[], asyncio.AbstractEventLoop], main: Coroutine[Any, Any, None]
-) -> None:
+def run(loop_factory: LoopFactory, main: Coroutine[Any, Any, None]) -> None:
     """Run *main*, and check that nothing is left."""
     problems: list[dict[str, Any]] = []
 

@@ -9,7 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -27,10 +27,11 @@ from tests.transports.raw_server import (
     SECONDS,
     TARGET,
     Handler,
+    LoopFactory,
     Peer,
     Server,
     answering,
-    event_loops,
+    each_event_loop,
     get,
     open_pool,
     repeating,
@@ -42,8 +43,6 @@ from tests.transports.raw_server import (
 from tests.virtual import VirtualClock, VirtualLoop
 
 pytestmark = pytest.mark.slow
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
-loops = pytest.mark.parametrize("loop_factory", event_loops())
 HANDLER = repeating(with_length(JSON))
 HTX = "htx.test"
 """A host that only a proxy can reach."""
@@ -123,7 +122,7 @@ async def failure_of(origin: Origin, timeouts: Timeouts = SECONDS) -> ExchangeEr
 # TLS
 
 
-@loops
+@each_event_loop
 def test_exchanges_go_over_tls(certificates: Certificates, loop_factory: LoopFactory) -> None:
     """Several on one connection, also large ones; closed without an error on either side."""
 
@@ -148,7 +147,7 @@ def test_exchanges_go_over_tls(certificates: Certificates, loop_factory: LoopFac
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
@@ -175,7 +174,7 @@ def test_wrong_certificate_is_permanent(
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_wrong_address_in_certificate_is_permanent(
     certificates: Certificates, loop_factory: LoopFactory
 ) -> None:
@@ -217,7 +216,7 @@ async def _reset(peer: Peer) -> None:
     peer.reset()
 
 
-@loops
+@each_event_loop
 @pytest.mark.parametrize("handler", [_greet, _answer_plainly])
 def test_server_without_tls_is_permanent(handler: Handler, loop_factory: LoopFactory) -> None:
     """Whether it speaks first or answers."""
@@ -231,7 +230,7 @@ def test_server_without_tls_is_permanent(handler: Handler, loop_factory: LoopFac
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 @pytest.mark.parametrize("handler", [_close, _close_at_once, _reset])
 def test_connection_closed_during_handshake_is_retryable(
     handler: Handler, loop_factory: LoopFactory
@@ -247,7 +246,7 @@ def test_connection_closed_during_handshake_is_retryable(
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_failed_handshake_names_the_reason(loop_factory: LoopFactory) -> None:
     """For example, that there is no common protocol version."""
 
@@ -268,7 +267,7 @@ def test_failed_handshake_names_the_reason(loop_factory: LoopFactory) -> None:
 # The network
 
 
-@loops
+@each_event_loop
 def test_refused_connection_is_retryable(loop_factory: LoopFactory) -> None:
     """The server may be starting."""
 
@@ -346,7 +345,7 @@ def test_connecting_times_out(
     run(VirtualLoop, main())
 
 
-@loops
+@each_event_loop
 def test_socket_options_are_set(loop_factory: LoopFactory) -> None:
     """So that dead connections are noticed."""
 
@@ -382,7 +381,7 @@ def test_connection_lost_during_handshake_is_noticed(
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_aclose_interrupts_handshake(loop_factory: LoopFactory) -> None:
     """Whatever the server does."""
 
@@ -535,7 +534,7 @@ def proxies(certificates: Certificates) -> Iterator[dict[str, ProxyProcess]]:
             process.kill()
 
 
-@loops
+@each_event_loop
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_exchanges_go_through_proxy(
     scheme: str,
@@ -562,7 +561,7 @@ def test_exchanges_go_through_proxy(
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_proxy_without_password_is_permanent(
     proxies: dict[str, ProxyProcess], monkeypatch: pytest.MonkeyPatch, loop_factory: LoopFactory
 ) -> None:
@@ -581,7 +580,7 @@ def test_proxy_without_password_is_permanent(
     proxies["http"].head()
 
 
-@loops
+@each_event_loop
 @pytest.mark.parametrize(
     ("stream", "problem", "retryable"),
     [
@@ -616,7 +615,7 @@ def test_proxy_errors(
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_proxy_that_cannot_be_reached_is_retryable(
     monkeypatch: pytest.MonkeyPatch, loop_factory: LoopFactory
 ) -> None:
@@ -635,7 +634,7 @@ def test_proxy_that_cannot_be_reached_is_retryable(
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_plain_http_is_forwarded_by_proxy(
     monkeypatch: pytest.MonkeyPatch, loop_factory: LoopFactory
 ) -> None:
@@ -653,7 +652,7 @@ def test_plain_http_is_forwarded_by_proxy(
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_wrong_setting_is_invalid_input(
     monkeypatch: pytest.MonkeyPatch, loop_factory: LoopFactory
 ) -> None:

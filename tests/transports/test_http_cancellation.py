@@ -1,5 +1,5 @@
 """
-Cancellation at any moment: no connection is lost, and nobody gets the response of another.
+Cancellation at any moment: no connection is lost, and each caller gets its own response.
 
 `python -m tests.transports.test_http_cancellation 10000` does so ten thousand times on each loop.
 """
@@ -23,10 +23,12 @@ from htx_async.transports.http_errors import ExchangeError
 from htx_async.transports.http_pool import ConnectionPool
 from tests.transports.http_bytes import chunked, response, with_length
 from tests.transports.raw_server import (
+    EVENT_LOOPS,
     HEADERS,
     SECONDS,
+    LoopFactory,
     Peer,
-    event_loops,
+    each_event_loop,
     open_pool,
     run,
     serve,
@@ -34,7 +36,6 @@ from tests.transports.raw_server import (
 )
 
 pytestmark = pytest.mark.slow
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 WIDTH = 8
 
 
@@ -62,7 +63,7 @@ async def call(pool: ConnectionPool, number: int) -> None:
 
 
 async def cancel_often(count: int, context: ssl.SSLContext | None, seed: int) -> None:
-    """Cancel *count* exchanges after a few turns of the loop each, then use every connection."""
+    """Cancel *count* exchanges at random iterations of the loop, then use every connection."""
     choice = random.Random(seed)  # noqa: S311 - not for cryptography
     cancelled = 0
 
@@ -96,14 +97,14 @@ def context_for_localhost(path: Path, environ: Callable[[str, str], object]) -> 
     return context
 
 
-@pytest.mark.parametrize("loop_factory", event_loops())
+@each_event_loop
 @pytest.mark.parametrize("seed", range(2))
 def test_cancelled_exchanges_leave_nothing(loop_factory: LoopFactory, seed: int) -> None:
     """Afterwards every connection serves again."""
     run(loop_factory, cancel_often(80, None, seed))
 
 
-@pytest.mark.parametrize("loop_factory", event_loops())
+@each_event_loop
 @pytest.mark.parametrize("seed", range(2))
 def test_cancelled_exchanges_over_tls_leave_nothing(
     loop_factory: LoopFactory, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -117,9 +118,9 @@ def main(count: int) -> None:
     """Cancel *count* exchanges on each loop, plain and over TLS."""
     with tempfile.TemporaryDirectory() as directory:
         tls = context_for_localhost(Path(directory), os.environ.__setitem__)
-        for loop in event_loops():
+        for loop_factory in EVENT_LOOPS.values():
             for context in (None, tls):
-                run(loop.values[0], cancel_often(count, context, 0))
+                run(loop_factory, cancel_often(count, context, 0))
 
 
 if __name__ == "__main__":

@@ -7,21 +7,22 @@ import gzip
 import socket
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
 
+from htx_async.transports.base import MAX_IDLE
 from htx_async.transports.http_errors import ExchangeError
-from htx_async.transports.http_pool import MAX_IDLE, ConnectionPool, Timeouts
+from htx_async.transports.http_pool import ConnectionPool, Timeouts
 from htx_async.validation import Origin
 from tests.transports.http_bytes import GZIPPED, JSON, chunked, response, with_chunks, with_length
 from tests.transports.raw_server import (
     SECONDS,
     TARGET,
+    LoopFactory,
     Peer,
     answering,
-    event_loops,
+    each_event_loop,
     get,
     open_pool,
     repeating,
@@ -33,8 +34,6 @@ from tests.transports.raw_server import (
 from tests.virtual import VirtualClock, VirtualLoop
 
 pytestmark = pytest.mark.slow
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
-loops = pytest.mark.parametrize("loop_factory", event_loops())
 
 OTHER = b'{"code":200,"data":"of the next request"}'
 SURPLUS = with_length(b'{"code":200,"data":"of another request"}')
@@ -81,7 +80,7 @@ PROBLEMS = {
 }
 
 
-@loops
+@each_event_loop
 @pytest.mark.parametrize("stream", KEPT.values(), ids=KEPT)
 def test_connection_is_reused_after_response(stream: bytes, loop_factory: LoopFactory) -> None:
     """Each caller gets the response to its request."""
@@ -96,7 +95,7 @@ def test_connection_is_reused_after_response(stream: bytes, loop_factory: LoopFa
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 @pytest.mark.parametrize("stream", CLOSED.values(), ids=CLOSED)
 def test_connection_is_closed_after_response(stream: bytes, loop_factory: LoopFactory) -> None:
     """What follows on the connection belongs to nobody."""
@@ -113,7 +112,7 @@ def test_connection_is_closed_after_response(stream: bytes, loop_factory: LoopFa
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 @pytest.mark.parametrize("stream", UNTIL_THE_END.values(), ids=UNTIL_THE_END)
 def test_response_may_end_with_connection(stream: bytes, loop_factory: LoopFactory) -> None:
     """A server without keep-alive need not announce a length."""
@@ -129,7 +128,7 @@ def test_response_may_end_with_connection(stream: bytes, loop_factory: LoopFacto
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 @pytest.mark.parametrize(("stream", "kind"), FAILURES.values(), ids=FAILURES)
 def test_failure_closes_connection(stream: bytes, kind: str, loop_factory: LoopFactory) -> None:
     """The next exchange is not affected."""
@@ -146,7 +145,7 @@ def test_failure_closes_connection(stream: bytes, kind: str, loop_factory: LoopF
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 @pytest.mark.parametrize("stream", PROBLEMS.values(), ids=PROBLEMS)
 def test_body_that_cannot_be_used_has_no_content(stream: bytes, loop_factory: LoopFactory) -> None:
     """The status is known: it may say more."""
@@ -161,7 +160,7 @@ def test_body_that_cannot_be_used_has_no_content(stream: bytes, loop_factory: Lo
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 @pytest.mark.parametrize("surplus", [SURPLUS, b"\r\n", b"x"])
 def test_connection_with_data_while_idle_is_closed(
     surplus: bytes, loop_factory: LoopFactory
@@ -190,7 +189,7 @@ def test_connection_with_data_while_idle_is_closed(
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_connection_with_unread_surplus_is_not_reused(loop_factory: LoopFactory) -> None:
     """The loop may not have read the surplus yet when the next request is due."""
 
@@ -203,7 +202,7 @@ def test_connection_with_unread_surplus_is_not_reused(loop_factory: LoopFactory)
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_connection_that_ended_while_idle_is_not_reused(loop_factory: LoopFactory) -> None:
     """The same holds for the end of the stream."""
 
@@ -238,7 +237,7 @@ async def _in_thread(stream: bytes, late: bytes) -> Origin:
     return Origin("http", "127.0.0.1", listener.getsockname()[1])
 
 
-@loops
+@each_event_loop
 def test_connection_lost_while_idle_is_replaced(loop_factory: LoopFactory) -> None:
     """Servers close idle connections at any time; no caller notices it."""
 
@@ -254,7 +253,7 @@ def test_connection_lost_while_idle_is_replaced(loop_factory: LoopFactory) -> No
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 @pytest.mark.parametrize("how", ["FIN", "RST"])
 def test_connection_lost_while_sending_has_unknown_delivery(
     how: str, loop_factory: LoopFactory
@@ -281,7 +280,7 @@ def test_connection_lost_while_sending_has_unknown_delivery(
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_response_before_request_was_sent_closes_connection(loop_factory: LoopFactory) -> None:
     """The rest of the request would be read as the next one."""
 
@@ -299,7 +298,7 @@ def test_response_before_request_was_sent_closes_connection(loop_factory: LoopFa
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_cancelled_exchange_resets_connection(loop_factory: LoopFactory) -> None:
     """The server learns that the request was given up, and its slot is free at once."""
 
@@ -327,7 +326,7 @@ def test_cancelled_exchange_resets_connection(loop_factory: LoopFactory) -> None
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_pool_limits_connections_and_serves_in_order(loop_factory: LoopFactory) -> None:
     """A waiting exchange can be cancelled; the others do not notice it."""
 
@@ -349,7 +348,7 @@ def test_pool_limits_connections_and_serves_in_order(loop_factory: LoopFactory) 
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_pool_reuses_the_last_connection_first(loop_factory: LoopFactory) -> None:
     """So that surplus connections become idle."""
 
@@ -507,7 +506,7 @@ def test_idle_connection_expires_while_the_loop_is_blocked(virtual_time: Virtual
     run(VirtualLoop, main())
 
 
-@loops
+@each_event_loop
 def test_aclose_ends_everything(loop_factory: LoopFactory) -> None:
     """Exchanges in every phase fail; nothing can be sent afterwards."""
 

@@ -9,7 +9,7 @@ import logging
 import socket
 import traceback
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -22,9 +22,10 @@ from tests.transports.http_bytes import GZIPPED, JSON, response, with_chunks, wi
 from tests.transports.raw_server import (
     SECRET,
     Handler,
+    LoopFactory,
     Peer,
     answering,
-    event_loops,
+    each_event_loop,
     get,
     open_pool,
     repeating,
@@ -34,8 +35,6 @@ from tests.transports.raw_server import (
 )
 
 pytestmark = pytest.mark.slow
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
-loops = pytest.mark.parametrize("loop_factory", event_loops())
 GZIP = b"Content-Encoding: gzip"
 
 
@@ -44,7 +43,7 @@ def url(origin: Origin, path: str = "/v1/x?a=1") -> str:
     return f"{origin}{path}"
 
 
-@loops
+@each_event_loop
 def test_httpx_client_gets_response(loop_factory: LoopFactory) -> None:
     """With all that httpx's own transport returns."""
 
@@ -69,7 +68,7 @@ def test_httpx_client_gets_response(loop_factory: LoopFactory) -> None:
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_httpx_client_decodes_other_encodings(loop_factory: LoopFactory) -> None:
     """All that it accepts."""
 
@@ -84,7 +83,7 @@ def test_httpx_client_decodes_other_encodings(loop_factory: LoopFactory) -> None
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_httpx_client_sends_content(loop_factory: LoopFactory) -> None:
     """Also of unknown length: it is read before it is sent."""
 
@@ -111,7 +110,7 @@ def test_httpx_client_sends_content(loop_factory: LoopFactory) -> None:
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_httpx_client_sends_head(loop_factory: LoopFactory) -> None:
     """Its response has no body; the connection is used again."""
 
@@ -128,7 +127,7 @@ def test_httpx_client_sends_head(loop_factory: LoopFactory) -> None:
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 @pytest.mark.parametrize(
     ("stream", "error"),
     [
@@ -159,7 +158,7 @@ def test_httpx_client_gets_errors_of_httpx(
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_httpx_client_times_out(loop_factory: LoopFactory) -> None:
     """By the timeouts of the request, of which each phase has its own."""
 
@@ -184,7 +183,7 @@ def test_httpx_client_times_out(loop_factory: LoopFactory) -> None:
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_httpx_client_cannot_connect(loop_factory: LoopFactory) -> None:
     """The message has the reason."""
 
@@ -258,7 +257,7 @@ def test_transport_belongs_to_one_loop() -> None:
         asyncio.run(main())
 
 
-@loops
+@each_event_loop
 def test_transport_has_a_pool_for_each_origin(loop_factory: LoopFactory) -> None:
     """The direct interface uses the same one."""
 
@@ -288,7 +287,7 @@ async def _echo(peer: Peer) -> None:
     peer.writer.write(response(b"X: " + path, b"Content-Length: x" + path))
 
 
-@loops
+@each_event_loop
 @pytest.mark.parametrize("handler", [_lose, _echo, silent, answering()])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_errors_contain_no_secret(
@@ -318,7 +317,7 @@ def test_errors_contain_no_secret(
     run(loop_factory, main())
 
 
-@loops
+@each_event_loop
 def test_nothing_keeps_a_request(loop_factory: LoopFactory) -> None:
     """Once the response is there, or the caller has gone."""
 

@@ -17,7 +17,7 @@ import time
 import pytest
 from rich.console import Console
 
-from htx_async import Credentials, HTXClient
+from htx_async import Credentials, Event, HTXClient
 from htx_async.cli import session
 from htx_async.cli.exit_codes import INTERRUPTED
 from htx_async.cli.watch import run
@@ -33,18 +33,21 @@ async def watch_until_changed_back(*, lines: bool) -> None:
     sandbox.faults.at(2, faults.reset(), endpoint="GET /v1/account/accounts/{account-id}/balance")
     sandbox.faults.at(3, CHANGED, endpoint="GET /v1/account/accounts/{account-id}/balance")
     keys = Credentials("access-key", "secret-key")
-    async with sandbox.serve() as base_url, HTXClient(keys, base_url=base_url) as htx:
-        async with asyncio.timeout(10) as watching:
-            stop = asyncio.create_task(stop_after(6, sandbox, watching))
-            await run.run(htx, "1000001", 0.1, lines=lines)
-        await stop
+    watching = asyncio.timeout(10)
+    sent = 0
 
+    def stop_after_six_requests(event: Event) -> None:
+        nonlocal sent
+        sent += event.kind == "sent" and "balance" in event.endpoint
+        if sent == 6:
+            watching.reschedule(0.0)
 
-async def stop_after(requests: int, sandbox: Sandbox, watching: asyncio.Timeout) -> None:
-    """Let the timeout expire after a number of balance requests."""
-    while sum("balance" in arrival.path for arrival in sandbox.arrivals) < requests:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-    watching.reschedule(0.0)
+    async with (
+        sandbox.serve() as base_url,
+        HTXClient(keys, base_url=base_url, on_event=stop_after_six_requests) as htx,
+        watching,
+    ):
+        await run.run(htx, "1000001", 0.1, lines=lines)
 
 
 @pytest.mark.slow
