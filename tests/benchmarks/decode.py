@@ -90,18 +90,13 @@ def decoders(*, quick: bool = False) -> list[Decoder]:
 
 def measure(ways: Sequence[Decoder], data: bytes, rounds: int) -> dict[str, Costs]:
     """Return the costs of each use: to read, to read and look up, to read and touch."""
-
-    def untouched(way: Decoder) -> Callable[[], object]:
-        return lambda: way.read(data)
-
-    def looked_up(way: Decoder) -> Callable[[], object]:
-        return lambda: way.look_up(way.read(data))
-
-    def touched(way: Decoder) -> Callable[[], object]:
-        return lambda: way.touch(way.read(data))
-
-    uses = dict(zip(_USES, (untouched, looked_up, touched), strict=True))
-    functions = {f"{use}/{way.name}": make(way) for use, make in uses.items() for way in ways}
+    runs: tuple[Callable[[Decoder], object], ...] = (
+        lambda way: way.read(data),
+        lambda way: way.look_up(way.read(data)),
+        lambda way: way.touch(way.read(data)),
+    )
+    uses = dict(zip(_USES, runs, strict=True))
+    functions = {f"{use}/{way.name}": partial(uses[use], way) for use in uses for way in ways}
     costs = interleaved(functions, rounds, _RUNS)
     return {use: {way.name: costs[f"{use}/{way.name}"] for way in ways} for use in _USES}
 
