@@ -1,4 +1,4 @@
-"""Whole calls beside other clients, with a canned server."""
+"""Whole calls, compared with other clients, with a canned server."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tests.benchmarks.timing import short, spread
 
 ROUNDS: Final = 11
 TITLES: Final[dict[Work, str]] = {
-    MANY: "3,000 rows, ten currencies looked up and `nonzero()` taken",
-    FEW: "200 rows, the same",
+    MANY: "3,000 rows: ten lookups and `nonzero()`",
+    FEW: "200 rows: ten lookups and `nonzero()`",
     POINTS: "Points",
 }
 _NAMES: Final[dict[Work, str]] = {MANY: "3,000 rows", FEW: "200 rows", POINTS: "points"}
 _PACKAGES: Final = ("htx-async", "httpx", "httpcore", "anyio", "msgspec", "aiohttp", "ccxt")
 _LEGEND: Final = """\
-CPU: microseconds a call, the median of {rounds} rounds and the range of the middle half of them, by
-the number of calls in flight; without the server's CPU. x: the CPU as a multiple of htx_async's
-over httpx, the median of the ratios in each round. Wall: microseconds, the median.
+CPU: microseconds per call, median and interquartile range of {rounds} rounds, by number of calls in
+flight, without the server's CPU. x: CPU divided by that of htx_async with httpx, median of the
+ratios in each round. Wall: microseconds, median.
 """
 
 

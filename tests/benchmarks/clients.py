@@ -189,16 +189,18 @@ class Contender:
         return (BALANCE if isinstance(work, int) else POINTS) in self.works
 
 
-OURS: Final = Contender("htx_async", Ours, "signs, checks, decodes; over httpx")
+OURS: Final = Contender("htx_async", Ours, "signs, validates, decodes; with httpx")
 OURS_AIOHTTP: Final = Contender(
-    "htx_async, aiohttp", _over_aiohttp, "the same over `AiohttpTransport`"
+    "htx_async, aiohttp", _over_aiohttp, "the same with `AiohttpTransport`"
 )
 CONTENDERS: Final = (
     OURS,
     OURS_AIOHTTP,
-    Contender("bare aiohttp", Unsigned, "a GET, not signed, a msgspec struct", frozenset({POINTS})),
+    Contender(
+        "bare aiohttp", Unsigned, "a GET without a signature, a msgspec struct", frozenset({POINTS})
+    ),
     Contender("aiohttp + msgspec", Aiohttp, "signs; structs with Decimals, all six fields"),
-    Contender("ccxt, raw", Ccxt, "signs; dicts of strings, Decimals of the balances"),
+    Contender("ccxt, raw", Ccxt, "signs; dicts of strings, balances converted to Decimals"),
     Contender(
         "ccxt, fetch_balance",
         CcxtBalance,

@@ -26,11 +26,11 @@ _RUNS: Final = 3
 STRUCTS: Final = "msgspec structs"
 _USES: Final = ("untouched", "looked up", "touched")
 _LEGEND: Final = """\
-All read the same bytes, the JSON of `data`. Microseconds of CPU for one balance, the median of
-{rounds} rounds and the range of the middle half of them: read and left untouched; ten currencies
-looked up and those that are not zero taken; currency, type and balance of every row read, as a
-Decimal. x: a multiple of `{structs}`, which have all six fields and Decimals. KiB: what one balance
-keeps, as tracemalloc counts it; the bytes it was read from count if it keeps them.
+All decode the same bytes, the JSON of `data`. Microseconds of CPU per balance, median and
+interquartile range of {rounds} rounds. Untouched: decoded only. Looked up: ten currencies and
+`nonzero()`. Touched: currency, type and balance of every row, as a Decimal. x: divided by
+`{structs}`, which have all six fields and Decimals. KiB: memory of one balance as measured by
+tracemalloc, including the response's bytes if it keeps them.
 """
 
 

@@ -31,9 +31,9 @@ _IMPORTS: Final = {
     _OURS: _OURS,
 }
 _LEGEND: Final = f"""\
-CPU: the median of {{rounds}} rounds and the range of the middle half of them. `{_SIGN}` makes a
-signed copy of a request for the points; *{_PLAIN}* is what the peers of the whole calls sign with;
-{_CCXT}: its `sign()`. Below, the CPU of fresh processes; httpx without its own command.
+CPU: median and interquartile range of {{rounds}} rounds. *{_SIGN}*: creates a signed copy of a points
+request. *{_PLAIN}*: the signing of the other clients above. *{_CCXT}*: its `sign()`. Below: CPU of
+new processes; httpx without its command-line dependencies.
 """
 
 

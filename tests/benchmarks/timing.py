@@ -18,7 +18,7 @@ _ONE_DECIMAL_BELOW: Final = 9.95
 
 @attrs.frozen
 class Spread:
-    """The median of many rounds, and the range of the middle half of them."""
+    """Median and interquartile range of many rounds."""
 
     median: float
     low: float

@@ -1,4 +1,4 @@
-"""What is installed with the package, beside httpx alone."""
+"""Installed size of the package and its dependencies, compared with httpx alone."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ OURS: Final = "htx-async"
 _PEERS: Final = ("httpx", OURS, "aiohttp", "ccxt")
 _MB: Final = 1_000_000
 _LEGEND: Final = """\
-What `pip install` installs, without extras: the package and all that it needs on this Python. MB: a
-million bytes of files, without compiled Python.
+The package and its dependencies, without extras, on this Python version. MB: a million bytes,
+without compiled bytecode.
 """
 
 Requirements = Callable[[str], Iterable[str]]
