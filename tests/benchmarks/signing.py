@@ -31,9 +31,9 @@ _IMPORTS: Final = {
     _OURS: _OURS,
 }
 _LEGEND: Final = f"""\
-CPU: median and interquartile range of {{rounds}} rounds. *{_SIGN}*: creates a signed copy of a points
-request. *{_PLAIN}*: the signing of the other clients above. *{_CCXT}*: its `sign()`. Below: CPU of
-new processes; httpx without its command-line dependencies.
+CPU: median and interquartile range of {{rounds}} rounds. *{_SIGN}*: creates a signed copy of a
+points request. *{_PLAIN}*: the signing of the other clients above. *{_CCXT}*: its `sign()`. Below:
+CPU of new processes; httpx without its command-line dependencies.
 """
 
 
