@@ -14,7 +14,6 @@ nox.options.sessions = [
     "lint",
     "typing",
     "tests",
-    "aiohttp",
     "coverage",
     "docs",
     "lowest",
@@ -44,12 +43,6 @@ PYTHONS = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
 PYTEST = ("pytest", "-q", "-n", "2")
 
 
-TRANSPORT_TESTS = (
-    *("tests/transports", "tests/laws", "tests/test_client.py", "tests/test_life.py"),
-    "tests/sandbox/test_connection.py",
-)
-
-
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style and likely mistakes."""
@@ -72,13 +65,6 @@ def tests(session: nox.Session) -> None:
     """All tests, on every supported Python."""
     session.install("-e", ".[test]")
     session.run(*PYTEST, *session.posargs)
-
-
-@nox.session
-def aiohttp(session: nox.Session) -> None:
-    """The tests that depend on the transport, with the other one."""
-    session.install("-e", ".[test]")
-    session.run(*PYTEST, "--transport", "aiohttp", *TRANSPORT_TESTS, *session.posargs)
 
 
 @nox.session(python=PYTHONS[-1])  # 3.11 misses lines of coroutines
@@ -202,7 +188,7 @@ def beside_ccxt(session: nox.Session) -> None:
 @nox.session
 def soak(session: nox.Session) -> None:
     """Faults and cancellations for a minute: `nox -s soak -- --minutes 20` for longer."""
-    session.install("-e", ".[aiohttp,sandbox]")
+    session.install("-e", ".[sandbox]")
     session.run("python", "-m", "tests.soak", *session.posargs)
 
 

@@ -55,7 +55,6 @@ from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.resources.accounts import Accounts
 from htx_async.resources.points import Points
 from htx_async.resources.raw import RawResponse
-from htx_async.transports.adapter import AiohttpTransport
 
 if TYPE_CHECKING:
     from htx_async.ratelimit.redis.limiter import RedisRateLimiter, Share
@@ -68,7 +67,6 @@ __all__ = [
     "AccessKeyError",
     "AccountNotFoundError",
     "Accounts",
-    "AiohttpTransport",
     "AuthenticationError",
     "ClientClosedError",
     "Clock",

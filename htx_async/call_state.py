@@ -15,6 +15,7 @@ from htx_async.errors import (
     DeadlineExceededError,
     Delivery,
     HTXError,
+    TransportError,
     with_attempt_notes,
 )
 
@@ -57,7 +58,7 @@ class CallState:
         deadline: Latest deadline of its waiters, in monotonic seconds.
         has_no_waiters: Whether all callers have gone: another attempt would waste a token.
         closing: Whether the client is being closed: there is no further attempt.
-        in_flight: Whether an attempt is using a connection. It must not be cancelled then.
+        in_flight: Whether an attempt is using a connection.
         was_sent: Whether an attempt was started; later callers must not share its response.
         attempts: Number of attempts, calibrations of the clock not counted.
         failures: The errors of the attempts so far.
@@ -65,13 +66,11 @@ class CallState:
         earliest_send_at: When the next attempt can be sent at the earliest, once that is known.
         queue_waits: Periods in which it waited for tokens and connections (monotonic seconds).
         signed_with: How the last attempt was signed.
-        abort_handle: Aborts the attempt that is in flight; set by the transport adapter.
         on_queued: Called with the number of calls ahead, and the expected delay in seconds.
     """
 
     __slots__ = (
         "_queued_since",
-        "abort_handle",
         "attempts",
         "closing",
         "deadline",
@@ -100,7 +99,6 @@ class CallState:
         self.earliest_send_at: float = -math.inf
         self.queue_waits: list[tuple[float, float]] = []
         self.signed_with: SigningContext | None = None
-        self.abort_handle: Callable[[], object] | None = None
         self.on_queued: Callable[[int, float], object] | None = None
         self._queued_since: float | None = None
 
@@ -108,6 +106,11 @@ class CallState:
     def may_retry(self) -> bool:
         """Whether another attempt makes sense."""
         return not (self.has_no_waiters or self.closing)
+
+    @property
+    def needs_new_connection(self) -> bool:
+        """Whether the last attempt had no response: other idle connections may be as dead."""
+        return bool(self.failures) and isinstance(self.failures[-1], TransportError)
 
     def time_left(self, now: float) -> float:
         """Return the seconds until the deadline."""
@@ -166,11 +169,6 @@ class CallState:
     def final_error(self) -> HTXError:
         """Return the error of the last attempt, with the earlier ones as notes."""
         return with_attempt_notes(self.failures[-1], self.failures[:-1])
-
-    def abort(self) -> None:
-        """Abort the attempt that is in flight, if there is one."""
-        if self.abort_handle is not None:
-            self.abort_handle()
 
     def deadline_error(self, endpoint: str, timeout: float) -> DeadlineExceededError:
         """Return the error of a caller whose *timeout* has passed."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
+from typing import Any, Self, TypedDict, TypeVar, Unpack, cast
 
 from msgspec.structs import asdict
 
@@ -40,10 +40,8 @@ from htx_async.resources.raw import (
     check_path,
     to_raw_response,
 )
-from htx_async.transports.adapter import AiohttpTransport, TransportAdapter
-
-if TYPE_CHECKING:
-    import httpx
+from htx_async.transports.adapter import adapter_for
+from htx_async.transports.base import AsyncTransport
 
 T = TypeVar("T")
 
@@ -54,6 +52,7 @@ class OptionOverrides(TypedDict, total=False):
     """Options that `HTXClient.with_options` accepts."""
 
     timeout: float
+    attempt_timeout: float
     retry: RetryPolicy
     coalesce: bool
     queue_timeout: float | None
@@ -71,6 +70,9 @@ class HTXClient:
             is called before the first request, and again when HTX rejects the credentials.
         base_url: HTX's address, or that of a sandbox; plain http for loopback only.
         timeout: Seconds for a whole call: queueing, connecting, reading, retrying.
+        attempt_timeout: Seconds for one attempt, from acquiring a connection to the last byte; at
+            most what is left of `timeout`. A connection that was used before must respond in a
+            third of that, or the next attempt opens a new one.
         retry: A `RetryPolicy`, or `NO_RETRY`.
         rate_limiter: A `RateLimiter` to share between clients whose keys belong to one HTX user;
             a `RedisRateLimiter` to share it between processes; `UNLIMITED` for servers without
@@ -80,9 +82,9 @@ class HTXClient:
             `RateLimitQueueError`; 0: fail fast; `None`: until its `timeout`.
         max_queue: Number of queued calls beyond which a call raises `RateLimitQueueError`;
             `None`: any number.
-        transport: An `httpx.AsyncBaseTransport`, e.g. `HTTPTransport()`, which sees signed URLs and
-            is not closed with the client; `AiohttpTransport()`; `None`: httpx's own, created and
-            closed by the client.
+        transport: An `HTTPTransport`, or any `httpx.AsyncBaseTransport` or one of httpx2, which
+            sees signed URLs. It is not closed with the client. `None`: the connections of an
+            `HTTPTransport`, closed with the client.
         max_connections: Connections at a time.
         max_body: Largest body of a response, in bytes, decompressed.
         on_event: Called with an `Event` whenever something happens to a call. It must be fast.
@@ -99,12 +101,13 @@ class HTXClient:
         *,
         base_url: str = BASE_URL,
         timeout: float = 30.0,
+        attempt_timeout: float = 10.0,
         retry: RetryPolicy = RetryPolicy(),
         rate_limiter: RateLimiter | None = None,
         coalesce: bool = True,
         queue_timeout: float | None = None,
         max_queue: int | None = None,
-        transport: httpx.AsyncBaseTransport | AiohttpTransport | None = None,
+        transport: AsyncTransport | None = None,
         max_connections: int = 20,
         max_body: int = 16 * 2**20,
         on_event: Listener | None = None,
@@ -119,6 +122,7 @@ class HTXClient:
         validation.int_at_least(max_body, 1, "max_body")
         self._options = RequestOptions(
             timeout=timeout,
+            attempt_timeout=attempt_timeout,
             retry=retry,
             coalesce=coalesce,
             queue_timeout=queue_timeout,
@@ -138,22 +142,22 @@ class HTXClient:
         events = EventEmitter(on_event, clock)
         drift = SchemaDriftReporter(clock, events)
         store = CredentialStore(credentials, clock)
-        slots = self._connection_slots = TokenQueue(
-            TokenBucket(RateLimit(max_connections, per=0.0)), clock
-        )
-        self._transport = TransportAdapter(
+        adapter = self._adapter = adapter_for(
             transport, origin, clock, max_connections=max_connections, max_body=max_body
+        )
+        slots = self._connection_slots = TokenQueue(
+            TokenBucket(RateLimit(adapter.max_connections, per=0.0)), clock
         )
         # A request passes these from first to last, and its response from last to first.
         limiter = self._rate_limiter
         middleware: list[Callable[[Handler], Handler]] = [
             lambda call_next: RequestCoalescing(call_next, clock, events, str(origin)),
-            lambda call_next: Retrying(call_next, clock, server_clock, store),
+            lambda call_next: Retrying(call_next, clock, server_clock, store, adapter),
             lambda call_next: RateLimiting(call_next, limiter, slots, clock, server_clock, events),
             lambda call_next: EnvelopeParsing(call_next, server_clock.observe, drift),
             lambda call_next: Signing(call_next, store, origin.host, clock, server_clock),
         ]
-        handler: Handler = self._transport
+        handler: Handler = adapter
         for layer in reversed(middleware):
             handler = layer(handler)
         self._coalescing = cast("RequestCoalescing", handler)
@@ -181,7 +185,8 @@ class HTXClient:
         nothing.
 
         Args:
-            **overrides: Any of `timeout`, `retry`, `coalesce`, `queue_timeout` and `max_queue`.
+            **overrides: Any of `timeout`, `attempt_timeout`, `retry`, `coalesce`, `queue_timeout`
+                and `max_queue`.
 
         Raises:
             InvalidInputError: An option is unknown or wrong.
@@ -272,8 +277,11 @@ class HTXClient:
         *,
         path: str | None = None,
         params: tuple[tuple[str, str], ...] = (),
+        account_id: int | None = None,
     ) -> T:
-        request = Request(endpoint, path or endpoint.path, params, self._options)
+        request = Request(
+            endpoint, path or endpoint.path, params, self._options, account_id=account_id
+        )
         return cast("T", (await self._coalescing(request)).value)
 
     async def aclose(self) -> None:
@@ -293,7 +301,7 @@ class HTXClient:
             await self._coalescing.drain()
         finally:
             try:
-                await self._transport.aclose()
+                await self._adapter.aclose()
             finally:
                 await self._rate_limiter.flush()
 

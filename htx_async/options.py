@@ -62,6 +62,7 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         timeout: Seconds for the whole call: queueing, connecting, reading, retrying.
+        attempt_timeout: Seconds for one attempt, from acquiring a connection to the last byte.
         retry: The retry policy.
         coalesce: Whether the call may share the request of an identical queued call.
         queue_timeout: Seconds to wait for a rate-limit token; 0: fail fast; `None`: `timeout`.
@@ -69,6 +70,7 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     timeout: float = 30.0
+    attempt_timeout: float = 10.0
     retry: RetryPolicy = RetryPolicy()
     coalesce: bool = True
     queue_timeout: float | None = None
@@ -76,6 +78,7 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         validation.positive_seconds(self.timeout, "timeout")
+        validation.positive_seconds(self.attempt_timeout, "attempt_timeout")
         retry = cast("object", self.retry)
         if not isinstance(retry, RetryPolicy):
             msg = f"retry must be a RetryPolicy or NO_RETRY, got {type(retry).__name__}"

@@ -72,6 +72,7 @@ class Request(_RedactedRepr, frozen=True):
         call: State of the call. A request is used for one call.
         query: The query as it is sent. It is a secret once it is signed.
         is_internal: Whether it serves another request: the calibration of the clock.
+        account_id: The account that the data must be of; `None`: any.
     """
 
     _repr_fields: ClassVar[tuple[str, ...]] = (
@@ -89,6 +90,7 @@ class Request(_RedactedRepr, frozen=True):
     call: CallState = msgspec.field(default_factory=CallState)
     query: str = ""
     is_internal: bool = False
+    account_id: int | None = None
 
     @property
     def id(self) -> int:
@@ -96,11 +98,17 @@ class Request(_RedactedRepr, frozen=True):
         return self.call.request_id
 
     @property
+    def target(self) -> str:
+        """Path and query as they are sent. A secret once the request is signed."""
+        return f"{self.path}?{self.query}" if self.query else self.path
+
+    @property
     def key(self) -> Hashable:
         """Calls of one client with equal keys are identical."""
         endpoint = self.endpoint
         how = (endpoint.name, endpoint.data_type, endpoint.signed)
-        return (*how, self.path, self.params, self.options.retry)
+        options = self.options
+        return (*how, self.path, self.params, options.retry, options.attempt_timeout)
 
 
 class Response(_RedactedRepr, frozen=True):
@@ -117,6 +125,7 @@ class Response(_RedactedRepr, frozen=True):
         error: What HTX returned instead of data, or why the response cannot be decoded.
         value: The decoded data.
         stats: Attempts and queue times of the call.
+        close_connection: Closes the connection that it arrived on; `None`: it cannot be closed.
     """
 
     _repr_fields: ClassVar[tuple[str, ...]] = (
@@ -136,6 +145,7 @@ class Response(_RedactedRepr, frozen=True):
     error: HTXError | None = None
     value: Any = None
     stats: CallStats = CallStats()
+    close_connection: Callable[[], object] | None = None
 
 
 Handler = Callable[[Request], Awaitable[Response]]

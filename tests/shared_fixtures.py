@@ -8,14 +8,11 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from htx_async import AiohttpTransport, client
 from htx_async.ratelimit import limiter
 from htx_async.sandbox import Sandbox
-from htx_async.transports.adapter import TransportAdapter
 from tests.redis_process import RedisProcess, serving
 
 
@@ -55,13 +52,6 @@ def _early_redis_process(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("redis_process")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that chooses the default transport of all clients."""
-    parser.addoption(
-        "--transport", choices=["httpx", "aiohttp"], default="httpx", help="(default: httpx)"
-    )
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Measure coverage in the workers of pytest-xdist, not in the processes that tests start."""
     if hasattr(config, "workerinput"):
@@ -72,21 +62,6 @@ def pytest_collection_finish() -> None:
     """Exclude from garbage collection what stays anyway: the tests themselves."""
     gc.collect()
     gc.freeze()
-
-
-@pytest.fixture(autouse=True)
-def transport_name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return the transport that `--transport` names; clients without a transport use it."""
-    name = str(request.config.getoption("--transport"))
-    if name == "aiohttp":
-        if request.node.get_closest_marker("httpx"):
-            pytest.skip("about httpx")
-        monkeypatch.setattr(client, "TransportAdapter", _aiohttp_adapter)
-    return name
-
-
-def _aiohttp_adapter(transport: Any, *args: Any, **options: Any) -> TransportAdapter:
-    return TransportAdapter(transport or AiohttpTransport(), *args, **options)
 
 
 @pytest.fixture(autouse=True)

@@ -9,12 +9,12 @@ import pytest
 
 NEEDED = "asyncio, attrs, msgspec"
 """What every program needs; their own imports do not count."""
-LIBRARIES = {"aiohttp", "anyio", "cattrs", "cryptography", "cyclopts", "httpx", "httpcore"}
+LIBRARIES = {"anyio", "cattrs", "cryptography", "cyclopts", "httpx", "httpcore"}
 LIBRARIES |= {"opentelemetry", "pydantic_core", "redis", "rich", "uvicorn"}
 STANDARD = {"email", "http", "importlib.metadata", "importlib.resources", "pathlib", "tempfile"}
 STANDARD |= {"pickle", "urllib.request", "zipfile"}
 OURS = {"cli", "models.pydantic", "otel", "sandbox", "testing"}
-OURS |= {"transports.aiohttp", "transports.httpx", "transports.pool"}
+OURS |= {"transports.http_transport", "transports.httpx_adapter"}
 REDIS = {"ratelimit.redis.connection", "ratelimit.redis.lease_queue", "ratelimit.redis.limiter"}
 
 

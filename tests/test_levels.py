@@ -30,7 +30,7 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
     "resources": {"errors", "redaction", "validation", "models", "ratelimit", "request"},
     "middleware": {
         *("errors", "error_codes", "clock", "events", "redaction", "options", "auth", "models"),
-        *("ratelimit", "call_state", "request"),
+        *("ratelimit", "call_state", "request", "transports"),
     },
     "client": {
         *("errors", "clock", "events", "validation", "options", "auth", "models", "ratelimit"),
@@ -53,10 +53,8 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
 """Modules and packages of the root, from the lowest to the highest."""
 
 LIBRARIES = {
-    "httpx": {
-        f"htx_async.{name}" for name in ("transports.httpx", "transports.http_transport", "testing")
-    },
-    "aiohttp": {"htx_async.transports.aiohttp"},
+    "httpx": {"htx_async.transports.http_transport", "htx_async.testing"},
+    "httptools": {"htx_async.transports.http_parser"},
     "redis": {"htx_async.ratelimit.redis.connection"},
     "cattrs": {"htx_async.models.decoding"},
     "pydantic_core": {"htx_async.models.pydantic"},
@@ -64,7 +62,7 @@ LIBRARIES = {
 """The only modules that import a library, so that it can be replaced in one place."""
 
 EXTRAS = {"cyclopts", "rich", "uvicorn", "respx", "pytest", "hypothesis", "pandas", "polars"}
-EXTRAS |= {"aiohttp", "redis", "opentelemetry", "pydantic", "pydantic_core", "cryptography"}
+EXTRAS |= {"httpx2", "redis", "opentelemetry", "pydantic", "pydantic_core", "cryptography"}
 
 BANNED = re.compile(
     r"_*(told|said|found|heard|hear|asked|fate|flights?|flight_.*|board|land|bells?|bell_.*"

@@ -26,7 +26,6 @@ from htx_async import (
     AccountSnapshot,
     AccountState,
     AccountType,
-    AiohttpTransport,
     AssetValuation,
     BalanceChange,
     BalanceEntry,
@@ -66,7 +65,7 @@ async def clients(credentials: Credentials) -> None:
         assert_type(event.endpoint, str)
         assert_type(event.wait, float | None)
 
-    HTXClient(provider, rate_limiter=UNLIMITED, transport=AiohttpTransport(), on_event=Telemetry())
+    HTXClient(provider, rate_limiter=UNLIMITED, transport=HTTPTransport(), on_event=Telemetry())
     HTXClient(provider, transport=HTTPTransport(max_connections=5))
     HTXClient(
         credentials, transport=httpx.ASGITransport(app=Sandbox()), clock=Clock(), retry=NO_RETRY

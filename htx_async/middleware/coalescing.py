@@ -2,8 +2,8 @@
 Coalesces identical queued calls into one request.
 
 Each request runs in a task of its own, and callers only wait for it. So a caller can leave at any
-time, because it is cancelled or its deadline passes, without interrupting a request in flight:
-httpx's connection pool loses connections when it is cancelled.
+time, because it is cancelled or its deadline passes, without interrupting a request that others
+wait for.
 
 A call may share a request that was not sent yet, never one in flight: what a call returns was
 requested after the call was made.
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from htx_async.events import EventEmitter
     from htx_async.request import Handler, Request, Response
 
-DRAIN_TIMEOUT = 5.0
+CLOSE_TIMEOUT = 5.0
 """Seconds that closing waits for requests in flight."""
 CANCEL_TIMEOUT = 1.0
-"""Seconds that closing then waits for aborted requests, and again for cancelled tasks."""
+"""Seconds that closing then waits for cancelled tasks."""
 TIMER_SLACK = 0.001
 """Seconds by which two timers for the same deadline may differ."""
 
@@ -75,19 +75,16 @@ class RequestCoalescing:
             raise EventLoopError(_OTHER_LOOP)
 
     async def drain(self) -> None:
-        """End queued calls, and wait `DRAIN_TIMEOUT` for requests in flight before an abort."""
+        """End queued calls, and wait `CLOSE_TIMEOUT` for requests in flight before an abort."""
         calls = [shared for shared in self._calls if shared.task is not None]
         tasks = [shared.task for shared in calls if shared.task is not None]
         for shared in calls:
             shared.begin_closing()
         try:
-            await self._wait_for(tasks, DRAIN_TIMEOUT)
+            await self._wait_for(tasks, CLOSE_TIMEOUT)
         finally:
             for shared in calls:
                 shared.abort()
-            await self._wait_for(tasks, CANCEL_TIMEOUT)
-            for task in tasks:
-                task.cancel()
             await self._wait_for(tasks, CANCEL_TIMEOUT)
 
     async def _wait(self, request: Request, shared: SharedCall, waiter: Waiter) -> Response:

@@ -90,6 +90,8 @@ class EnvelopeParsing(msgspec.Struct, frozen=True):
         response = await self.call_next(request)
         if response.error is None:
             response = parse_response(request.endpoint, response)
+            if request.account_id is not None:
+                response = _check_account(request, request.account_id, response)
             if self.drift is not None and not isinstance(response.error, APIError):
                 self.drift.inspect(request, response)
         if self.on_server_time is not None and response.server_time is not None:
@@ -121,6 +123,17 @@ def parse_response(endpoint: Endpoint[Any], response: Response) -> Response:
         error = _decode_error(endpoint.name, response, path, f"{path} {invalid.fault}")
         return replace(response, server_time=time, error=error)
     return replace(response, server_time=time, value=value)
+
+
+def _check_account(request: Request, account_id: int, response: Response) -> Response:
+    """Attach an error if the data is that of another account: a response to another request."""
+    if response.error is not None or response.value.id == account_id:
+        return response
+    if response.close_connection is not None:
+        response.close_connection()
+    fault = "data.id is that of another account"
+    error = _decode_error(request.endpoint.name, response, "data.id", fault)
+    return replace(response, value=None, error=error)
 
 
 @functools.cache

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
     Outcome: TypeAlias = Response | Exception
 
+DRAIN_TIMEOUT = 2.0
+"""Seconds that an attempt may take to finish once its last caller has left: then its connection
+can be used again. Otherwise the connection is reset."""
+
 TIMED_OUT = TimeoutError()
 """Outcome of a waiter whose deadline has passed. Never raised: the caller creates its own error."""
 
@@ -47,8 +51,8 @@ class SharedCall:
     """
     A request in a task of its own, and the callers that wait for it.
 
-    The task is cancelled when its last caller leaves, unless an attempt is in flight: that one is
-    completed, so that its connection can be used again, but not beyond the deadline.
+    The task is cancelled when its last caller leaves; an attempt that is in flight first has
+    `DRAIN_TIMEOUT` to finish, but not beyond the deadline.
     """
 
     def __init__(self, request: Request, clock: Clock) -> None:
@@ -57,7 +61,7 @@ class SharedCall:
         self._call = request.call
         self._clock = clock
         self._waiters: set[Waiter] = set()
-        self._abort_timer: asyncio.TimerHandle | None = None
+        self._drain_timer: asyncio.TimerHandle | None = None
         self._is_resolved = False
         self._call.on_queued = self._on_queued
 
@@ -81,25 +85,25 @@ class SharedCall:
         return waiter
 
     def remove_waiter(self, waiter: Waiter) -> None:
-        """Remove a caller. Without callers, the task is cancelled or bounded by the deadline."""
+        """Remove a caller. Without callers, the task is cancelled, at the latest when drained."""
         waiter.stop_timers()
         self._waiters.discard(waiter)
         if not self._waiters and not self._is_resolved:
             self._abandon()
             if self._call.in_flight:
-                self._abort_at_deadline()
+                self._drain()
 
     def cancel_unless_in_flight(self) -> None:
         """Cancel the task, unless an attempt is using a connection."""
-        if self.task is not None and not self._call.in_flight:
-            self.task.cancel()
+        if not self._call.in_flight:
+            self._cancel()
 
     def resolve(self, outcome: Outcome | None) -> None:
         """Give all callers the outcome; `None`: the task was cancelled, and so are they."""
         self._is_resolved = True
         self._call.on_queued = None  # breaks the reference cycle
-        if self._abort_timer is not None:
-            self._abort_timer.cancel()
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
         for waiter in self._waiters:
             if outcome is not None:
                 waiter.set_outcome(outcome)
@@ -114,9 +118,9 @@ class SharedCall:
             self.cancel_unless_in_flight()
 
     def abort(self) -> None:
-        """Fail the callers, and abort the attempt that is in flight, or cancel the task."""
+        """Fail the callers, and cancel the task."""
         self.resolve(self._call.closed_error())
-        self._stop()
+        self._cancel()
 
     def _start_timers(self, waiter: Waiter) -> None:
         call_later, options = self._clock.call_later, waiter.options
@@ -160,19 +164,17 @@ class SharedCall:
         self._call.has_no_waiters = True
         self.cancel_unless_in_flight()
 
-    def _abort_at_deadline(self) -> None:
-        left = self._call.time_left(self._clock.monotonic())
+    def _drain(self) -> None:
+        """Give the attempt that is in flight a little time, then cancel the task."""
+        left = min(self._call.time_left(self._clock.monotonic()), DRAIN_TIMEOUT)
         if left > 0:
-            self._abort_timer = self._clock.call_later(left, self._stop)
+            self._drain_timer = self._clock.call_later(left, self._cancel)
         else:
-            self._stop()
+            self._cancel()
 
-    def _stop(self) -> None:
-        """Abort the attempt that is in flight, or cancel the task."""
-        if self._call.in_flight:
-            self._call.abort()
-        else:
-            self.cancel_unless_in_flight()
+    def _cancel(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
 
 
 def _queue_error(wait: float, reason: str) -> HTXError:

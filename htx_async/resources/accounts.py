@@ -104,11 +104,12 @@ class Accounts(Resource):
         Raises:
             InvalidInputError: *account* is something else. Nothing was sent.
             AccountNotFoundError: The user has no such account.
+            DecodeError: The response is that of another account, or malformed.
             HTXError: See `htx_async.errors`.
         """
         account_id = numeric_id(account.id if isinstance(account, Account) else account, "account")
         path = BALANCE.path.replace("{account-id}", account_id)
-        return await self._request(BALANCE, path=path)
+        return await self._request(BALANCE, path=path, account_id=int(account_id))
 
     async def snapshot(self) -> Snapshot:
         """

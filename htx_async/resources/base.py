@@ -18,6 +18,7 @@ class Client(Protocol):
         *,
         path: str | None = None,
         params: tuple[tuple[str, str], ...] = (),
+        account_id: int | None = None,
     ) -> T:
         """
         Send a request to *endpoint*, and return its decoded data.
@@ -26,6 +27,7 @@ class Client(Protocol):
             endpoint: What is requested.
             path: The path with its values filled in; `None`: that of the endpoint.
             params: Query parameters, not yet encoded.
+            account_id: The account that the data must be of; `None`: any.
         """
         ...
 
@@ -42,6 +44,7 @@ class Resource:
         *,
         path: str | None = None,
         params: tuple[tuple[str, str], ...] = (),
+        account_id: int | None = None,
     ) -> T:
         request = self._client._request  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        return await request(endpoint, path=path, params=params)
+        return await request(endpoint, path=path, params=params, account_id=account_id)

@@ -1,112 +1,132 @@
-"""Sends one attempt by a transport, and translates the errors of its library."""
+"""Sends an attempt over the package's own connections, and chooses the adapter of a transport."""
 
 from __future__ import annotations
 
-import asyncio
-import math
-from importlib.util import find_spec
-from typing import TYPE_CHECKING
-
-import attrs
+import functools
+from collections.abc import Callable
 
 from htx_async.clock import Clock
-from htx_async.errors import ConnectError, HTXError, InvalidInputError, NoResponseError
-from htx_async.redaction import auth_values, one_line, redact
 from htx_async.request import Request, Response
-from htx_async.transports.body import CutBodyError
+from htx_async.transports.base import (
+    Adapter,
+    AsyncTransport,
+    attempt_seconds,
+    request_headers,
+    to_response,
+)
+from htx_async.transports.http_errors import ExchangeError
+from htx_async.transports.http_pool import ConnectionPool, Timeouts
 from htx_async.validation import Origin
 
-if TYPE_CHECKING:
-    import httpx
-
-    from htx_async.transports.base import Transport
+_FIRST_BYTE_SHARE = 1 / 3
+"""Share of an attempt's time in which a reused connection must respond: it may be dead."""
 
 
-@attrs.frozen
-class AiohttpTransport:
+class PoolAdapter:
     """
-    Sends requests by aiohttp instead of httpx, with less CPU time per request.
+    Adapter of a connection pool, past the requests and responses of httpx.
 
-    Pass one as `transport`. Each client opens a session of its own, and closes it. An
-    instrumentation of aiohttp that records URLs records signed ones.
-
-    Raises:
-        InvalidInputError: The extra `aiohttp` is not installed.
+    Args:
+        get_pool: Returns the pool, in the event loop of the calls.
+        origin: HTX's address.
+        clock: Source of time.
+        max_connections: Requests at a time.
+        max_body: Largest body of a response, in bytes.
+        owns_pool: Whether to close the pool.
     """
-
-    def __attrs_post_init__(self) -> None:
-        if find_spec("aiohttp") is None:
-            msg = 'AiohttpTransport needs the package aiohttp: pip install "htx-async[aiohttp]"'
-            raise InvalidInputError(msg)
-
-
-class TransportAdapter:
-    """Handler that sends one attempt by *transport*, the option of the client; `None`: httpx."""
 
     def __init__(
         self,
-        transport: httpx.AsyncBaseTransport | AiohttpTransport | None,
+        get_pool: Callable[[], ConnectionPool],
         origin: Origin,
         clock: Clock,
         *,
         max_connections: int,
         max_body: int,
+        owns_pool: bool,
     ) -> None:
+        self._get_pool = get_pool
+        self._pool: ConnectionPool | None = None
         self._origin = origin
         self._clock = clock
-        self._transport: Transport
-        if isinstance(transport, AiohttpTransport):
-            from htx_async.transports.aiohttp import AiohttpClient  # noqa: PLC0415 - an extra
+        self._max_body = max_body
+        self._owns_pool = owns_pool
+        self.max_connections: int = max_connections
+        self.is_prepared: bool = False
+        fields = {"Host": str(origin).partition("://")[2], **request_headers()}
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in fields.items()).encode()
 
-            self._transport = AiohttpClient(
-                origin, clock, max_connections=max_connections, max_body=max_body
-            )
-        else:
-            from htx_async.transports.httpx import HttpxTransport  # noqa: PLC0415 - slow import
-
-            self._transport = HttpxTransport(transport, origin, clock, max_body=max_body)
+    async def prepare(self) -> ConnectionPool:
+        """Read the settings of the environment, and return the pool."""
+        self._pool = self._get_pool()
+        await self._pool.prepare()
+        self.is_prepared = True
+        return self._pool
 
     async def __call__(self, request: Request) -> Response:
-        """Send *request* and return the response, or raise a `TransportError`."""
-        left = request.call.time_left(self._clock.monotonic())
-        seconds = left if left < math.inf else None
-        failure: HTXError
+        """Send *request* and return the response."""
+        pool = self._pool or await self.prepare()
+        seconds = attempt_seconds(request, self._clock.monotonic())
+        failure: ExchangeError
         try:
-            async with self._transport.cancel_scope() as request.call.abort_handle:
-                return await self._transport.send(request, seconds)
-        except asyncio.CancelledError:
-            if _task_is_cancelling():
-                raise
-            failure = self._translate_error(RuntimeError("the transport was cancelled"), request)
-        except Exception as error:  # noqa: BLE001 - a transport may raise anything
-            failure = self._translate_error(error, request)
-        finally:
-            request.call.abort_handle = None
-        # Raised outside of `except`: the library's error in the context shows the signed URL.
-        raise failure
+            received = await pool.exchange(
+                request.endpoint.method,
+                request.target.encode(),
+                self._headers,
+                timeouts=Timeouts(total=seconds, first_byte=seconds * _FIRST_BYTE_SHARE),
+                max_body=self._max_body,
+                fresh=request.call.needs_new_connection,
+            )
+        except ExchangeError as error:
+            failure = error
+        else:
+            return to_response(request, received)
+        # Raised outside of `except`: the other error is not its context.
+        raise failure.to_transport_error(self._origin, request.endpoint.name)
 
     async def aclose(self) -> None:
-        """Close the transport, unless it was passed to the client."""
-        await self._transport.aclose()
-
-    def _translate_error(self, error: Exception, request: Request) -> HTXError:
-        """Return our error for *error*, which is not chained."""
-        if isinstance(error, InvalidInputError | CutBodyError):  # ours; a caller's transport may
-            return error.with_traceback(None)  # raise others, with the signed URL in them
-        endpoint = request.endpoint.name
-        is_connect = isinstance(error, self._transport.connect_errors)
-        if isinstance(error, TimeoutError) and not is_connect:
-            return NoResponseError("no complete response in time", endpoint=endpoint)
-        kind = ConnectError if is_connect else NoResponseError
-        problem = "could not connect to" if is_connect else "lost the connection to"
-        name = f"{type(error).__module__.partition('.')[0]}.{type(error).__qualname__}"
-        translated = kind(f"{problem} {self._origin} ({name})", endpoint=endpoint)
-        secrets = auth_values(request.query)
-        translated.add_note(f"{name}: {one_line(redact(str(error), secrets))}")
-        return translated
+        """Close the pool, unless it belongs to a transport that was passed to the client."""
+        if self._owns_pool and self._pool is not None:
+            await self._pool.aclose()
 
 
-def _task_is_cancelling() -> bool:
-    """Return whether this task is being cancelled, and not only something below it."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def adapter_for(
+    transport: AsyncTransport | None,
+    origin: Origin,
+    clock: Clock,
+    *,
+    max_connections: int,
+    max_body: int,
+) -> Adapter:
+    """
+    Return the adapter of *transport*; `None`: of a pool of its own.
+
+    Raises:
+        InvalidInputError: *transport* is none.
+    """
+    if transport is None:
+        pool = ConnectionPool(origin, clock, max_connections=max_connections, max_body=max_body)
+        return PoolAdapter(
+            lambda: pool,
+            origin,
+            clock,
+            max_connections=max_connections,
+            max_body=max_body,
+            owns_pool=True,
+        )
+    # Importing httpx is slow, and not needed without a transport.
+    from htx_async.transports.http_transport import HTTPTransport  # noqa: PLC0415
+    from htx_async.transports.httpx_adapter import HttpxAdapter  # noqa: PLC0415
+
+    if isinstance(transport, HTTPTransport):
+        return PoolAdapter(
+            functools.partial(transport.pool, origin, clock),
+            origin,
+            clock,
+            max_connections=min(max_connections, transport.max_connections),
+            max_body=max_body,
+            owns_pool=False,
+        )
+    return HttpxAdapter(
+        transport, origin, clock, max_connections=max_connections, max_body=max_body
+    )

@@ -1,53 +1,62 @@
-"""What the transports have in common: headers, timeouts, proxy settings."""
+"""What the adapters of transports have in common."""
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Protocol
-from urllib.request import getproxies, proxy_bypass
+import functools
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from htx_async.request import Request, Response
-    from htx_async.validation import Origin
+from htx_async.errors import DecodeError
+from htx_async.request import Request, Response
+from htx_async.transports.http_response import HTTPResponse
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for connecting, TLS included: long enough for two lost packets."""
 MAX_IDLE = 60.0
 """Seconds for which an idle connection is kept."""
-HEADERS = {
-    "Accept": "application/json",
-    "Accept-Encoding": "gzip",
-    "User-Agent": f"htx_async/{version('htx-async')} Python/{platform.python_version()}",
-}
+_ERROR_STATUS = 400
 
 
-Cancel = Callable[[], object]
-"""Cancels the attempt in its scope."""
+class AsyncTransport(Protocol):
+    """A transport of httpx or httpx2: an instance of its `AsyncBaseTransport`."""
+
+    async def handle_async_request(self, request: Any, /) -> Any:
+        """Send *request* and return the response."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the transport."""
+        ...
 
 
-class Transport(Protocol):
+class Adapter(Protocol):
     """
-    Sends one request to HTX and returns the response. It opens with the first request.
+    The last handler of the chain: sends an attempt by a transport.
 
     Attributes:
-        connect_errors: Exceptions of its library after which nothing has reached HTX.
+        max_connections: Requests that it carries at a time.
+        is_prepared: Whether `prepare` has succeeded, or is not needed.
     """
 
-    connect_errors: tuple[type[Exception], ...]
+    max_connections: int
+    is_prepared: bool
 
-    def cancel_scope(self) -> AbstractAsyncContextManager[Cancel]:
+    async def prepare(self) -> object:
         """
-        Return a scope that ends with `TimeoutError` when it is cancelled.
+        Read the settings of the environment, before a token is spent.
 
-        The mechanism depends on the library, which must not lose a cancelled connection.
+        Raises:
+            InvalidInputError: A variable is wrong.
+            EventLoopError: The transport belongs to another event loop.
         """
         ...
 
-    async def send(self, request: Request, seconds: float | None) -> Response:
-        """Return the response with its body, within *seconds*; raise what its library raises."""
+    async def __call__(self, request: Request) -> Response:
+        """
+        Send *request* and return the response. A body that cannot be used is its `error`.
+
+        Raises:
+            TransportError: There is no complete response.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -55,17 +64,36 @@ class Transport(Protocol):
         ...
 
 
-def connect_timeout(seconds: float | None) -> float:
-    """Return the seconds of *seconds* that connecting may take."""
-    return CONNECT_TIMEOUT if seconds is None else min(seconds, CONNECT_TIMEOUT)
+@functools.cache
+def request_headers() -> dict[str, str]:
+    """Return the headers of every request, besides `Host`."""
+    import platform  # noqa: PLC0415 - slow import, only for the first client
+    from importlib.metadata import version  # noqa: PLC0415 - see above
+
+    return {
+        "Accept": "application/json",
+        "Accept-Encoding": "gzip",
+        "User-Agent": f"htx_async/{version('htx-async')} Python/{platform.python_version()}",
+    }
 
 
-def proxy_url(origin: Origin) -> str | None:
-    """Return the URL of the proxy for *origin* in the environment or the system settings."""
-    if origin.is_loopback or proxy_bypass(origin.host):
-        return None
-    proxies = getproxies()
-    url = proxies.get(origin.scheme) or proxies.get("all")
-    if not url:
-        return None
-    return url if "://" in url else f"http://{url}"
+def attempt_seconds(request: Request, now: float) -> float:
+    """Return the seconds that an attempt which starts *now* may take."""
+    return max(min(request.options.attempt_timeout, request.call.time_left(now)), 0.0)
+
+
+def to_response(request: Request, received: HTTPResponse) -> Response:
+    """Return what was *received* as the response to *request*."""
+    headers, problem = received.headers, received.problem
+    if problem is None and headers.get("content-encoding", "identity") not in ("identity", ""):
+        problem = "the body has an encoding that was not requested"
+    is_error = received.status >= _ERROR_STATUS  # its status says more than its body
+    return Response(
+        received.status,
+        headers,
+        b"" if problem else received.body,
+        received.first_byte_at,
+        request.query,
+        error=None if problem is None or is_error else DecodeError(problem),
+        close_connection=received.close_connection,
+    )

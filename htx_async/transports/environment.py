@@ -8,7 +8,6 @@ import ipaddress
 import os
 import ssl
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import attrs
 
@@ -102,6 +101,8 @@ def proxy_for(origin: Origin) -> Proxy | None:
     """Return the proxy for *origin* that the environment or the system settings name."""
     if origin.is_loopback:
         return None
+    from urllib.request import getproxies  # noqa: PLC0415 - slow import, not needed for loopback
+
     proxies = getproxies()
     kind = next((kind for kind in (origin.scheme, "all") if proxies.get(kind)), None)
     if kind is None or _bypasses_proxy(origin, proxies.get("no", "")):
@@ -153,6 +154,8 @@ def _parse_proxy(url: str, setting: str) -> tuple[Proxy | None, str]:
 def _bypasses_proxy(origin: Origin, no_proxy: str) -> bool:
     """Return whether `NO_PROXY` lists *origin*: by name, parent domain, port or network."""
     # The names: with subdomains and ports, on some systems of the system settings.
+    from urllib.request import proxy_bypass  # noqa: PLC0415 - see `proxy_for`
+
     if proxy_bypass(f"{origin.host}:{origin.port}"):
         return True
     entries = [entry.strip() for entry in no_proxy.split(",")]

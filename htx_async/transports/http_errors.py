@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from htx_async.errors import ConnectError, NoResponseError, TransportError
+from htx_async.validation import Origin
 
 FailureKind = Literal[
     "PoolTimeout",
@@ -40,7 +41,8 @@ class ExchangeError(Exception):
         """Whether the request may have reached the server."""
         return self.kind not in _NOT_SENT
 
-    def to_transport_error(self, endpoint: str | None = None) -> TransportError:
-        """Return the package's error for this failure."""
-        error_type = NoResponseError if self.is_sent else ConnectError
-        return error_type(str(self), endpoint=endpoint, retryable=self.retryable)
+    def to_transport_error(self, origin: Origin, endpoint: str | None = None) -> TransportError:
+        """Return the package's error for this failure of an exchange with *origin*."""
+        if self.is_sent:
+            return NoResponseError(f"{origin}: {self}", endpoint=endpoint)
+        return ConnectError(str(self), endpoint=endpoint, retryable=self.retryable)

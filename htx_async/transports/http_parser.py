@@ -8,12 +8,12 @@ to one request, so that no byte of a response can become part of the next one.
 from __future__ import annotations
 
 import re
-import zlib
+from collections.abc import Callable
 
-import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from htx_async.transports.http_errors import ExchangeError, FailureKind
+from htx_async.transports.http_errors import FailureKind
+from htx_async.transports.http_response import HTTPResponse, no_action, too_large
 
 MAX_HEAD = 64 * 1024
 """Bytes of status line and headers, those of informational responses included. The same limit
@@ -21,44 +21,11 @@ applies to bytes without content within a body: chunk extensions and trailers.""
 
 _INVALID: FailureKind = "RemoteProtocolError"
 _CONTROL_CHARACTER = re.compile(rb"[^\t -~\x80-\xff]")
-_GZIP = zlib.MAX_WBITS | 16
 _STATUS_AT = len("HTTP/1.1 ")
 _LINE_END = b"\r\n"
 _FIRST_FINAL_STATUS = 200
 _INFORMATIONAL = (100, *range(102, _FIRST_FINAL_STATUS))  # 101 was not requested
 _WITHOUT_BODY = (204, 304)
-
-
-class HTTPResponse(msgspec.Struct, frozen=True):
-    """
-    A complete response.
-
-    Attributes:
-        status: HTTP status.
-        raw_headers: Names in lower case, and values, in their order. They describe `body`: a gzip
-            body is decompressed, and `content-encoding` removed.
-        body: The body; empty if there is a `problem`.
-        first_byte_at: When the response began to arrive, in monotonic seconds.
-        problem: Why the body cannot be used; `None`: it can.
-    """
-
-    status: int
-    raw_headers: list[tuple[bytes, bytes]]
-    body: bytes
-    first_byte_at: float
-    problem: str | None = None
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(status={self.status}, {len(self.body):,} bytes)"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers by name; the values of equal names are joined by a comma."""
-        headers: dict[str, str] = {}
-        for raw_name, raw_value in self.raw_headers:
-            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        return headers
 
 
 class ResponseParser:
@@ -136,19 +103,17 @@ class ResponseParser:
         """Release llhttp's parser, which refers to this object."""
         del self._llhttp
 
-    def response(self) -> HTTPResponse:
+    def response(self, close_connection: Callable[[], object] = no_action) -> HTTPResponse:
         """Return the complete response; raise `ExchangeError` if its gzip stream was cut."""
         assert self.is_complete
-        headers, body, problem = self._headers, b"".join(self._parts), self._problem
-        if body and self._values(b"content-encoding") == [b"gzip"]:
-            body, problem = _decompress(body, self._max_body)
-            length = b"%d" % len(body)
-            headers = [
-                (name, length if name == b"content-length" else value)
-                for name, value in headers
-                if name != b"content-encoding"
-            ]
-        return HTTPResponse(self._status, headers, body, self.first_byte_at, problem)
+        return HTTPResponse(
+            self._status,
+            self._headers,
+            b"".join(self._parts),
+            self.first_byte_at,
+            self._problem,
+            close_connection,
+        ).decompressed(self._max_body)
 
     def _feed_head(self, data: memoryview) -> None:
         # llhttp skips line ends before a status line, and accepts RTSP. After an informational
@@ -251,7 +216,7 @@ class ResponseParser:
         elif status not in _WITHOUT_BODY:
             self._reads_until_eof = not has_length and not has_encoding
             if has_length and int(fields[b"content-length"]) > self._max_body:
-                self._reject_body(_too_large(self._max_body))
+                self._reject_body(too_large(self._max_body))
 
     def on_body(self, part: bytes) -> None:
         """Keep a part of the body."""
@@ -261,7 +226,7 @@ class ResponseParser:
         self._size += len(part)
         self._parts.append(part)
         if self._size > self._max_body:
-            self._reject_body(_too_large(self._max_body))
+            self._reject_body(too_large(self._max_body))
 
     def on_message_complete(self) -> None:
         """Record the end of the response; informational ones are skipped."""
@@ -276,24 +241,3 @@ class ResponseParser:
         if name not in self._fields:
             return []
         return [value.lower() for field, value in self._headers if field == name]
-
-
-def _too_large(max_body: int) -> str:
-    return f"the body is larger than {max_body:,} bytes (max_body)"
-
-
-def _decompress(body: bytes, max_body: int) -> tuple[bytes, str | None]:
-    """Return the content of *body*, or why it is not one gzip stream of at most *max_body*."""
-    decompressor = zlib.decompressobj(_GZIP)
-    try:
-        content = decompressor.decompress(body, max_body + 1)
-    except zlib.error:
-        return b"", "the body is not valid gzip"
-    if len(content) > max_body:
-        return b"", _too_large(max_body)
-    if not decompressor.eof:
-        text = "the body was cut: its gzip stream has no end"
-        raise ExchangeError(text, _INVALID)
-    if decompressor.unused_data:
-        return b"", "the body continues after the end of its gzip stream"
-    return content, None

@@ -14,7 +14,8 @@ from htx_async.transports.connect import connect, describe
 from htx_async.transports.environment import Environment, Proxy, read_environment
 from htx_async.transports.http_connection import READ_BUFFER_SIZE, HTTPConnection
 from htx_async.transports.http_errors import ExchangeError
-from htx_async.transports.http_parser import HTTPResponse, ResponseParser
+from htx_async.transports.http_parser import ResponseParser
+from htx_async.transports.http_response import HTTPResponse
 from htx_async.validation import Origin
 
 
@@ -49,8 +50,8 @@ class ConnectionPool:
         self, origin: Origin, clock: Clock, *, max_connections: int, max_body: int
     ) -> None:
         self.origin = origin
+        self.max_connections = max_connections
         self._clock = clock
-        self._max_connections = max_connections
         self._max_body = max_body
         self._slots = asyncio.Semaphore(max_connections)
         self._connections: set[HTTPConnection] = set()
@@ -62,6 +63,11 @@ class ConnectionPool:
         self._forward_proxy: Proxy | None = None
         self._close_lock = asyncio.Lock()
         self._is_closed = False
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the settings of the environment have been read."""
+        return self._environment is not None
 
     @property
     def open_connections(self) -> int:
@@ -87,6 +93,7 @@ class ConnectionPool:
         content: bytes = b"",
         *,
         timeouts: Timeouts,
+        max_body: int | None = None,
         fresh: bool = False,
     ) -> HTTPResponse:
         """
@@ -98,6 +105,7 @@ class ConnectionPool:
             headers: Header lines, `Host` included, each with its line end.
             content: The body.
             timeouts: Its limits.
+            max_body: Largest body of the response in bytes, if less than that of the pool.
             fresh: Whether to open a new connection, even if there is an idle one.
 
         Raises:
@@ -105,7 +113,8 @@ class ConnectionPool:
             InvalidInputError: A variable is wrong. Nothing was sent.
         """
         started_at = self._clock.monotonic()
-        parser = ResponseParser(max_body=self._max_body, has_no_body=method == "HEAD")
+        max_body = self._max_body if max_body is None else min(max_body, self._max_body)
+        parser = ResponseParser(max_body=max_body, has_no_body=method == "HEAD")
         connection: HTTPConnection | None = None
         try:
             connection = await self._acquire(started_at, timeouts, fresh=fresh)
@@ -119,7 +128,7 @@ class ConnectionPool:
                 first_byte_timeout=timeouts.first_byte if connection.is_reused else math.inf,
                 read_timeout=timeouts.read,
             )
-            return parser.response()
+            return parser.response(connection.close)
         except ExchangeError:
             if connection is not None and connection.is_reused:
                 self._close_idle(before=started_at)  # they may be as dead
@@ -140,9 +149,9 @@ class ConnectionPool:
         for connection in tuple(self._connections):
             connection.abort()
         async with self._close_lock:
-            for _ in range(self._max_connections):
+            for _ in range(self.max_connections):
                 await self._slots.acquire()  # every exchange has ended
-            for _ in range(self._max_connections):
+            for _ in range(self.max_connections):
                 self._slots.release()
         for connection in tuple(self._connections):
             await connection.closed
@@ -177,7 +186,7 @@ class ConnectionPool:
             async with self._clock.timeout(_finite(seconds)):
                 await self._slots.acquire()
                 return
-        text = f"all {self._max_connections} connections to {self.origin} are in use"
+        text = f"all {self.max_connections} connections to {self.origin} are in use"
         raise ExchangeError(text, "PoolTimeout")
 
     async def _connect(self, started_at: float, timeouts: Timeouts) -> HTTPConnection:

@@ -11,8 +11,8 @@ import httpx
 from htx_async.clock import Clock
 from htx_async.errors import EventLoopError
 from htx_async.transports.http_errors import ExchangeError
-from htx_async.transports.http_parser import HTTPResponse
 from htx_async.transports.http_pool import ConnectionPool, Timeouts
+from htx_async.transports.http_response import HTTPResponse
 from htx_async.validation import DEFAULT_PORTS, Origin, int_at_least
 
 
@@ -33,7 +33,7 @@ class HTTPTransport(httpx.AsyncBaseTransport):
     """
 
     def __init__(self, *, max_connections: int = 20, max_body: int = 16 * 2**20) -> None:
-        self._max_connections = int_at_least(max_connections, 1, "max_connections")
+        self.max_connections: int = int_at_least(max_connections, 1, "max_connections")
         self._max_body = int_at_least(max_body, 1, "max_body")
         self._pools: dict[Origin, ConnectionPool] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -45,12 +45,20 @@ class HTTPTransport(httpx.AsyncBaseTransport):
         Args:
             origin: Scheme, host and port.
             clock: The clock of a new pool.
+
+        Raises:
+            EventLoopError: The transport was used in another event loop.
         """
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if self._loop is not loop:
+            msg = "the transport belongs to another event loop. Create one for each loop"
+            raise EventLoopError(msg)
         if origin not in self._pools:
             self._pools[origin] = ConnectionPool(
                 origin,
                 clock or Clock(),
-                max_connections=self._max_connections,
+                max_connections=self.max_connections,
                 max_body=self._max_body,
             )
         return self._pools[origin]
@@ -63,11 +71,6 @@ class HTTPTransport(httpx.AsyncBaseTransport):
             InvalidInputError: A variable of the environment is wrong.
             EventLoopError: The transport was used in another event loop.
         """
-        loop = asyncio.get_running_loop()
-        self._loop = self._loop or loop
-        if self._loop is not loop:
-            msg = "the transport belongs to another event loop. Create one for each loop"
-            raise EventLoopError(msg)
         pool = self.pool(_origin(request.url))
         content = await request.aread()
         target = request.extensions.get("target", request.url.raw_path)

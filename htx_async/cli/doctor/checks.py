@@ -25,8 +25,8 @@ from htx_async.cli.doctor.diagnosis import KeyInfo
 from htx_async.cli.doctor.finding import Finding, Verdict, skipped
 from htx_async.events import Listener
 from htx_async.resources.accounts import LIST
-from htx_async.transports.base import CONNECT_TIMEOUT, proxy_url
-from htx_async.transports.httpx import proxy_for, tls_context
+from htx_async.transports.base import CONNECT_TIMEOUT
+from htx_async.transports.environment import Environment, proxy_for, read_environment
 from htx_async.validation import Origin, parse_base_url
 
 TIMEOUT = 15.0
@@ -37,8 +37,6 @@ TIME, UID, KEYS = "/v1/common/timestamp", "/v2/user/uid", "/v2/user/api-key"
 
 _TIME_RESOLUTION = 0.001
 """Seconds: HTX reports its time in milliseconds."""
-_PORTS = {"http": 80, "https": 443}
-_SOCKS_PORT = 1080
 
 _PLACEHOLDER = Credentials("unset", "unset")
 """For a client that only sends unsigned requests."""
@@ -46,6 +44,7 @@ _PLACEHOLDER = Credentials("unset", "unset")
 _KEY_ADVICE = "Create a key in HTX's API management, then see: htx-async --help"
 _BASE_URL_ADVICE = "Unset HTX_BASE_URL, or set it to https://api.huobi.pro"
 _PROXY_ADVICE = "Set HTTPS_PROXY or ALL_PROXY to http://user:password@host:port, or unset it."
+_TLS_ADVICE = "Set it to a file that exists, or unset it."
 
 
 @attrs.frozen
@@ -102,37 +101,43 @@ async def _checks(context: DoctorContext) -> AsyncGenerator[Finding]:
         yield diagnosis.bad_setting("settings", context.credentials, _KEY_ADVICE)
     async for finding in _check_network(origin, context.clock):
         yield finding
+        if finding.verdict is Verdict.BAD_SETTING:
+            return
     async with context.client() as htx:
         async for finding in _check_api(htx, context):
             yield finding
 
 
 async def _check_network(origin: Origin, clock: Clock) -> AsyncGenerator[Finding]:
-    proxy = proxy_url(origin)
     try:
-        host, port = _next_hop(origin)
+        proxy = proxy_for(origin)
     except InvalidInputError as error:
         yield diagnosis.bad_setting("proxy", error, _PROXY_ADVICE)
         return
     yield diagnosis.proxy(proxy, origin)
+    host, port = (origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)
     dns = await _resolve(host, port, clock)
     yield dns
+    settings = await _tls_settings(origin)
     if dns.verdict is Verdict.OK:
-        tls = tls_context() if proxy is None and origin.scheme == "https" else None
-        for finding in await _connect(host, port, clock, tls):
+        context = settings.context if isinstance(settings, Environment) else None
+        is_verified_here = proxy is None and origin.scheme == "https"
+        for finding in await _connect(host, port, clock, context if is_verified_here else None):
             yield finding
-    if origin.scheme == "http":
+    if isinstance(settings, InvalidInputError):
+        yield diagnosis.bad_setting("TLS", settings, _TLS_ADVICE)
+    elif origin.scheme == "http":
         yield Finding("TLS", Verdict.OK, "not used on loopback")
     elif proxy is not None:
         yield Finding("TLS", Verdict.UNKNOWN, "through the proxy: verified if HTX responds")
 
 
-def _next_hop(origin: Origin) -> tuple[str, int]:
-    """Return host and port to connect to: HTX's, or the proxy's."""
-    proxy = proxy_for(origin)
-    if proxy is None:
-        return origin.host, origin.port
-    return proxy.url.host, proxy.url.port or _PORTS.get(proxy.url.scheme, _SOCKS_PORT)
+async def _tls_settings(origin: Origin) -> Environment | InvalidInputError:
+    """Return the settings of the environment, or what is wrong with them."""
+    try:
+        return await asyncio.to_thread(read_environment, origin)
+    except InvalidInputError as error:
+        return error
 
 
 async def _resolve(host: str, port: int, clock: Clock) -> Finding:

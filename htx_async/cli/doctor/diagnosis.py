@@ -23,7 +23,8 @@ from htx_async import (
 from htx_async.cli.doctor.finding import Finding, Verdict
 from htx_async.clock import MAX_UNCORRECTED_SKEW
 from htx_async.error_codes import HTTP_STATUS_ERRORS, cause_of
-from htx_async.redaction import mask_key, one_line, redact
+from htx_async.redaction import mask_key, one_line
+from htx_async.transports.environment import Proxy
 from htx_async.validation import Origin
 
 DAY: Final = 86_400.0
@@ -31,6 +32,7 @@ EXPIRES_SOON: Final = 14
 """Days before a key or certificate expires from which the doctor warns: enough to replace it, and
 too few to forget about it again."""
 
+_NO_PROXY = "none (not used for loopback)"
 _API_MANAGEMENT = "in HTX's API management"
 _LOW = 0.5
 """Fraction of the rate limit: less can only remain after one call if other programs make calls."""
@@ -48,10 +50,11 @@ def settings(credentials: Credentials, origin: Origin) -> Finding:
     return Finding("settings", Verdict.OK, f"{method} key {key} for {origin}")
 
 
-def proxy(url: str | None, origin: Origin) -> Finding:
+def proxy(used: Proxy | None, origin: Origin) -> Finding:
     """Return which proxy is used."""
-    direct = "none (not used for loopback)" if origin.is_loopback else "none"
-    return Finding("proxy", Verdict.OK, direct if url is None else f"through {redact(url)}")
+    if used is not None:
+        return Finding("proxy", Verdict.OK, f"through {used} ({used.setting})")
+    return Finding("proxy", Verdict.OK, _NO_PROXY if origin.is_loopback else "none")
 
 
 def dns(host: str, addresses: Sequence[str], elapsed: float) -> Finding:

@@ -1,0 +1,166 @@
+"""Sends an attempt by any transport of httpx or httpx2 that was passed to the client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterable
+from typing import Any
+
+from htx_async.clock import Clock
+from htx_async.errors import ConnectError, HTXError, InvalidInputError, NoResponseError
+from htx_async.redaction import auth_values, one_line, redact
+from htx_async.request import Request, Response
+from htx_async.transports.base import (
+    CONNECT_TIMEOUT,
+    AsyncTransport,
+    attempt_seconds,
+    request_headers,
+    to_response,
+)
+from htx_async.transports.http_errors import ExchangeError
+from htx_async.transports.http_response import HTTPResponse, too_large
+from htx_async.validation import Origin
+
+_NOT_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol")
+"""httpx's exceptions after which nothing has reached HTX."""
+
+
+def _redact_record(record: logging.LogRecord) -> bool:
+    """Redact a signed URL that a response header repeats, e.g. that of a redirect."""
+    record.msg, record.args = redact(record.getMessage()), None
+    return True
+
+
+# httpx's own transports log response headers at DEBUG, by these loggers.
+for _name in ("httpcore.http11", "httpcore.http2", "httpcore2.http11", "httpcore2.http2"):
+    logging.getLogger(_name).addFilter(_redact_record)
+
+
+class HttpxAdapter:
+    """
+    Adapter of a transport that the caller closes.
+
+    Raises:
+        InvalidInputError: *transport* is not a transport of httpx or httpx2.
+    """
+
+    def __init__(
+        self,
+        transport: AsyncTransport,
+        origin: Origin,
+        clock: Clock,
+        *,
+        max_connections: int,
+        max_body: int,
+    ) -> None:
+        self._library = _library_of(transport)
+        self._transport = transport
+        self._origin = origin
+        self._clock = clock
+        self._max_body = max_body
+        self._connect_errors = tuple(getattr(self._library, name) for name in _NOT_SENT)
+        self.max_connections: int = max_connections
+        self.is_prepared: bool = True
+
+    async def prepare(self) -> None:
+        """Do nothing: the caller has set up the transport."""
+
+    async def __call__(self, request: Request) -> Response:
+        """Send *request* and return the response."""
+        seconds = attempt_seconds(request, self._clock.monotonic())
+        failure: HTXError
+        try:
+            async with self._clock.timeout(seconds):
+                received = await self._exchange(request, seconds)
+            return to_response(request, received.decompressed(self._max_body))
+        except ExchangeError as error:
+            failure = error.to_transport_error(self._origin, request.endpoint.name)
+        except asyncio.CancelledError:
+            if _task_is_cancelling():
+                raise
+            failure = self._translate_error(RuntimeError("the transport was cancelled"), request)
+        except Exception as error:  # noqa: BLE001 - a transport may raise anything
+            failure = self._translate_error(error, request)
+        # Raised outside of `except`: the library's error in the context shows the signed URL.
+        raise failure
+
+    async def aclose(self) -> None:
+        """Do nothing: the caller closes the transport."""
+
+    async def _exchange(self, request: Request, seconds: float) -> HTTPResponse:
+        """Return the response with its body as it arrived; raise what the transport raises."""
+        response = await self._transport.handle_async_request(self._build(request, seconds))
+        first_byte_at = self._clock.monotonic()
+        headers = [(name.lower(), value) for name, value in response.headers.raw]
+        try:
+            # Not `aiter_bytes`: it decompresses a chunk to any size, and accepts more encodings.
+            body = await _collect(response.stream, self._max_body)
+        finally:
+            await response.aclose()
+        problem = too_large(self._max_body) if body is None else None
+        return HTTPResponse(response.status_code, headers, body or b"", first_byte_at, problem)
+
+    def _build(self, request: Request, seconds: float) -> Any:
+        connect = min(seconds, CONNECT_TIMEOUT)
+        timeouts = {"connect": connect, "read": seconds, "write": seconds, "pool": seconds}
+        return self._library.Request(
+            request.endpoint.method,
+            f"{self._origin}{request.target}",
+            headers=request_headers(),
+            extensions={"timeout": timeouts},
+        )
+
+    def _translate_error(self, error: Exception, request: Request) -> HTXError:
+        """Return our error for *error*, which is not chained."""
+        endpoint = request.endpoint.name
+        is_connect = isinstance(error, self._connect_errors)
+        if isinstance(error, TimeoutError):
+            text = f"{self._origin}: no complete response in time"
+            return NoResponseError(text, endpoint=endpoint)
+        kind = ConnectError if is_connect else NoResponseError
+        problem = "could not connect to" if is_connect else "lost the connection to"
+        name = f"{type(error).__module__.partition('.')[0]}.{type(error).__qualname__}"
+        translated = kind(f"{problem} {self._origin} ({name})", endpoint=endpoint)
+        secrets = auth_values(request.query)
+        translated.add_note(f"{name}: {one_line(redact(str(error), secrets))}")
+        return translated
+
+
+def _library_of(transport: object) -> Any:
+    """Return the module that *transport* is a transport of: httpx or httpx2."""
+    for name in ("httpx", "httpx2"):
+        library = sys.modules.get(name)  # it was imported, if *transport* is one of its objects
+        if library is not None and isinstance(transport, library.AsyncBaseTransport):
+            return library
+    got = f"the class {transport.__name__}" if isinstance(transport, type) else _type(transport)
+    msg = (
+        "transport must be an httpx.AsyncBaseTransport (or one of httpx2), "
+        f"for example HTTPTransport() or httpx.MockTransport(handler), got {got}"
+    )
+    raise InvalidInputError(msg)
+
+
+def _type(value: object) -> str:
+    module = type(value).__module__.partition(".")[0]
+    name = type(value).__qualname__
+    return name if module == "builtins" else f"{module}.{name}"
+
+
+async def _collect(chunks: AsyncIterable[bytes], max_body: int) -> bytes | None:
+    """Return the bytes of *chunks*; `None` if there are more than *max_body*."""
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > max_body:
+            return None
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+def _task_is_cancelling() -> bool:
+    """Return whether this task is being cancelled, and not only something below it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
