@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -29,9 +30,9 @@ from tests.benchmarks import (
     weight,
 )
 from tests.benchmarks.__main__ import COMMANDS, main
-from tests.benchmarks.against import JOBS, ROOT, Version
-from tests.benchmarks.batches import Batches
-from tests.benchmarks.clients import CONTENDERS, OURS, Client, Contender
+from tests.benchmarks.against import NAME, ROOT, THIS
+from tests.benchmarks.batches import CALLS, Batches
+from tests.benchmarks.clients import BALANCE, CONTENDERS, OURS, POINTS, Client, Contender
 from tests.benchmarks.limiters import CONTROL
 from tests.benchmarks.limiters import OURS as OUR_LIMITER
 from tests.benchmarks.limits import Row
@@ -48,6 +49,7 @@ from tests.benchmarks.timing import Sample, ratio
 from tests.decoded import decoded
 
 REQUESTS = 300
+BROKEN = ("EOFError", "BrokenPipeError")
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -84,13 +86,12 @@ def test_limits_report_and_goals() -> None:
     assert verdicts == ["met", "met", "missed"]
 
 
-@pytest.mark.parametrize("rows", [bodies.MANY, bodies.FEW])
-def test_canned_balance_is_what_htx_sends(rows: int) -> None:
-    balance = decoded(accounts.BALANCE, bodies.data(bodies.balance(rows)))
-    assert len(balance.entries) == rows
-    assert len(balance) == rows // 2
+def test_canned_balance_is_what_htx_sends() -> None:
+    balance = decoded(accounts.BALANCE, bodies.data(bodies.balance()))
+    assert len(balance.entries) == balance.id == bodies.ROWS
+    assert len(balance) == bodies.ROWS // 2
     zeros = sum(1 for entry in balance.entries if not entry.balance)
-    assert 0.85 <= zeros / rows <= 0.95
+    assert 0.85 <= zeros / bodies.ROWS <= 0.95
     assert {entry.type for entry in balance.entries if entry.available is None} == {"frozen"}
 
 
@@ -100,8 +101,8 @@ def test_canned_points_are_what_htx_sends() -> None:
 
 
 def test_decoders_find_the_same() -> None:
-    data = bodies.data(bodies.balance(bodies.MANY))
-    expected = batches.expected_results()[bodies.MANY]
+    data = bodies.data(bodies.balance())
+    expected = batches.expected_results()[BALANCE]
     for decoder in decode.decoders():
         assert decoder.look_up(decoder.read(data)) == expected
 
@@ -134,15 +135,14 @@ def test_goals_only_ratios_fail_and_only_grossly() -> None:
 
 def _batches() -> Batches:
     rounds = [Sample(cpu, 2 * cpu) for cpu in (100.0, 110.0, 120.0)]
-    names = [contender.name for contender in CONTENDERS]
-    keys = [(name, work, count) for name in names for work in batches.WORKS for count in (1, 64)]
+    keys = [(contender.name, *key) for contender in CONTENDERS for key in CALLS]
     return Batches(dict.fromkeys(keys, rounds), {})
 
 
 def test_calls_report_names_all_clients_and_goals() -> None:
     text = calls.report(_batches())
     assert all(f"| {contender.name} " in text for contender in CONTENDERS)
-    assert [goal.value for goal in calls.goals(_batches())] == [1.0] * 9
+    assert [goal.value for goal in calls.goals(_batches())] == [1.0] * 10
 
 
 def test_main_rejects_an_unknown_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,8 +162,8 @@ def test_main_checks_only_if_asked(
 
 
 class _Wrong(Client):
-    async def balance(self, rows: int) -> Holdings:
-        return Holdings((Decimal(rows),) * 10, 1)
+    async def balance(self) -> Holdings:
+        return Holdings((Decimal(1),) * 10, 1)
 
     async def points(self) -> Decimal:
         raise RuntimeError
@@ -183,7 +183,7 @@ def test_calls_exclude_clients_that_are_absent_wrong_or_failing() -> None:
         OURS,
         Contender("lacking", _not_installed, ""),
         Contender("wrong", _Wrong, ""),
-        Contender("failing", _Wrong, "", works=frozenset({"points"})),
+        Contender("failing", _Wrong, "", works=(POINTS,)),
     )
 
     async def absent(url: str) -> dict[str, str]:
@@ -211,18 +211,50 @@ def test_signing_cpu_of_process_is_that_of_the_child() -> None:
     assert 1_000 < signing.cpu_of_process(sys.executable, "-c", sleep) < 250_000
 
 
-def test_against_report_is_the_median_of_the_ratios() -> None:
-    text = against.report({"points": ([1.0, 2.0, 9.0], [2.0, 2.0, 3.0])})
-    assert text.splitlines()[-1].split("|")[-2].strip() == "1.00"
+def test_signing_goals_need_another_checkout() -> None:
+    names = ("import htx_async", "first call", "htx-async accounts --sandbox")
+    processes = {name: [1.0] for name in ("import httpx", *names)}
+    values = [goal.value for goal in signing.goals({"sign": [1.0]}, processes)]
+    assert values == [1.0, 1.0, None, None, None]
+    processes |= {f"{name}, {NAME}": [2.0] for name in names}
+    values = [goal.value for goal in signing.goals({"sign": [1.0]}, processes)]
+    assert values == [1.0, 1.0, 0.5, 0.5, 0.5]
 
 
 @pytest.mark.slow
-def test_against_measures_two_checkouts() -> None:
-    """Here twice the same; every job of the command has a line, and a time above zero."""
-    version = Version.at(ROOT)
-    times = against.measure(["decode"], version, version, rounds=1)
-    assert list(times) == [job.title for job in JOBS["decode"]]
-    assert all(len(new) == len(old) == 1 and min(*new, *old) > 0 for new, old in times.values())
+def test_signing_starts_are_those_of_both_checkouts() -> None:
+    """Here twice the same."""
+    costs = signing.starts(1, THIS)
+    assert min(map(min, costs.values())) > 0
+    for name in ("import htx_async", "first call", "htx-async accounts --sandbox"):
+        assert 0.3 < ratio(costs[name], costs[f"{name}, {NAME}"]) < 3
+
+
+@pytest.mark.slow
+def test_calls_measure_every_client_and_another_checkout() -> None:
+    contenders = (*CONTENDERS, *against.contenders(ROOT))
+    with canned.serving() as url:
+        expected = batches.expected_results()
+        measured = asyncio.run(batches.measure(contenders, url, rounds=1, expected=expected))
+    missing = {one.name for one in contenders if one.name not in measured.names(one.works[0])}
+    assert missing == measured.absent.keys()
+    assert all("No module named" in reason for reason in measured.absent.values())
+    assert NAME not in missing
+    assert all(len(one) == 1 and one[0].cpu > 0 for one in measured.samples.values())
+
+
+@pytest.mark.slow
+def test_calls_import_the_other_checkout_in_its_process(tmp_path: Path) -> None:
+    package = tmp_path / "htx_async"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit('not usable')", encoding="utf-8")
+    other, expected = against.contenders(tmp_path), batches.expected_results()
+
+    async def absent() -> dict[str, str]:
+        async with batches.opened(other, "http://127.0.0.1:1", expected) as (_, absent):
+            return absent
+
+    assert asyncio.run(absent()) in ({NAME: f"it fails with {name}"} for name in BROKEN)
 
 
 def test_weight_closure_has_each_distribution_once() -> None:

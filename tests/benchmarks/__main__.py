@@ -9,7 +9,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final, cast
 
-from tests.benchmarks import against
 from tests.benchmarks.tables import Goal, Options, goals_table, gross_regressions
 
 COMMANDS: Final = ("calls", "decode", "signing", "weight", "limits", "grants")
@@ -33,10 +32,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str]) -> int:
     """Run the named benchmarks, print their tables, and return the exit status."""
     parsed = _parser().parse_args(arguments)
-    options = Options(rounds=parsed.rounds, quick=parsed.quick)
-    if parsed.against:
-        against.run(parsed.commands, parsed.against, options)
-        return 0
+    options = Options(rounds=parsed.rounds, quick=parsed.quick, against=parsed.against)
     goals: list[Goal] = []
     for command in parsed.commands:
         module = import_module(f"tests.benchmarks.{command}")

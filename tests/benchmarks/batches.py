@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,27 +11,23 @@ from typing import Final, TypeAlias
 import attrs
 
 from tests.benchmarks import bodies, plain
-from tests.benchmarks.bodies import FEW, MANY
-from tests.benchmarks.clients import POINTS, Call, Client, Contender, Work
+from tests.benchmarks.clients import BALANCE, POINTS, Client, Contender
 from tests.benchmarks.plain import Holdings
-from tests.benchmarks.timing import Sample, Stopwatch, freeze_garbage, measuring, ratio
+from tests.benchmarks.timing import Sample, measuring, ratio
 
-Key: TypeAlias = tuple[str, Work, int]
+Key: TypeAlias = tuple[str, str, int]
 """Client, work, and the number of calls in flight."""
-Expected: TypeAlias = Mapping[Work, Holdings | Decimal]
+Expected: TypeAlias = Mapping[str, Holdings | Decimal]
 
-WORKS: Final[tuple[Work, ...]] = (MANY, FEW, POINTS)
-PLAN: Final = tuple((work, in_flight) for work in WORKS for in_flight in (1, 16, 64))
-QUICK_PLAN: Final[tuple[tuple[Work, int], ...]] = ((MANY, 1), (POINTS, 1), (POINTS, 64))
-_CALLS: Final[dict[tuple[Work, int], int]] = {
-    (MANY, 1): 8,
-    (FEW, 1): 40,
-    (FEW, 16): 4,
+CALLS: Final[dict[tuple[str, int], int]] = {
+    (BALANCE, 1): 8,
+    (BALANCE, 16): 1,
+    (BALANCE, 64): 1,
     (POINTS, 1): 100,
     (POINTS, 16): 8,
     (POINTS, 64): 4,
 }
-"""Calls of one worker in a batch, else one: a batch takes some ten milliseconds."""
+"""Calls of one worker in a batch, by work and number in flight: some ten milliseconds."""
 _FLOAT_ERROR: Final = Decimal("1e-9")
 
 
@@ -50,7 +45,7 @@ class Batches:
         these, those = ([sample.cpu for sample in self.samples[key]] for key in (this, that))
         return ratio(these, those)
 
-    def names(self, work: Work) -> tuple[str, ...]:
+    def names(self, work: str) -> tuple[str, ...]:
         """Return the clients that did this work."""
         return tuple(dict.fromkeys(name for name, done, _ in self.samples if done == work))
 
@@ -80,22 +75,19 @@ async def opened(
 async def _problem(contender: Contender, client: Client, expected: Expected) -> str:
     """Return why a client cannot take part; "": it finds what all must find."""
     try:
-        for work in filter(contender.can, WORKS):
-            if not _is_right(await client.call(work)(), expected[work]):
+        for work in contender.works:
+            if not _is_right(await getattr(client, work)(), expected[work]):
                 return "its result is different"
     except Exception as error:  # noqa: BLE001 - a peer may raise anything
         return f"it fails with {type(error).__name__}"
     return ""
 
 
-def expected_results() -> dict[Work, Holdings | Decimal]:
+def expected_results() -> dict[str, Holdings | Decimal]:
     """Return what all must find in the canned responses."""
-    read = plain.whole_rows.decode
-    holdings: dict[Work, Holdings | Decimal] = {
-        rows: plain.look_up(read(bodies.balance(rows)).payload().list) for rows in (MANY, FEW)
-    }
+    holdings = plain.look_up(plain.whole_rows.decode(bodies.balance()).payload().list)
     points = plain.whole_points.decode(bodies.points()).payload().acct_balance
-    return {**holdings, POINTS: points}
+    return {BALANCE: holdings, POINTS: points}
 
 
 def _is_right(result: object, expected: Holdings | Decimal) -> bool:
@@ -107,54 +99,31 @@ def _is_right(result: object, expected: Holdings | Decimal) -> bool:
 
 
 async def measure(
-    contenders: Sequence[Contender],
-    url: str,
-    *,
-    rounds: int,
-    expected: Expected,
-    plan: Sequence[tuple[Work, int]] = PLAN,
+    contenders: Sequence[Contender], url: str, *, rounds: int, expected: Expected
 ) -> Batches:
     """Measure all clients, in turn in each round; the first round is dropped."""
     async with opened(contenders, url, expected) as (clients, absent):
         samples: dict[Key, list[Sample]] = {
             (one.name, work, in_flight): []
             for one in contenders
-            for work, in_flight in plan
-            if one.name in clients and one.can(work)
+            for work, in_flight in CALLS
+            if one.name in clients and work in one.works
         }
         with measuring():
             for number in range(rounds + 1):
                 sys.stderr.write(f"calls: round {number} of {rounds}\n")
-                await _round(clients, samples, plan, number)
+                await _round(clients, samples, number)
     return Batches({key: rounds[1:] for key, rounds in samples.items()}, absent)
 
 
 async def _round(
-    clients: Mapping[str, Client],
-    samples: Mapping[Key, list[Sample]],
-    plan: Sequence[tuple[Work, int]],
-    number: int,
+    clients: Mapping[str, Client], samples: Mapping[Key, list[Sample]], number: int
 ) -> None:
     # Another client begins in each round, so that the order favours none.
     names = list(clients)
     turn = names[number % len(names) :] + names[: number % len(names)]
-    for work, in_flight in plan:
+    for (work, in_flight), calls in CALLS.items():
         for name in turn:
             if (name, work, in_flight) in samples:
-                calls = _CALLS.get((work, in_flight), 1)
-                sample = await batch(clients[name].call(work), in_flight, calls)
+                sample = await clients[name].batch(work, in_flight, calls)
                 samples[name, work, in_flight].append(sample)
-
-
-async def batch(call: Call, in_flight: int, calls: int) -> Sample:
-    """Measure *calls* calls of each of *in_flight* workers."""
-    await asyncio.gather(*(call() for _ in range(in_flight)))  # connects, and warms up
-
-    async def worker() -> None:
-        for _ in range(calls):
-            await call()
-
-    freeze_garbage()
-    watch = Stopwatch()
-    await asyncio.gather(*(worker() for _ in range(in_flight)))
-    return watch.sample(calls * in_flight)

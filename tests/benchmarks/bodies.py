@@ -11,20 +11,20 @@ from typing import Final
 LOOKED_UP: Final = ("usdt", "btc", "eth", "trx", "htx", "xrp", "sol", "doge", "ltc", "ada")
 """Ten currencies that every client looks up."""
 
-MANY, FEW = 3000, 200
+ROWS: Final = 3000
 _HELD_ONE_IN: Final = 10
 _SEED: Final = 6
 
 
-def balance(rows: int) -> bytes:
+def balance() -> bytes:
     """
-    Return the v1 response with a balance of *rows* rows, each currency twice.
+    Return the v1 response with a balance of 3,000 rows, each currency twice.
 
     The ten currencies, and of the others every tenth, have amounts with 18 decimals, the rest
     have none.
     """
-    entries = [row for index, name in _currencies(rows // 2) for row in _rows(index, name)]
-    data = {"id": rows, "type": "spot", "state": "working", "list": entries}
+    entries = [row for index, name in _currencies(ROWS // 2) for row in _rows(index, name)]
+    data = {"id": ROWS, "type": "spot", "state": "working", "list": entries}
     return _json({"status": "ok", "data": data})
 
 
@@ -45,7 +45,7 @@ def points() -> bytes:
 
 def accounts() -> bytes:
     """Return the v1 response with the list of accounts."""
-    account = {"id": MANY, "type": "spot", "subtype": "", "state": "working"}
+    account = {"id": ROWS, "type": "spot", "subtype": "", "state": "working"}
     return _json({"status": "ok", "data": [account]})
 
 

@@ -14,7 +14,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from typing import Final
 
-from tests.benchmarks import bodies
+from tests.benchmarks import bodies, plain
 
 _PATH: Final = re.compile(rb"GET ([^? ]*)")
 _END: Final = b"\r\n\r\n"
@@ -25,13 +25,12 @@ _HEAD: Final = (
 
 
 def responses() -> dict[bytes, bytes]:
-    """Return the body of each path: the id of an account is the number of its rows."""
-    balances = {
-        f"/v1/account/accounts/{rows}/balance".encode(): bodies.balance(rows)
-        for rows in (bodies.MANY, bodies.FEW)
+    """Return the body of each path."""
+    return {
+        b"/v1/account/accounts": bodies.accounts(),
+        plain.BALANCE.encode(): bodies.balance(),
+        plain.POINTS.encode(): bodies.points(),
     }
-    others = {b"/v1/account/accounts": bodies.accounts(), b"/v2/point/account": bodies.points()}
-    return balances | others
 
 
 class _Connection(asyncio.Protocol):

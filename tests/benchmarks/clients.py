@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
@@ -11,19 +13,27 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 import attrs
+import httpx
 
-from htx_async import UNLIMITED, AiohttpTransport, Credentials, HTXClient
+from htx_async import UNLIMITED, Credentials, HTXClient
 from tests.benchmarks import bodies, plain
-from tests.benchmarks.bodies import LOOKED_UP
+from tests.benchmarks.bodies import LOOKED_UP, ROWS
 from tests.benchmarks.plain import Holdings
+from tests.benchmarks.timing import Sample, Stopwatch, freeze_garbage
 
 POINTS: Final = "points"
 BALANCE: Final = "balance"
-BOTH: Final = frozenset({BALANCE, POINTS})
+WORKS: Final = (BALANCE, POINTS)
 
-Work: TypeAlias = int | str
-"""The number of rows of a balance, or the points."""
 Call: TypeAlias = Callable[[], Awaitable[object]]
+
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
+_END: Final = b"\r\n\r\n"
+_OPTIONS: Final[tuple[dict[str, Any], ...]] = (
+    {"rate_limiter": UNLIMITED, "coalesce": False},
+    {"budget": UNLIMITED, "share": False},
+)
+"""No rate limits and no coalescing: the names of the options, and those of older checkouts."""
 
 
 class Client(ABC):
@@ -33,8 +43,8 @@ class Client(ABC):
         self._url = url
         self._host = urlsplit(url).hostname or ""
 
-    async def balance(self, rows: int) -> Holdings:
-        """Read the balance of the account with this number of rows, and look into it."""
+    async def balance(self) -> Holdings:
+        """Read a balance of 3,000 rows, and look into it."""
         raise NotImplementedError
 
     async def points(self) -> Decimal:
@@ -44,29 +54,34 @@ class Client(ABC):
     @abstractmethod
     async def aclose(self) -> None: ...
 
-    def call(self, work: Work) -> Call:
-        """Return the call that is measured."""
-        return (lambda: self.balance(work)) if isinstance(work, int) else self.points
+    async def batch(self, work: str, in_flight: int, calls: int) -> Sample:
+        """Measure *calls* calls of each of *in_flight* workers."""
+        call: Call = getattr(self, work)
+        await asyncio.gather(*(call() for _ in range(in_flight)))  # connects, and warms up
 
-    def _signed(self, path: str) -> str:
-        return self._url + plain.signed(self._host, path)
+        async def worker() -> None:
+            for _ in range(calls):
+                await call()
+
+        freeze_garbage()
+        watch = Stopwatch()
+        await asyncio.gather(*(worker() for _ in range(in_flight)))
+        return watch.sample(calls * in_flight)
 
 
 class Ours(Client):
-    """htx_async with its default transport, or with *transport*."""
+    """htx_async with its default transport, of this checkout or of an older one."""
 
-    def __init__(self, url: str, transport: AiohttpTransport | None = None) -> None:
+    def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._htx = HTXClient(
-            Credentials(plain.ACCESS_KEY, plain.SECRET_KEY),
-            base_url=url,
-            rate_limiter=UNLIMITED,
-            coalesce=False,
-            transport=transport,
-        )
+        credentials, (options, older) = Credentials(plain.ACCESS_KEY, plain.SECRET_KEY), _OPTIONS
+        try:
+            self._htx = HTXClient(credentials, base_url=url, **options)
+        except TypeError:
+            self._htx = HTXClient(credentials, base_url=url, **older)
 
-    async def balance(self, rows: int) -> Holdings:
-        balance = await self._htx.accounts.balance(rows)
+    async def balance(self) -> Holdings:
+        balance = await self._htx.accounts.balance(ROWS)
         totals = tuple(balance[currency].total for currency in LOOKED_UP)
         return Holdings(totals, len(balance.nonzero()))
 
@@ -77,13 +92,22 @@ class Ours(Client):
         await self._htx.aclose()
 
 
-def _over_aiohttp(url: str) -> Client:
-    import_module("aiohttp")
-    return Ours(url, AiohttpTransport())
+class Plain(Client):
+    """A client of an HTTP library, a signature, and msgspec structs with Decimals."""
+
+    async def balance(self) -> Holdings:
+        return plain.look_up(plain.whole_rows.decode(await self._get(plain.BALANCE)).payload().list)
+
+    async def points(self) -> Decimal:
+        return plain.whole_points.decode(await self._get(plain.POINTS)).payload().acct_balance
+
+    async def _get(self, path: str) -> bytes:
+        """Return the body of the response to a signed request."""
+        raise NotImplementedError
 
 
-class Aiohttp(Client):
-    """`aiohttp` and msgspec structs with Decimals."""
+class Aiohttp(Plain):
+    """`aiohttp`."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -91,16 +115,9 @@ class Aiohttp(Client):
         self._to: Any = import_module("yarl").URL
         self._session = aiohttp.ClientSession()
 
-    async def balance(self, rows: int) -> Holdings:
-        body = await self._get(self._signed(plain.BALANCE.format(rows)))
-        return plain.look_up(plain.whole_rows.decode(body).payload().list)
-
-    async def points(self) -> Decimal:
-        body = await self._get(self._signed(plain.POINTS))
-        return plain.whole_points.decode(body).payload().acct_balance
-
-    async def _get(self, url: str) -> bytes:
-        async with self._session.get(self._to(url, encoded=True)) as response:
+    async def _get(self, path: str) -> bytes:
+        url = self._to(self._url + plain.signed(self._host, path), encoded=True)
+        async with self._session.get(url) as response:
             response.raise_for_status()
             body: bytes = await response.read()
             return body
@@ -109,11 +126,85 @@ class Aiohttp(Client):
         await self._session.close()
 
 
-class Unsigned(Aiohttp):
-    """The same without a signature: the cost of a GET of the points."""
+class Httpx(Plain):
+    """`httpx.AsyncClient` with its own transport."""
 
-    def _signed(self, path: str) -> str:
-        return self._url + path
+    transport: Callable[[], httpx.AsyncBaseTransport] = httpx.AsyncHTTPTransport
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._client = httpx.AsyncClient(transport=self.transport())
+
+    async def _get(self, path: str) -> bytes:
+        response = await self._client.get(self._url + plain.signed(self._host, path))
+        return response.raise_for_status().content
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+
+class HttpxWithOurs(Httpx):
+    """The same with the transport of this package."""
+
+    def __init__(self, url: str) -> None:
+        # Older checkouts, which import this module, do not have it.
+        self.transport = import_module("htx_async").HTTPTransport
+        super().__init__(url)
+
+
+class _Connection(asyncio.Protocol):
+    """Carries one request at a time, and reads no more HTTP than the canned server writes."""
+
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    async def get(self, request: bytes) -> bytes:
+        """Send *request*, and return the body of the response."""
+        self._parts, self._missing = list[bytes](), 0
+        self._body: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        return await self._body
+
+    def data_received(self, data: bytes) -> None:
+        if not self._parts:
+            head, _, data = data.partition(_END)
+            length = _LENGTH.search(head)
+            assert length is not None
+            assert head.startswith(b"HTTP/1.1 200 ")
+            self._missing = int(length[1])
+        self._parts.append(data)
+        self._missing -= len(data)
+        if not self._missing:
+            self._body.set_result(b"".join(self._parts))
+
+
+class Bare(Plain):
+    """`asyncio.Protocol` without anything else: no timeouts, no errors, any number at a time."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._port = urlsplit(url).port or 80
+        self._all: list[_Connection] = []
+        self._idle: list[_Connection] = []
+
+    async def _get(self, path: str) -> bytes:
+        if not self._idle:
+            loop = asyncio.get_running_loop()
+            _, connection = await loop.create_connection(_Connection, self._host, self._port)
+            self._all.append(connection)
+            self._idle.append(connection)
+        connection = self._idle.pop()
+        request = f"GET {plain.signed(self._host, path)} HTTP/1.1\r\nHost: {self._host}\r\n\r\n"
+        body = await connection.get(request.encode())
+        self._idle.append(connection)
+        return body
+
+    async def aclose(self) -> None:
+        for connection in self._all:
+            connection.transport.close()
 
 
 class Ccxt(Client):
@@ -123,9 +214,9 @@ class Ccxt(Client):
         super().__init__(url)
         self._ccxt = ccxt_at(url)
 
-    async def balance(self, rows: int) -> Holdings:
+    async def balance(self) -> Holdings:
         call = self._ccxt.spotPrivateGetV1AccountAccountsAccountIdBalance
-        response = await call({"account-id": str(rows)})
+        response = await call({"account-id": str(ROWS)})
         return plain.look_up_text(response["data"]["list"])
 
     async def points(self) -> Decimal:
@@ -139,8 +230,8 @@ class Ccxt(Client):
 class CcxtBalance(Ccxt):
     """ccxt's `fetch_balance`: totals as floats."""
 
-    async def balance(self, rows: int) -> Holdings:
-        return ccxt_holdings(await self._ccxt.fetch_balance({"account-id": str(rows)}))
+    async def balance(self) -> Holdings:
+        return ccxt_holdings(await self._ccxt.fetch_balance({"account-id": str(ROWS)}))
 
 
 def ccxt_holdings(balance: Mapping[str, Any]) -> Holdings:
@@ -157,7 +248,7 @@ def ccxt_at(url: str) -> Any:
     exchange.urls["hostnames"]["spot"] = urlsplit(url).netloc
     exchange.urls["api"]["spot"] = "http://{hostname}"
     exchange.markets, exchange.markets_by_id, exchange.symbols = {}, {}, []
-    rows = json.loads(bodies.balance(bodies.MANY))["data"]["list"]
+    rows = json.loads(bodies.balance())["data"]["list"]
     exchange.currencies_by_id = {
         row["currency"]: {"id": row["currency"], "code": row["currency"].upper()} for row in rows
     }
@@ -176,35 +267,33 @@ class Contender:
         name: Its name in the tables.
         make: Creates one for the URL of a server, or raises `ImportError`.
         does: What a call of it does.
-        works: What it can read.
+        works: What it reads.
     """
 
     name: str
     make: Callable[[str], Client]
     does: str
-    works: frozenset[str] = BOTH
-
-    def can(self, work: Work) -> bool:
-        """Return whether it can do this work."""
-        return (BALANCE if isinstance(work, int) else POINTS) in self.works
+    works: tuple[str, ...] = WORKS
 
 
-OURS: Final = Contender("htx_async", Ours, "signs, validates, decodes; with httpx")
-OURS_AIOHTTP: Final = Contender(
-    "htx_async, aiohttp", _over_aiohttp, "the same with `AiohttpTransport`"
+OURS: Final = Contender("htx_async", Ours, "signs, validates, decodes")
+AIOHTTP: Final = Contender("aiohttp + msgspec", Aiohttp, "signs; structs with Decimals")
+CCXT_BALANCE: Final = Contender(
+    "ccxt, fetch_balance", CcxtBalance, "signs; floats of all currencies", (BALANCE,)
+)
+HTTPX: Final = Contender("httpx + msgspec", Httpx, "the same with httpx", (POINTS,))
+HTTPX_OURS: Final = Contender(
+    "httpx, HTTPTransport",
+    HttpxWithOurs,
+    "the same with httpx and the transport of htx_async",
+    (POINTS,),
 )
 CONTENDERS: Final = (
     OURS,
-    OURS_AIOHTTP,
-    Contender(
-        "bare aiohttp", Unsigned, "a GET without a signature, a msgspec struct", frozenset({POINTS})
-    ),
-    Contender("aiohttp + msgspec", Aiohttp, "signs; structs with Decimals, all six fields"),
+    Contender("asyncio.Protocol", Bare, "signs; structs with Decimals; not a whole HTTP client"),
+    AIOHTTP,
     Contender("ccxt, raw", Ccxt, "signs; dicts of strings, balances converted to Decimals"),
-    Contender(
-        "ccxt, fetch_balance",
-        CcxtBalance,
-        "signs; floats, by currency, all of them",
-        frozenset({BALANCE}),
-    ),
+    CCXT_BALANCE,
+    HTTPX_OURS,
+    HTTPX,
 )

@@ -14,7 +14,7 @@ import msgspec
 
 from htx_async.resources.accounts import BALANCE
 from tests.benchmarks import bodies, plain
-from tests.benchmarks.bodies import LOOKED_UP, MANY
+from tests.benchmarks.bodies import LOOKED_UP, ROWS
 from tests.benchmarks.clients import OURS
 from tests.benchmarks.plain import Holdings
 from tests.benchmarks.tables import Goal, Options, machine, table
@@ -120,7 +120,7 @@ def memory(ways: Sequence[Decoder], data: bytes, count: int) -> dict[str, tuple[
 
 
 def goals(costs: Mapping[str, Costs], sizes: Mapping[str, tuple[float, float]]) -> list[Goal]:
-    name, rows = OURS.name, f"{MANY:,} rows"
+    name, rows = OURS.name, f"{ROWS:,} rows"
     touched = ratio(costs["touched"][name], costs["touched"][STRUCTS])
     size = sizes[name][0] / sizes[STRUCTS][0]
     return [
@@ -145,7 +145,7 @@ def report(costs: Mapping[str, Costs], sizes: Mapping[str, tuple[float, float]])
 
 def run(options: Options) -> list[Goal]:
     """Measure, print the table, and return the goals."""
-    data = bodies.data(bodies.balance(MANY))
+    data = bodies.data(bodies.balance())
     ways, rounds = decoders(quick=options.quick), options.rounds_or(ROUNDS)
     costs, sizes = measure(ways, data, rounds), memory(ways, data, rounds)
     sys.stdout.write(report(costs, sizes))

@@ -12,11 +12,11 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from tests.benchmarks.bodies import LOOKED_UP
+from tests.benchmarks.bodies import LOOKED_UP, ROWS
 
 ACCESS_KEY: Final = "bench-marks-access-key"
 SECRET_KEY: Final = "bench-marks-secret-key"
-BALANCE: Final = "/v1/account/accounts/{}/balance"
+BALANCE: Final = f"/v1/account/accounts/{ROWS}/balance"
 POINTS: Final = "/v2/point/account"
 _SUMMED: Final = ("trade", "frozen")
 

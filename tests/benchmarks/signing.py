@@ -1,4 +1,4 @@
-"""The small costs: a signature, and the import."""
+"""The small costs: a signature; and new processes: the import, the first call, the command."""
 
 from __future__ import annotations
 
@@ -15,26 +15,39 @@ from htx_async import Credentials
 from htx_async.middleware.signing import sign_request
 from htx_async.request import Request
 from htx_async.resources.points import BALANCE
-from tests.benchmarks import clients, plain
+from tests.benchmarks import canned, clients, plain
+from tests.benchmarks.against import NAME, THIS, Checkout
 from tests.benchmarks.tables import Goal, Options, machine, table, version
-from tests.benchmarks.timing import MICRO, Costs, interleaved, spread
+from tests.benchmarks.timing import MICRO, Costs, interleaved, ratio, spread
 
-ROUNDS: Final = 41
+ROUNDS: Final = 21
 _RUNS: Final = 200
 _HOST, _PATH = "api.huobi.pro", BALANCE.path
 _SIGN, _PLAIN, _CCXT = "sign", "urlencode and hmac", "ccxt"
 _NOTHING, _HTTPX, _OURS = "pass", "import httpx", "import htx_async"
-# httpx imports its own command where click and rich are installed.
-_IMPORTS: Final = {
-    _NOTHING: "pass",
-    _HTTPX: f"import sys; sys.modules['click'] = None; {_HTTPX}",
-    _OURS: _OURS,
-}
-_LEGEND: Final = f"""\
-CPU: median and interquartile range of {{rounds}} rounds. *{_SIGN}*: creates a signed copy of a
-points request. *{_PLAIN}*: the signing of the other clients above. *{_CCXT}*: its `sign()`. Below:
-CPU of new processes; httpx without its command-line dependencies.
+_FIRST_CALL, _COMMAND = "first call", "htx-async accounts --sandbox"
+_OTHER: Final = f", {NAME}"
+_CALL: Final = """\
+import asyncio, sys, time
+from htx_async import Credentials, HTXClient
+
+async def main():
+    async with HTXClient(Credentials("access-key", "secret-key"), base_url=sys.argv[1]) as htx:
+        await htx.accounts.list()
+
+before = time.process_time()
+asyncio.run(main())
+print(time.process_time() - before)
 """
+_LEGEND: Final = """\
+CPU: median and interquartile range of {rounds} rounds. *sign*: creates a signed copy of a points
+request. *urlencode and hmac*: the signing of the other clients above. *ccxt*: its `sign()`. Below:
+CPU of new processes; of an import, less that of *pass*; of the *first call*, from creating the
+client to closing it, after the import. httpx is imported without its command.
+"""
+
+Process = Callable[[], float]
+"""Runs a new process, and returns the microseconds of CPU of what it does."""
 
 
 def _signers(*, quick: bool) -> dict[str, Callable[[], object]]:
@@ -50,45 +63,81 @@ def _signers(*, quick: bool) -> dict[str, Callable[[], object]]:
 
 
 def cpu_of_process(*arguments: str) -> float:
-    """Return the microseconds of CPU of a fresh Python with these arguments."""
+    """Return the microseconds of CPU of a new process."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}  # as after an installation
-    subprocess.run(arguments, check=True, env=env, stdout=subprocess.DEVNULL)
+    _run(*arguments)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * MICRO
 
 
-def imports(rounds: int) -> Costs:
-    """Return the CPU of fresh processes, all in turn; the first round is dropped."""
-    costs: Costs = {statement: [] for statement in _IMPORTS}
-    for statement in [*_IMPORTS] * (rounds + 1):
-        costs[statement].append(cpu_of_process(sys.executable, "-c", _IMPORTS[statement]))
-    return {statement: times[1:] for statement, times in costs.items()}
+def _run(*arguments: str) -> str:
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}  # as after an installation
+    return subprocess.run(arguments, check=True, env=env, stdout=subprocess.PIPE, text=True).stdout
 
 
-def goals(costs: Costs, starts: Costs) -> list[Goal]:
-    # Each import less the empty process of its round.
-    rounds = zip(starts[_OURS], starts[_HTTPX], starts[_NOTHING], strict=True)
-    imported = median((ours - nothing) / (httpx - nothing) for ours, httpx, nothing in rounds)
+def _import(checkout: Checkout, statement: str) -> float:
+    imported = cpu_of_process(*checkout.command("-c", statement))
+    return imported - cpu_of_process(*checkout.command("-c", _NOTHING))
+
+
+def _processes(checkout: Checkout, url: str, suffix: str = "") -> dict[str, Process]:
+    return {
+        f"{_OURS}{suffix}": lambda: _import(checkout, _OURS),
+        f"{_FIRST_CALL}{suffix}": lambda: float(_run(*checkout.command("-c", _CALL, url))) * MICRO,
+        f"{_COMMAND}{suffix}": lambda: cpu_of_process(
+            *checkout.command("-m", "htx_async", "accounts", "--sandbox")
+        ),
+    }
+
+
+def starts(rounds: int, other: Checkout | None = None) -> Costs:
+    """Return the CPU of new processes, all in turn; the first round is dropped."""
+    with canned.serving() as url:
+        # httpx imports its own command where click and rich are installed.
+        without_command = f"import sys; sys.modules['click'] = None; {_HTTPX}"
+        processes: dict[str, Process] = {
+            _NOTHING: lambda: cpu_of_process(*THIS.command("-c", _NOTHING)),
+            _HTTPX: lambda: _import(THIS, without_command),
+            **_processes(THIS, url),
+            **(_processes(other, url, _OTHER) if other else {}),
+        }
+        costs: Costs = {name: [] for name in processes}
+        for number in range(rounds + 1):
+            sys.stderr.write(f"signing: round {number} of {rounds}\n")
+            for name, process in processes.items():
+                costs[name].append(process())
+    return {name: times[1:] for name, times in costs.items()}
+
+
+def goals(signing: Costs, processes: Costs) -> list[Goal]:
+    def goal(name: str, limit: float) -> Goal:
+        other = processes.get(f"{name}{_OTHER}")
+        return Goal(name, NAME, limit, ratio(processes[name], other) if other else None)
+
     return [
-        Goal("a signature", "5 µs", 5.0, median(costs[_SIGN]), "µs"),
-        Goal("import htx_async", "import httpx", 1.3, imported),
+        Goal("a signature", "5 µs", 5.0, median(signing[_SIGN]), "µs"),
+        Goal(_OURS, _HTTPX, 1.3, ratio(processes[_OURS], processes[_HTTPX])),
+        goal(_OURS, 1.0),
+        goal(_FIRST_CALL, 0.25),
+        goal(_COMMAND, 0.75),
     ]
 
 
-def report(costs: Costs, starts: Costs) -> str:
+def report(signing: Costs, processes: Costs) -> str:
     """Return the tables."""
-    rows = [(name, str(spread(times))) for name, times in costs.items()]
-    lines = [(name, str(spread([time / 1000 for time in times]))) for name, times in starts.items()]
-    legend = _LEGEND.format(rounds=len(costs[_SIGN]))
-    tables = (table(("", "µs"), rows), table(("python -c", "ms"), lines))
+    rows = [(name, str(spread(times))) for name, times in signing.items()]
+    lines = [
+        (name, str(spread([time / 1000 for time in times]))) for name, times in processes.items()
+    ]
+    legend = _LEGEND.format(rounds=len(signing[_SIGN]))
+    tables = (table(("", "µs"), rows), table(("new process", "ms"), lines))
     return "\n".join((machine(("htx-async", "httpx", "ccxt")), legend, *tables))
 
 
 def run(options: Options) -> list[Goal]:
     """Measure, print the tables, and return the goals."""
     rounds = options.rounds_or(ROUNDS)
-    costs = interleaved(_signers(quick=options.quick), rounds, _RUNS)
-    starts = imports(rounds)
-    sys.stdout.write(report(costs, starts))
-    return goals(costs, starts)
+    signing = interleaved(_signers(quick=options.quick), rounds, _RUNS)
+    processes = starts(rounds, Checkout.at(options.against) if options.against else None)
+    sys.stdout.write(report(signing, processes))
+    return goals(signing, processes)

@@ -26,10 +26,12 @@ class Options:
     Attributes:
         rounds: Number of rounds; `None`: the default of the benchmark.
         quick: Measure only what goals need, in few rounds.
+        against: Another checkout, which `calls` and `signing` also measure; `None`: none.
     """
 
     rounds: int | None = None
     quick: bool = False
+    against: Path | None = None
 
     def rounds_or(self, default: int, quick: int = 3) -> int:
         """Return the number of rounds."""
