@@ -19,10 +19,12 @@ from typing import Any
 import attrs
 
 from htx_async import (
-    AiohttpTransport,
+    AccountBalance,
     Credentials,
+    DecodeError,
     HTXClient,
     HTXError,
+    PointBalance,
     RateLimit,
     RateLimiter,
     RetryPolicy,
@@ -62,9 +64,10 @@ class Tally:
     """Counts the outcomes of calls."""
 
     outcomes: Counter[str] = attrs.field(factory=Counter)
+    over_tls: int = 0
     wrong: int = 0
     secrets: int = 0
-    late: int = 0
+    newest: int = 0
 
     @property
     def calls(self) -> int:
@@ -76,13 +79,31 @@ class Tally:
         self.outcomes[type(error).__name__] += 1
         text = f"{error}{error!r}{vars(error)}{error.__cause__!r}{error.__context__!r}"
         self.secrets += ACCESS in text or SECRET in text
+        self.wrong += isinstance(error, DecodeError) and error.path == "data.id"
+
+    def result(self, result: object, expected: object, floor: int) -> None:
+        """Count a result: it must be as expected, and newer than response number *floor*."""
+        self.outcomes["answered"] += 1
+        value, number = split(result)
+        self.wrong += value != expected or not (number is None or number > floor)
+        self.newest = max(self.newest, number or 0)
+
+
+def split(result: object) -> tuple[object, int | None]:
+    """Return a result without the number of its response, and the number if it has one."""
+    if isinstance(result, AccountBalance):
+        rows = [(entry.currency, entry.type, entry.balance) for entry in result.entries]
+        return (result.id, result.type, rows), result.entries[0].seq_num
+    if isinstance(result, PointBalance):
+        return attrs.evolve(result, account_id=0), result.account_id
+    return result, None
 
 
 class Soak:
     """A mixed load on several clients of one user."""
 
-    def __init__(self, base_url: str, seed: int) -> None:
-        self.base_url = base_url
+    def __init__(self, base_urls: Sequence[str], seed: int) -> None:
+        self.base_urls = base_urls
         self.random = random.Random(seed)  # noqa: S311 - no secret is made of it
         self.rate_limiter = RaisedLimits()
         self.tally = Tally()
@@ -92,12 +113,11 @@ class Soak:
         self.clients = [self.client() for _ in range(CLIENTS)]
 
     def client(self) -> HTXClient:
-        """Return one more client of the same user, with either transport."""
+        """Return one more client of the same user: over plain http and over TLS in turn."""
         self.created += 1
         return HTXClient(
             Credentials(ACCESS, SECRET),
-            transport=AiohttpTransport() if self.created % 2 else None,
-            base_url=self.base_url,
+            base_url=self.base_urls[self.created % len(self.base_urls)],
             rate_limiter=self.rate_limiter,
             timeout=2.0,
             retry=RetryPolicy(attempts=3, initial_delay=0.01, max_delay=0.05),
@@ -117,18 +137,22 @@ class Soak:
     async def learn_results(self) -> None:
         """Make each call once, while nothing fails, to know the correct results."""
         for name, read in self.reads().items():
-            self.expected[name] = await read(self.clients[0])
+            self.expected[name], _ = split(await read(self.clients[0]))
+        values = list(map(repr, self.expected.values()))
+        assert len(values) == len(set(values)), "a wrong response could not be recognised"
 
     async def work(self, span: Span) -> None:
         """Make one call after the other, with random options."""
         reads = list(self.reads().items())
         while self.done(span) < 1:
             name, read = self.random.choice(reads)
-            call = asyncio.ensure_future(read(self.some_client()))
+            htx, floor = self.some_client(), self.tally.newest
+            self.tally.over_tls += is_tls(htx)
+            call = asyncio.ensure_future(read(htx))
             if self.random.random() < 0.15:
                 await asyncio.sleep(self.random.random() ** 3 * 0.05)
                 call.cancel()
-            await self.count(name, call)
+            await self.count(name, call, floor)
 
     def some_client(self) -> HTXClient:
         """Return a client with random options."""
@@ -140,9 +164,11 @@ class Soak:
             return htx.with_options(queue_timeout=self.random.choice([0, 0.01, 0.1]))
         if choice < 0.3:
             return htx.with_options(max_queue=self.random.randrange(20))
-        return htx.with_options(coalesce=choice < 0.7)
+        if choice < 0.4:
+            return htx.with_options(attempt_timeout=self.random.uniform(0.001, 0.5))
+        return htx.with_options(coalesce=choice < 0.8)
 
-    async def count(self, name: str, call: asyncio.Future[object]) -> None:
+    async def count(self, name: str, call: asyncio.Future[object], floor: int) -> None:
         """Wait for a call and count its outcome."""
         try:
             result = await call
@@ -151,8 +177,7 @@ class Soak:
         except HTXError as error:
             self.tally.error(error)
         else:
-            self.tally.outcomes["answered"] += 1
-            self.tally.wrong += result != self.expected[name]
+            self.tally.result(result, self.expected[name], floor)
 
     def done(self, span: Span) -> float:
         """Return the part that is over; 1 or more: all of it."""
@@ -173,6 +198,8 @@ class Soak:
         slots = htx._connection_slots
         self.left["slots"] += slots.bucket.in_use
         self.left["waiters"] += slots.status().queued
+        if pool := htx._adapter._pool:  # type: ignore[attr-defined]  # it was used
+            self.left["TLS" if is_tls(htx) else "plain"] += pool.open_connections
 
     async def watch(self, span: Span) -> list[tuple[float, int]]:
         """Return the MiB and objects held now, and after each quarter."""
@@ -184,6 +211,11 @@ class Soak:
         return samples
 
 
+def is_tls(htx: HTXClient) -> bool:
+    """Return whether a client uses TLS."""
+    return "https://" in repr(htx)
+
+
 def left_behind(soak: Soak) -> dict[str, int]:
     """Return counts that must be zero at the end."""
     queues = [queue for of in soak.rate_limiter._queues.values() for queue in of.values()]
@@ -192,6 +224,8 @@ def left_behind(soak: Soak) -> dict[str, int]:
         "slots taken": soak.left["slots"],
         "waiters": soak.left["waiters"] + sum(queue.status().queued for queue in queues),
         "tasks": len(asyncio.all_tasks()) - 1,
+        "plain connections": soak.left["plain"],
+        "TLS connections": soak.left["TLS"],
         "sockets": sockets(),
     }
 
@@ -210,11 +244,11 @@ def held() -> tuple[float, int]:
 
 
 async def drive(
-    base_url: str, line: Any, seconds: float, calls: int, seed: int
+    base_urls: Sequence[str], line: Any, seconds: float, calls: int, seed: int
 ) -> dict[str, object]:
     """Soak for *seconds* and at least *calls* calls, and return the rows of the table."""
     before = sockets()
-    soak = Soak(base_url, seed)
+    soak = Soak(base_urls, seed)
     await soak.learn_results()
     line.send("go")
     log = await _logged(soak, min(LOGGED, seconds / 3))
@@ -236,9 +270,10 @@ async def drive(
     return {
         "seconds": f"{took:.0f}",
         "calls": soak.tally.calls,
+        "calls over TLS": soak.tally.over_tls,
         "requests to the exchange": counts.requests,
         **{f"  {name}": count for name, count in soak.tally.outcomes.most_common()},
-        "wrong answers": soak.tally.wrong,
+        "wrong responses": soak.tally.wrong,
         "limit breaches": counts.rate_limited,
         "secrets in errors": soak.tally.secrets,
         "secrets in logs": log.count(ACCESS) + log.count(SECRET) + log.count("Signature="),
@@ -264,7 +299,7 @@ async def _logged(soak: Soak, seconds: float) -> str:
 
 def failures(rows: dict[str, object]) -> list[str]:
     """Return the rows that must be zero and are not."""
-    zero = ("wrong answers", "limit breaches", "secrets in errors", "secrets in logs")
+    zero = ("wrong responses", "limit breaches", "secrets in errors", "secrets in logs")
     bad = [name for name in zero if rows[name]]
     left = str(rows["left behind"])
     return bad + ([left] if any(part[0] != "0" for part in left.split(", ")) else [])
@@ -279,8 +314,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=1, help="of faults and load (1)")
     options = parser.parse_args(arguments)
     seconds = options.minutes * 60 or options.seconds
-    with exchange(options.seed) as (base_url, line):
-        rows = asyncio.run(drive(base_url, line, seconds, options.calls, options.seed))
+    with exchange(options.seed) as (base_urls, line):
+        rows = asyncio.run(drive(base_urls, line, seconds, options.calls, options.seed))
     table = [
         f"{name:<28}{f'{value:,}' if isinstance(value, int) else value}"
         for name, value in rows.items()
