@@ -188,9 +188,8 @@ class Soak:
         """Replace a client every few seconds, whatever it is doing."""
         while self.done(span) < 1:
             await asyncio.sleep(min(3.0, span.seconds))
-            old, self.clients[0] = self.clients[0], self.client()
-            self.clients.reverse()
-            await self.close(old)
+            self.clients.append(self.client())
+            await self.close(self.clients.pop(0))
 
     async def close(self, htx: HTXClient) -> None:
         """Close a client, and count what it left behind."""
