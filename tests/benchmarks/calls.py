@@ -82,7 +82,7 @@ def goals(measured: Batches) -> list[Goal]:
 
     return [
         *(goal(OURS, AIOHTTP, *key, limit) for key, limit in _LIMITS.items()),
-        goal(OURS, CCXT_BALANCE, BALANCE, 1, 1 / 6),
+        goal(OURS, CCXT_BALANCE, BALANCE, 1, 0.25),
         *(goal(HTTPX_OURS, HTTPX, POINTS, count, 0.5) for count in (1, 16, 64)),
     ]
 
