@@ -93,8 +93,14 @@ class Retrying(msgspec.Struct, frozen=True):
 
     async def _sync_clock(self, request: Request, since: float) -> float | None:
         """Calibrate with HTX's time, unless another call has done so after *since*."""
-        path = SERVER_TIME.path
-        calibration = replace(request, endpoint=SERVER_TIME, path=path, params=(), is_internal=True)
+        calibration = replace(
+            request,
+            endpoint=SERVER_TIME,
+            path=SERVER_TIME.path,
+            params=(),
+            is_internal=True,
+            account_id=None,
+        )
         async with self._calibration:
             if self.server_clock.calibrated_at >= since:
                 return 0.0

@@ -6,6 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+from htx_async.clock import running_loop
 from htx_async.errors import HTXError, RateLimitQueueError
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ class SharedCall:
         """Remove a caller. Without callers, the task is cancelled, at the latest when drained."""
         waiter.stop_timers()
         self._waiters.discard(waiter)
-        if not self._waiters and not self._is_resolved:
+        is_loop_closed = running_loop() is None  # and the caller's coroutine garbage collected
+        if not (self._waiters or self._is_resolved or is_loop_closed):
             self._abandon()
             if self._call.in_flight:
                 self._drain()

@@ -141,7 +141,7 @@ def _parse_proxy(url: str, setting: str) -> tuple[Proxy | None, str]:
             'transport=httpx.AsyncHTTPTransport(proxy="socks5://host:port") '
             '(pip install "httpx[socks]") or use an HTTP proxy'
         )
-    if not parts.hostname or not port:
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname or not port:
         return None, "must be the URL of an HTTP proxy, for example http://proxy.example:3128"
     header = ""
     if parts.username is not None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from htx_async.transports.http_errors import FailureKind
-from htx_async.transports.http_response import HTTPResponse, no_action, too_large
+from htx_async.transports.http_response import HTTPResponse, no_action, size_limit, too_large
 
 MAX_HEAD = 64 * 1024
 """Bytes of status line and headers, those of informational responses included. The same limit
@@ -33,7 +33,7 @@ class ResponseParser:
     Parser of the response to one request. Informational responses (100, 103) are skipped.
 
     Args:
-        max_body: Largest body in bytes, as it arrives and decompressed.
+        max_body: Largest body in bytes, decompressed; as it arrives, it is hardly larger.
         has_no_body: Whether the response ends with its headers: that to HEAD, and to CONNECT.
 
     Attributes:
@@ -44,7 +44,7 @@ class ResponseParser:
     """
 
     def __init__(self, *, max_body: int, has_no_body: bool = False) -> None:
-        self._max_body = max_body
+        self._max_body = self._max_size = max_body
         self._has_no_body = has_no_body
         self._llhttp = HttpResponseParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
@@ -215,7 +215,8 @@ class ResponseParser:
             self.on_message_complete()
         elif status not in _WITHOUT_BODY:
             self._reads_until_eof = not has_length and not has_encoding
-            if has_length and int(fields[b"content-length"]) > self._max_body:
+            self._max_size = size_limit(self._headers, self._max_body)
+            if has_length and int(fields[b"content-length"]) > self._max_size:
                 self._reject_body(too_large(self._max_body))
 
     def on_body(self, part: bytes) -> None:
@@ -225,7 +226,7 @@ class ResponseParser:
             return
         self._size += len(part)
         self._parts.append(part)
-        if self._size > self._max_body:
+        if self._size > self._max_size:
             self._reject_body(too_large(self._max_body))
 
     def on_message_complete(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -67,6 +67,13 @@ class HTTPResponse(msgspec.Struct, frozen=True):
             if name != _ENCODING
         ]
         return msgspec.structs.replace(self, raw_headers=headers, body=body, problem=problem)
+
+
+def size_limit(headers: Iterable[tuple[bytes, bytes]], max_body: int) -> int:
+    """Return the most bytes in which a body of *max_body* bytes can arrive."""
+    if (_ENCODING, b"gzip") not in [(name, value.lower()) for name, value in headers]:
+        return max_body
+    return max_body + max_body // 1000 + 1024  # gzip adds to what it cannot compress
 
 
 def too_large(max_body: int) -> str:

@@ -26,7 +26,7 @@ class HTTPTransport(httpx.AsyncBaseTransport):
 
     Args:
         max_connections: Largest number of connections to one origin.
-        max_body: Largest body of a response in bytes, as it arrives and decompressed.
+        max_body: Largest body of a response in bytes, decompressed.
 
     Raises:
         InvalidInputError: An argument is out of range.

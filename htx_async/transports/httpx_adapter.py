@@ -20,7 +20,7 @@ from htx_async.transports.base import (
     to_response,
 )
 from htx_async.transports.http_errors import ExchangeError
-from htx_async.transports.http_response import HTTPResponse, too_large
+from htx_async.transports.http_response import HTTPResponse, size_limit, too_large
 from htx_async.validation import Origin
 
 _NOT_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol")
@@ -93,10 +93,10 @@ class HttpxAdapter:
         """Return the response with its body as it arrived; raise what the transport raises."""
         response = await self._transport.handle_async_request(self._build(request, seconds))
         first_byte_at = self._clock.monotonic()
-        headers = [(name.lower(), value) for name, value in response.headers.raw]
+        headers = [(name.lower(), value.strip()) for name, value in response.headers.raw]
         try:
             # Not `aiter_bytes`: it decompresses a chunk to any size, and accepts more encodings.
-            body = await _collect(response.stream, self._max_body)
+            body = await _collect(response.stream, size_limit(headers, self._max_body))
         finally:
             await response.aclose()
         problem = too_large(self._max_body) if body is None else None
@@ -148,13 +148,13 @@ def _type(value: object) -> str:
     return name if module == "builtins" else f"{module}.{name}"
 
 
-async def _collect(chunks: AsyncIterable[bytes], max_body: int) -> bytes | None:
-    """Return the bytes of *chunks*; `None` if there are more than *max_body*."""
+async def _collect(chunks: AsyncIterable[bytes], max_size: int) -> bytes | None:
+    """Return the bytes of *chunks*; `None` if there are more than *max_size*."""
     parts: list[bytes] = []
     size = 0
     async for chunk in chunks:
         size += len(chunk)
-        if size > max_body:
+        if size > max_size:
             return None
         parts.append(chunk)
     return b"".join(parts)

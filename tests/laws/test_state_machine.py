@@ -58,9 +58,10 @@ from htx_async.errors import (
     SignatureError,
 )
 from htx_async.events import Event
-from htx_async.middleware.coalescing import DRAIN_TIMEOUT
+from htx_async.middleware.coalescing import CLOSE_TIMEOUT
 from htx_async.middleware.rate_limiting import RateLimiting
 from htx_async.middleware.retrying import SERVER_TIME
+from htx_async.middleware.shared_call import DRAIN_TIMEOUT
 from htx_async.models.points import PointBalance
 from htx_async.options import NO_RETRY, RequestOptions, RetryPolicy
 from htx_async.ratelimit.headers import EXPIRE_HEADER, REMAINING_HEADER
@@ -101,9 +102,10 @@ class Caller:
         return self.called_at + self.options.timeout
 
     @property
-    def key(self) -> tuple[str, str, RetryPolicy]:
+    def key(self) -> tuple[object, ...]:
         """Calls with equal keys are identical."""
-        return (self.endpoint.path, self.path, self.options.retry)
+        options = self.options
+        return (self.endpoint.path, self.path, options.retry, options.attempt_timeout)
 
 
 @attrs.frozen
@@ -194,6 +196,8 @@ class Attempt(httpx.AsyncByteStream):
         yield await self.body
 
     async def aclose(self) -> None:
+        if not self.body.done():  # the attempt ended before the response was complete
+            self.reply = None
         self.ended_at = self.ended_at or asyncio.get_running_loop().time()
 
 
@@ -436,6 +440,7 @@ policies = st.sampled_from(
 options = st.builds(
     RequestOptions,
     timeout=st.sampled_from([30.0, 30.0, 10.0, 10.0, 2.0, 0.5, TICK]),
+    attempt_timeout=st.sampled_from([10.0, 10.0, 3.0, 0.5]),
     retry=policies,
     coalesce=st.sampled_from([True, True, False]),
     queue_timeout=st.sampled_from([None, None, None, 0, TICK, 0.5, 3.0]),
@@ -665,7 +670,7 @@ class ClientMachine(RuleBasedStateMachine):
         started_at = self.clock.monotonic()
         try:
             await self.htx.aclose()
-            assert self.clock.monotonic() <= started_at + DRAIN_TIMEOUT + EPSILON
+            assert self.clock.monotonic() <= started_at + CLOSE_TIMEOUT + EPSILON
         except BaseException as error:
             self.exchange.errors.append(error)
             raise
@@ -772,6 +777,16 @@ class ClientMachine(RuleBasedStateMachine):
             ):
                 # Law 4: identical queued calls share one request.
                 assert shared.setdefault(caller.key, caller.request_id) == caller.request_id
+
+    @invariant()
+    def attempts_are_bounded(self) -> None:
+        """By `attempt_timeout`, and by 2 s once the last caller has left."""
+        now = self.loop.time()
+        for attempt in self.exchange.in_flight:
+            assert now <= attempt.sent_at + attempt.first_caller.options.attempt_timeout + EPSILON
+            left = [caller.ended for caller in attempt.waiters if caller.ended is not None]
+            if len(left) == len(attempt.waiters):
+                assert now <= max(left) + DRAIN_TIMEOUT + EPSILON
 
     def _queues(self) -> list[TokenQueue]:
         return [

@@ -26,7 +26,9 @@ class CannedResponses:
         *,
         path: str | None = None,
         params: tuple[tuple[str, str], ...] = (),
+        account_id: int | None = None,
     ) -> T:
+        assert account_id is None or f"/{account_id}/" in (path or "")
         self.requests.append((f"{endpoint.method} {path or endpoint.path}", params))
         response = self.responses.pop(0)
         if isinstance(response, HTXError):

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import h11
 
-from htx_async.transports.http_parser import HTTPResponse, ResponseParser
+from htx_async.transports.http_parser import ResponseParser
+from htx_async.transports.http_response import HTTPResponse
 
 MAX_BODY = 100_000
 JSON = b'{"code":200,"data":{}}'

@@ -14,8 +14,8 @@ import attrs
 import pytest
 
 from htx_async.clock import Clock
-from htx_async.transports.http_parser import HTTPResponse
 from htx_async.transports.http_pool import ConnectionPool, Timeouts
+from htx_async.transports.http_response import HTTPResponse
 from htx_async.validation import Origin
 
 SECRET = b"4F65x5A2bLyMWVQj3Aqp"

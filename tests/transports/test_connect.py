@@ -115,7 +115,7 @@ async def failure_of(origin: Origin, timeouts: Timeouts = SECONDS) -> ExchangeEr
     assert error.__context__ is None
     assert f"{origin.scheme}://{origin.host}:{origin.port}" in str(error)
     assert str(error).endswith(".")
-    assert error.to_transport_error().retryable is error.retryable
+    assert error.to_transport_error(origin).retryable is error.retryable
     return error
 
 

@@ -58,7 +58,7 @@ def test_proxy_is_read_from_variables(
 def test_proxy_is_read_from_system_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """As macOS and Windows have them."""
     settings = {"https": "http://proxy:port"}
-    monkeypatch.setattr("htx_async.transports.environment.getproxies", lambda: settings)
+    monkeypatch.setattr("urllib.request.getproxies", lambda: settings)
     with pytest.raises(InvalidInputError, match="the system's proxy setting: the URL"):
         proxy_for(HTX)
 

@@ -9,7 +9,9 @@ import pytest
 
 from htx_async.errors import ConnectError, NoResponseError
 from htx_async.transports.http_errors import ExchangeError
-from htx_async.transports.http_parser import MAX_HEAD, HTTPResponse, ResponseParser
+from htx_async.transports.http_parser import MAX_HEAD, ResponseParser
+from htx_async.transports.http_response import HTTPResponse
+from htx_async.validation import parse_base_url
 from tests.transports.http_bytes import (
     GZIPPED,
     JSON,
@@ -21,6 +23,7 @@ from tests.transports.http_bytes import (
     with_length,
 )
 
+ORIGIN = parse_base_url("https://api.huobi.pro")
 LENGTH = b"Content-Length: 2"
 CHUNKED = b"Transfer-Encoding: chunked"
 
@@ -138,8 +141,9 @@ def test_parser_rejects_invalid_response(stream: bytes, size: int) -> None:
     assert not parser.is_complete
     error = ExchangeError(*parser.failure)
     assert error.kind == "RemoteProtocolError"
-    assert isinstance(error.to_transport_error("GET /v2/x"), NoResponseError)
-    assert str(error.to_transport_error("GET /v2/x")).startswith("GET /v2/x: ")
+    translated = error.to_transport_error(ORIGIN, "GET /v2/x")
+    assert isinstance(translated, NoResponseError)
+    assert str(translated).startswith("GET /v2/x: https://api.huobi.pro: ")
 
 
 @pytest.mark.parametrize(
@@ -280,7 +284,9 @@ def test_gzip_that_was_cut_is_not_a_response() -> None:
     parser = parse(with_length(GZIPPED[:-1], b"Content-Encoding: gzip"))
     with pytest.raises(ExchangeError, match="its gzip stream has no end") as caught:
         parser.response()
-    assert isinstance(caught.value.to_transport_error(), NoResponseError)
+    error = caught.value.to_transport_error(ORIGIN)
+    assert isinstance(error, NoResponseError)
+    assert str(error).startswith("https://api.huobi.pro: the body was cut")
 
 
 def test_response_headers_describe_the_decompressed_body() -> None:
@@ -312,8 +318,8 @@ def test_response_repr_contains_no_content() -> None:
 
 def test_failure_before_the_request_is_a_connect_error() -> None:
     """The names of failures are those of httpx's exceptions."""
-    error = ExchangeError("x", "PoolTimeout").to_transport_error()
+    error = ExchangeError("x", "PoolTimeout").to_transport_error(ORIGIN)
     assert isinstance(error, ConnectError)
     assert (error.delivery, error.retryable) == ("not_sent", True)
-    permanent = ExchangeError("x", "ProxyError", retryable=False).to_transport_error()
+    permanent = ExchangeError("x", "ProxyError", retryable=False).to_transport_error(ORIGIN)
     assert not permanent.retryable

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from htx_async.transports.http_parser import HTTPResponse
+from htx_async.transports.http_response import HTTPResponse
 from tests.transports.http_bytes import chunked, parse_all, parse_by_reference, response
 
 FRAGMENTS = st.sampled_from(

@@ -248,10 +248,10 @@ def test_transport_belongs_to_one_loop() -> None:
     transport = HTTPTransport()
 
     async def main() -> None:
-        request = httpx.Request("GET", "ws://127.0.0.1/")
+        request = httpx.Request("GET", "http://127.0.0.1:1/")
         await transport.handle_async_request(request)
 
-    with pytest.raises(httpx.UnsupportedProtocol):
+    with pytest.raises(httpx.ConnectError):
         asyncio.run(main())
     with pytest.raises(EventLoopError, match="belongs to another event loop"):
         asyncio.run(main())

@@ -30,7 +30,6 @@ from htx_async.cli.doctor.checks import DoctorContext, examine
 from htx_async.cli.doctor.finding import STEPS, Finding, Verdict, exit_code
 from htx_async.cli.main import run
 from htx_async.sandbox import APIKey, Fault, Sandbox, auth, default_users, faults
-from htx_async.transports import httpx as httpx_transport
 
 ACCESS, SECRET = "AKIDEXAMPLE0123456789", "SECRETEXAMPLE9876543210"
 KEYS = Credentials(ACCESS, SECRET)
@@ -243,9 +242,20 @@ async def test_invalid_proxy_is_bad_setting(monkeypatch: pytest.MonkeyPatch) -> 
     """The network checks are skipped; the password is redacted."""
     monkeypatch.setenv("HTTPS_PROXY", "ftp://me:p4ssword@proxy:1")
     findings = await examined(DoctorContext(KEYS, "https://api.huobi.example"))
-    assert problems(findings) == ["proxy", "response"]
+    assert problems(findings) == ["proxy"]
     assert findings["DNS"].message == "skipped: see proxy"
     assert "p4ssword" not in repr(findings)
+    assert exit_code(findings.values()) == exit_codes.USAGE_ERROR
+
+
+@pytest.mark.usefixtures("failing_dns")
+async def test_missing_certificates_are_a_bad_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable is named, and nothing is requested."""
+    monkeypatch.setenv("SSL_CERT_FILE", "missing.pem")
+    findings = await examined(DoctorContext(KEYS, "https://api.huobi.example"))
+    assert problems(findings) == ["DNS", "TLS"]
+    assert findings["TLS"].message.startswith("SSL_CERT_FILE: missing.pem cannot be read")
+    assert findings["response"].message == "skipped: see TLS"
     assert exit_code(findings.values()) == exit_codes.USAGE_ERROR
 
 
@@ -281,17 +291,14 @@ async def tls_server(folder: Path) -> AsyncIterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.httpx
 @pytest.mark.parametrize("trusted", [True, False])
 async def test_tls_certificate_expiring_or_not_trusted(
     *, trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    httpx_transport.tls_context.cache_clear()
     async with tls_server(tmp_path) as base_url:
         if trusted:
             monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate"))
         findings = await examined(DoctorContext(KEYS, base_url))
-    httpx_transport.tls_context.cache_clear()
     assert problems(findings) == ["TLS", "response"]
     assert findings["connection"].verdict is Verdict.OK
     trusted_message = "TLSv1.3, certificate valid for 10 days"

@@ -1,4 +1,4 @@
-"""The transport adapter and the httpx transport: bytes sent, responses, translated errors."""
+"""The adapter of passed transports: bytes sent, responses, translated errors."""
 
 from __future__ import annotations
 
@@ -10,26 +10,38 @@ import logging
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import httpcore
 import httpx
+import httpx2
 import pytest
 import respx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_async import Clock, ConnectError, DecodeError, HTXError, NoResponseError
+from htx_async import (
+    Clock,
+    ConnectError,
+    DecodeError,
+    HTTPTransport,
+    HTXClient,
+    HTXError,
+    InvalidInputError,
+    NoResponseError,
+)
 from htx_async.auth.credentials import Credentials
 from htx_async.auth.signature import canonical_query
 from htx_async.middleware.signing import sign_request
+from htx_async.options import RequestOptions
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Request, Response
+from htx_async.sandbox import Sandbox
 from htx_async.testing import ScriptedTransport, Step
-from htx_async.transports import httpx as httpx_transport
-from htx_async.transports.adapter import TransportAdapter
-from htx_async.validation import Origin, parse_base_url
+from htx_async.transports.base import AsyncTransport
+from htx_async.transports.httpx_adapter import HttpxAdapter
+from htx_async.validation import parse_base_url
 from tests.error_text import full_text
 from tests.virtual import VirtualClock, run
 
@@ -65,13 +77,13 @@ class Chunks(httpx.AsyncByteStream):
 
 
 def adapter_for(
-    transport: httpx.AsyncBaseTransport | None,
+    transport: AsyncTransport,
     base_url: str = "https://api.huobi.pro",
     *,
     max_body: int = 1000,
     clock: Clock | None = None,
-) -> TransportAdapter:
-    return TransportAdapter(
+) -> HttpxAdapter:
+    return HttpxAdapter(
         transport, parse_base_url(base_url), clock or Clock(), max_connections=3, max_body=max_body
     )
 
@@ -114,8 +126,8 @@ def test_adapter_records_the_time_of_the_first_byte() -> None:
 
 
 @pytest.mark.parametrize("slow", ["headers", "body"])
-def test_adapter_aborts_a_slow_response(slow: str) -> None:
-    """When the call is aborted, reading stops and the connection is closed."""
+def test_adapter_ends_a_slow_attempt(slow: str) -> None:
+    """After `attempt_timeout`, reading stops and the connection is closed."""
     stream = Chunks(b"x")
 
     class Body(httpx.AsyncByteStream):
@@ -130,9 +142,8 @@ def test_adapter_aborts_a_slow_response(slow: str) -> None:
         clock = VirtualClock()
         delay = 100.0 if slow == "headers" else 0.0
         transport = ScriptedTransport([httpx.Response(200, stream=Body())], delay=delay)
-        request = Request(ENDPOINT, ENDPOINT.path)
-        for _ in range(2):  # aborting twice has no further effect
-            clock.call_later(5.0, request.call.abort)
+        options = RequestOptions(attempt_timeout=5.0)
+        request = Request(ENDPOINT, ENDPOINT.path, options=options)
         with pytest.raises(NoResponseError, match="no complete response in time") as caught:
             await adapter_for(transport, clock=clock)(request)
         assert caught.value.delivery == "unknown"
@@ -145,20 +156,25 @@ def test_adapter_aborts_a_slow_response(slow: str) -> None:
 
 
 def test_transport_timeouts_end_at_the_deadline() -> None:
-    """Connecting may take at most 10 s, everything else the time left until the deadline."""
+    """They are `attempt_timeout`, or the time left until the deadline; to connect, 10 s at most."""
 
-    async def timeouts_for(until: float) -> dict[str, Any]:
+    async def timeouts_for(until: float, attempt_timeout: float = 10.0) -> dict[str, Any]:
         transport = ScriptedTransport([make_response(b"")])
-        request = Request(ENDPOINT, ENDPOINT.path)
+        options = RequestOptions(attempt_timeout=attempt_timeout)
+        request = Request(ENDPOINT, ENDPOINT.path, options=options)
         request.call.deadline = until
         await adapter_for(transport, clock=VirtualClock())(request)
         timeouts: dict[str, Any] = transport.requests[0].extensions["timeout"]
         return timeouts
 
     assert run(timeouts_for(4.0)) == {"connect": 4.0, "read": 4.0, "write": 4.0, "pool": 4.0}
-    assert run(timeouts_for(30.0)) == {"connect": 10.0, "read": 30.0, "write": 30.0, "pool": 30.0}
-    unbounded = run(timeouts_for(float("inf")))
-    assert unbounded == {"connect": 10.0, "read": None, "write": None, "pool": None}
+    assert run(timeouts_for(30.0)) == {"connect": 10.0, "read": 10.0, "write": 10.0, "pool": 10.0}
+    assert run(timeouts_for(30.0, 20.0)) == {
+        "connect": 10.0,
+        "read": 20.0,
+        "write": 20.0,
+        "pool": 20.0,
+    }
 
 
 async def test_passed_transport_receives_exact_method_target_and_headers() -> None:
@@ -176,46 +192,21 @@ async def test_passed_transport_receives_exact_method_target_and_headers() -> No
     assert await request.aread() == b""
 
 
-@respx.mock
-async def test_default_transport_sends_the_signed_target() -> None:
-    """The signed target is sent byte for byte."""
-    route = respx.get(host=HOST, path="/v2/point/account").respond(200, content=b"{}")
-    adapter = adapter_for(None)
-    await adapter(SIGNED)
-    await adapter.aclose()
-    (call,) = route.calls
-    assert call.request.url.raw_path.decode() == f"/v2/point/account?{SIGNED.query}"
-    assert call.request.headers["host"] == HOST
-
-
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 
 
-@pytest.mark.parametrize("default", [False, True], ids=["passed", "default"])
 @given(st.lists(st.tuples(texts, texts), max_size=4))
-def test_sent_bytes_equal_signed_bytes(default: bool, params: list[tuple[str, str]]) -> None:
+def test_sent_bytes_equal_signed_bytes(params: list[tuple[str, str]]) -> None:
     """The query is sent byte for byte for any parameters, and parses back to the same form."""
+    targets: list[bytes] = []
 
-    async def sent_target(request: Request) -> bytes:
-        targets: list[bytes] = []
-
-        def record(http_request: httpx.Request) -> httpx.Response:
-            targets.append(http_request.url.raw_path)
-            return httpx.Response(200)
-
-        if default:
-            with respx.mock() as router:
-                router.route().mock(side_effect=record)
-                adapter = adapter_for(None)
-                await adapter(request)
-                await adapter.aclose()
-        else:
-            await adapter_for(httpx.MockTransport(record))(request)
-        return targets[0]
+    def record(http_request: httpx.Request) -> httpx.Response:
+        targets.append(http_request.url.raw_path)
+        return httpx.Response(200)
 
     signed = sign_request(Request(ENDPOINT, ENDPOINT.path, tuple(params)), CREDENTIALS, HOST, AT)
-    target = asyncio.run(sent_target(signed))
-    path, _, query = target.decode("ascii").partition("?")
+    asyncio.run(adapter_for(httpx.MockTransport(record))(signed))
+    path, _, query = targets[0].decode("ascii").partition("?")
     assert (path, query) == ("/v2/point/account", signed.query)
     unsigned, _, signature = query.partition("&Signature=")
     assert unquote(signature) not in ("", signature[:-3])
@@ -403,9 +394,8 @@ async def test_max_body_bounds_a_gzip_bomb(monkeypatch: pytest.MonkeyPatch) -> N
         def __init__(self, wbits: int) -> None:
             self._real = decompressobj(wbits)
 
-        @property
-        def eof(self) -> bool:
-            return self._real.eof
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._real, name)
 
         def decompress(self, data: bytes, limit: int) -> bytes:
             nonlocal largest
@@ -414,11 +404,11 @@ async def test_max_body_bounds_a_gzip_bomb(monkeypatch: pytest.MonkeyPatch) -> N
             return part
 
     monkeypatch.setattr(zlib, "decompressobj", RecordingDecompressor)
-    outcome = await outcome_of(make_response(bomb, content_encoding="gzip"))
+    outcome = await outcome_of(make_response(bomb, content_encoding="gzip"), max_body=200_000)
     assert isinstance(outcome, Response)
     assert isinstance(outcome.error, DecodeError)
-    assert "larger than 1,000 bytes" in str(outcome.error)
-    assert largest == 1001
+    assert "larger than 200,000 bytes" in str(outcome.error)
+    assert largest == 200_001
 
 
 @pytest.mark.parametrize(
@@ -433,9 +423,8 @@ async def test_max_body_bounds_a_gzip_bomb(monkeypatch: pytest.MonkeyPatch) -> N
             DecodeError,
             "not valid gzip",
         ),
-        ("br", b"x", DecodeError, "encoding that was not requested: br"),
-        ("gzip, gzip", b"x", DecodeError, "encoding that was not requested: gzip, gzip"),
-        ("deflate" * 9, b"x", DecodeError, "encoding that was not requested: deflatedeflatedefla"),
+        ("br", b"x", DecodeError, "encoding that was not requested"),
+        ("gzip, gzip", b"x", DecodeError, "encoding that was not requested"),
     ],
 )
 async def test_invalid_content_encoding_is_an_error(
@@ -482,272 +471,70 @@ async def test_adapter_leaves_a_passed_transport_open() -> None:
     assert not transport.is_closed
 
 
-async def test_aclose_of_an_unused_transport_opens_nothing() -> None:
-    """The default transport is created with the first request."""
-    await adapter_for(None).aclose()
-
-
-@respx.mock
-async def test_tls_and_proxy_settings_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Concurrent first requests share the certificates and proxy settings."""
-    respx.get(host=HOST).respond(200)
-    origins: list[Origin] = []
-    monkeypatch.setattr(httpx_transport, "proxy_for", origins.append)
-    adapter = adapter_for(None)
-    await asyncio.gather(*(adapter(SIGNED) for _ in range(3)))
-    await adapter.aclose()
-    assert len(origins) == 1
-
-
-class RecordingTransport(httpx.AsyncHTTPTransport):
-    """An httpx transport that records its instances and whether each is open."""
-
-    instances: ClassVar[list[RecordingTransport]] = []
-    outcomes: ClassVar[list[httpx.Response | Exception]] = []
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.is_open = True
-        self.instances.append(self)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        del request
-        await asyncio.sleep(0)
-        outcome = self.outcomes.pop(0) if self.outcomes else make_response(b"{}")
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    async def aclose(self) -> None:
-        self.is_open = False
-        await super().aclose()
-
-
-@pytest.fixture
-def transports(monkeypatch: pytest.MonkeyPatch) -> list[RecordingTransport]:
-    """All transports created during the test."""
-    monkeypatch.setattr(httpx, "AsyncHTTPTransport", RecordingTransport)
-    RecordingTransport.instances.clear()
-    RecordingTransport.outcomes.clear()
-    return RecordingTransport.instances
-
-
-async def test_pool_uses_one_transport_per_concurrent_request(
-    transports: list[RecordingTransport],
+@pytest.mark.slow
+@pytest.mark.parametrize("reply", [b"garbage ", b"HTTP/1.1 302 Found\r\nLocation: https://x/?"])
+async def test_log_records_of_httpx_contain_no_secret(
+    reply: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Idle transports are reused, the most recent first, and `aclose` closes all of them."""
-    adapter = adapter_for(None)
-    await asyncio.gather(*(adapter(SIGNED) for _ in range(3)))
-    await asyncio.gather(*(adapter(SIGNED) for _ in range(3)))
-    await adapter(SIGNED)
-    assert len(transports) == 3
-    assert all(transport.is_open for transport in transports)
-    await adapter.aclose()
-    assert not any(transport.is_open for transport in transports)
+    """All loggers are at DEBUG, and the server echoes the URL."""
 
-
-async def test_pool_discards_a_transport_after_a_failure(
-    transports: list[RecordingTransport],
-) -> None:
-    """The next attempt uses a new transport."""
-    RecordingTransport.outcomes[:] = [httpx.ReadError("cut")]
-    adapter = adapter_for(None)
-    with pytest.raises(NoResponseError):
-        await adapter(SIGNED)
-    assert [transport.is_open for transport in transports] == [False]
-    await adapter(SIGNED)
-    assert [transport.is_open for transport in transports] == [False, True]
-    await adapter.aclose()
-
-
-def test_pool_closes_idle_transports(transports: list[RecordingTransport]) -> None:
-    """Transports idle for a minute are closed when a request returns another one."""
-
-    async def main() -> None:
-        clock = VirtualClock()
-        adapter = adapter_for(None, clock=clock)
-        await adapter(SIGNED)
-        await asyncio.gather(*(adapter(SIGNED) for _ in range(3)))
-        await clock.sleep(59)
-        await adapter(SIGNED)
-        assert sum(transport.is_open for transport in transports) == 3
-        await clock.sleep(2)
-        await adapter(SIGNED)
-        assert sum(transport.is_open for transport in transports) == 1
-        await adapter.aclose()
-
-    run(main())
-
-
-@respx.mock
-async def test_httpx_instrumentation_sees_no_signed_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tracers wrap httpx's transport and record the URL of each request: it has no query."""
-    respx.get(host=HOST).respond(200)
-    recorded: list[str] = []
-    original = httpx.AsyncHTTPTransport.handle_async_request
-
-    async def traced(transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
-        url = request.url
-        recorded.extend([str(url), repr(url), repr(request), f"{url}", str(url.query), url.path])
-        return await original(transport, request)
-
-    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", traced)
-    adapter = adapter_for(None)
-    await adapter(SIGNED)
-    await adapter.aclose()
-    assert recorded[0] == URL
-    assert "AccessKeyId" not in repr(recorded)
-
-
-@respx.mock
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-async def test_redirects_are_not_followed(status: int) -> None:
-    """The redirect is returned as the response; no other host is contacted."""
-    first = respx.get(host=HOST).respond(status, headers={"Location": "https://evil.example/"})
-    other = respx.route(host="evil.example").respond(200)
-    adapter = adapter_for(None)
-    response = await adapter(SIGNED)
-    await adapter.aclose()
-    assert response.status == status
-    assert (first.call_count, other.call_count) == (1, 0)
-
-
-@respx.mock
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (httpx.ConnectTimeout, ConnectError),
-        (httpx.ConnectError, ConnectError),
-        (httpx.ReadTimeout, NoResponseError),
-        (httpx.RemoteProtocolError, NoResponseError),
-    ],
-)
-async def test_httpx_errors_of_the_default_transport_are_translated(
-    error: type[httpx.TransportError], kind: type[HTXError]
-) -> None:
-    """Errors that httpx maps from httpcore are translated like those of any transport."""
-    respx.get(host=HOST).mock(side_effect=error)
-    adapter = adapter_for(None)
-    with pytest.raises(kind) as caught:
-        await adapter(SIGNED)
-    await adapter.aclose()
-    assert caught.value.__cause__ is None
-    assert caught.value.__context__ is None
-
-
-# The tests below use real sockets on loopback.
-
-
-@contextlib.asynccontextmanager
-async def serving(reply: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Send *reply* to each request, then close; yield the address and the received requests."""
-    received: list[bytes] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        received.append(await reader.read(65_536))
-        writer.write(reply)
-        await writer.drain()
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(reply + SIGNED.query.encode() + b"\r\nContent-Length: 0\r\n\r\n")
         writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", received
-
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-
-
-@pytest.mark.slow
-async def test_bytes_on_the_socket_equal_signed_bytes() -> None:
-    """The request line is the signed target; no body, no cookie, the port in `Host`."""
-    async with serving(OK) as (base_url, received):
-        adapter = adapter_for(None, base_url)
-        response = await adapter(SIGNED)
-        await adapter.aclose()
-    assert response.body == b"{}"
-    (head,) = received
-    line, *headers = head.decode("ascii").removesuffix("\r\n\r\n").split("\r\n")
-    assert line == f"GET /v2/point/account?{SIGNED.query} HTTP/1.1"
-    names = [header.partition(":")[0].lower() for header in headers]
-    assert sorted(names) == ["accept", "accept-encoding", "host", "user-agent"]
-    assert f"Host: {base_url.removeprefix('http://')}" in headers
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("reply", "kind"),
-    [
-        (b"", NoResponseError),
-        (b"HTTP/1.1 200 OK\r\nContent-Len", NoResponseError),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", NoResponseError),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", NoResponseError),
-        (b"garbage\r\n\r\n", NoResponseError),
-        (b"SSH-2.0-OpenSSH_9.6\r\n", NoResponseError),
-    ],
-)
-async def test_truncated_or_invalid_response_is_no_response_error(
-    reply: bytes, kind: type[HTXError]
-) -> None:
-    """Delivery is unknown: HTX may have received the request."""
-    async with serving(reply) as (base_url, _):
-        adapter = adapter_for(None, base_url)
-        with pytest.raises(kind) as caught:
-            await adapter(SIGNED)
-        await adapter.aclose()
-    assert caught.value.__context__ is None
-    assert base_url in str(caught.value)
-
-
-@pytest.mark.slow
-async def test_refused_connection_is_connect_error() -> None:
-    """Delivery is `not_sent`."""
-    async with serving(OK) as (base_url, _):
-        pass
-    adapter = adapter_for(None, base_url)
-    with pytest.raises(ConnectError, match=r"ConnectError") as caught:
-        await adapter(SIGNED)
-    await adapter.aclose()
-    assert caught.value.delivery == "not_sent"
-    assert caught.value.__context__ is None
-
-
-@pytest.mark.slow
-async def test_log_records_at_any_level_contain_no_secret(caplog: pytest.LogCaptureFixture) -> None:
-    """All loggers are at DEBUG, asyncio is in debug mode, and the server echoes the URL."""
-    location = f"Location: https://api.huobi.pro/x?{SIGNED.query}\r\n".encode()
-    replies = [
-        OK,
-        b"HTTP/1.1 302 Found\r\n" + location + b"Content-Length: 0\r\n\r\n",
-        b"garbage " + SIGNED.query.encode() + b"\r\n\r\n",
-        b"",
-    ]
     asyncio.get_running_loop().set_debug(True)
+    server = await asyncio.start_server(respond, "127.0.0.1", 0)
+    base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     with caplog.at_level(logging.DEBUG):
-        for reply in replies:
-            async with serving(reply) as (base_url, _):
-                adapter = adapter_for(None, base_url)
-                with contextlib.suppress(HTXError):
-                    await adapter(SIGNED)
-                await adapter.aclose()
+        async with server, httpx.AsyncHTTPTransport() as transport:
+            with contextlib.suppress(HTXError):
+                await adapter_for(transport, base_url)(SIGNED)
     logged = "\n".join([caplog.text, *(repr(record.__dict__) for record in caplog.records)])
-    assert "Location" in logged  # httpcore logs the response headers
+    assert "receive_response_headers" in logged  # httpcore logs the response headers
     for secret in (ACCESS_KEY, SECRET_KEY, SIGNATURE, SIGNED.query.partition("&Signature=")[2]):
         assert secret not in logged
         assert secret[:12] not in logged
 
 
-@pytest.mark.slow
-async def test_https_requires_tls() -> None:
-    """A server that speaks plain HTTP on an https port receives no request."""
-    async with serving(OK) as (base_url, received):
-        adapter = adapter_for(None, base_url.replace("http://", "https://"))
-        with pytest.raises(ConnectError):
-            await adapter(SIGNED)
-        await adapter.aclose()
-    assert received
-    assert b"AccessKeyId" not in b"".join(received)
+async def test_transport_of_httpx2_is_accepted() -> None:
+    """It gets requests of httpx2, and its errors are translated."""
+    targets: list[bytes] = []
+
+    def respond(request: httpx2.Request) -> httpx2.Response:
+        targets.append(request.url.raw_path)
+        if len(targets) > 1:
+            message = "refused"
+            raise httpx2.ConnectError(message)
+        return httpx2.Response(200, content=b'{"a":1}')
+
+    adapter = adapter_for(httpx2.MockTransport(respond))
+    assert (await adapter(SIGNED)).body == b'{"a":1}'
+    assert targets[0].decode() == f"/v2/point/account?{SIGNED.query}"
+    with pytest.raises(ConnectError, match=r"httpx2\.ConnectError"):
+        await adapter(SIGNED)
+
+
+@pytest.mark.parametrize(
+    ("transport", "text"),
+    [
+        (httpx.AsyncClient(), "got httpx.AsyncClient"),
+        (httpx2.AsyncClient(), "got httpx2.AsyncClient"),
+        (httpx.HTTPTransport(), "got httpx.HTTPTransport"),
+        (httpx.AsyncHTTPTransport, "got the class AsyncHTTPTransport"),
+        (HTTPTransport, "got the class HTTPTransport"),
+        (respx.MockRouter(), "got respx.MockRouter"),
+        (Sandbox(), "got htx_async.Sandbox"),
+        ("http://proxy:3128", "got str"),
+        (5, "got int"),
+        (False, "got bool"),
+    ],
+)
+def test_other_transport_is_invalid_input(transport: Any, text: str) -> None:
+    """The client rejects it at construction."""
+    with pytest.raises(InvalidInputError, match=r"transport must be an httpx\.Async") as caught:
+        HTXClient(CREDENTIALS, transport=transport)
+    assert str(caught.value).endswith(text)
 
 
 @pytest.mark.parametrize("kind", [HTXError, DecodeError, ConnectError])
