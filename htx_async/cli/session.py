@@ -97,9 +97,6 @@ async def sandbox_session() -> AsyncGenerator[tuple[Credentials, str]]:
         yield Credentials("access-key", "secret-key"), base_url
 
 
-_LOGGERS = ("htx_async", "httpcore", "aiohttp")
-
-
 @contextmanager
 def debug_log(
     enabled: bool,  # noqa: FBT001 - the option itself
@@ -111,23 +108,21 @@ def debug_log(
         return
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    levels = [logger.level for logger in loggers]
+    logger = logging.getLogger("htx_async")
+    level = logger.level
 
     def log(event: Event) -> None:
-        loggers[0].debug("%s", _format_event(event))
+        logger.debug("%s", _format_event(event))
         if listener is not None:
             listener(event)
 
-    for logger in loggers:
-        logger.addHandler(handler)
-        logger.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
     try:
         yield log
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.removeHandler(handler)
-            logger.setLevel(level)
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 _EVENT_DETAILS = ("wait", "http_status", "error", "attempts", "clock_offset", "unknown")
