@@ -72,7 +72,7 @@ class HTXClient:
         timeout: Seconds for a whole call: queueing, connecting, reading, retrying.
         attempt_timeout: Seconds for one attempt, from acquiring a connection to the last byte; at
             most what is left of `timeout`. A connection that was used before must respond in a
-            third of that, or the next attempt opens a new one.
+            third of that (but at least 0.5 s), or the next attempt opens a new one.
         retry: A `RetryPolicy`, or `NO_RETRY`.
         rate_limiter: A `RateLimiter` to share between clients whose keys belong to one HTX user;
             a `RedisRateLimiter` to share it between processes; `UNLIMITED` for servers without

@@ -20,6 +20,8 @@ from htx_async.validation import Origin
 
 _FIRST_BYTE_SHARE = 1 / 3
 """Share of an attempt's time in which a reused connection must respond: it may be dead."""
+_MIN_FIRST_BYTE_TIMEOUT = 0.5
+"""Seconds that it has at least: HTX may be that slow."""
 
 
 class PoolAdapter:
@@ -67,13 +69,14 @@ class PoolAdapter:
         """Send *request* and return the response."""
         pool = self._pool or await self.prepare()
         seconds = attempt_seconds(request, self._clock.monotonic())
+        first_byte = max(seconds * _FIRST_BYTE_SHARE, _MIN_FIRST_BYTE_TIMEOUT)
         failure: ExchangeError
         try:
             received = await pool.exchange(
                 request.endpoint.method,
                 request.target.encode(),
                 self._headers,
-                timeouts=Timeouts(total=seconds, first_byte=seconds * _FIRST_BYTE_SHARE),
+                timeouts=Timeouts(total=seconds, first_byte=first_byte),
                 max_body=self._max_body,
                 fresh=request.call.needs_new_connection,
             )

@@ -292,6 +292,26 @@ def test_silent_connection_costs_a_third_of_the_time(virtual_time: VirtualClock)
 
 
 @pytest.mark.slow
+def test_slow_response_on_a_reused_connection_is_no_failure(virtual_time: VirtualClock) -> None:
+    """Half a second is not long, even with a short `timeout`."""
+
+    async def slow(peer: Peer) -> None:
+        await peer.request()
+        peer.writer.write(balance_of(1))
+        await peer.request()
+        await asyncio.sleep(0.49)
+        peer.writer.write(balance_of(2))
+
+    async def main() -> None:
+        async with serve(slow) as server, client_of(server, clock=virtual_time) as htx:
+            await htx.accounts.balance(1)
+            fast = htx.with_options(timeout=0.6, retry=NO_RETRY)
+            assert amount(await fast.accounts.balance(2)) == 2
+
+    run(VirtualLoop, main())
+
+
+@pytest.mark.slow
 def test_silent_connection_without_a_retry_is_no_response_error(virtual_time: VirtualClock) -> None:
     """`NO_RETRY` means one attempt."""
 
