@@ -188,7 +188,7 @@ def beside_ccxt(session: nox.Session) -> None:
 @nox.session
 def soak(session: nox.Session) -> None:
     """Faults and cancellations for a minute: `nox -s soak -- --minutes 20` for longer."""
-    session.install("-e", ".[sandbox]")
+    session.install("-e", ".[sandbox]", "trustme>=1.1")
     session.run("python", "-m", "tests.soak", *session.posargs)
 
 
