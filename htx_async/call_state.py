@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -19,7 +20,17 @@ from htx_async.errors import (
     with_attempt_notes,
 )
 
+T = TypeVar("T")
+
 _request_ids = itertools.count(1)
+
+
+class RunInCaller(Protocol):
+    """Runs a function in the task of a caller, and returns its result."""
+
+    def __call__(self, function: Callable[[], T], /) -> Awaitable[T]:
+        """Run *function*."""
+        ...
 
 
 class SigningContext(msgspec.Struct, frozen=True):
@@ -67,6 +78,7 @@ class CallState:
         queue_waits: Periods in which it waited for tokens and connections (monotonic seconds).
         signed_with: How the last attempt was signed.
         on_queued: Called with the number of calls ahead, and the expected delay in seconds.
+        run_in_caller: Lets the caller that wakes first run a function; `None`: not possible.
     """
 
     __slots__ = (
@@ -82,6 +94,7 @@ class CallState:
         "on_queued",
         "queue_waits",
         "request_id",
+        "run_in_caller",
         "signed_with",
         "was_sent",
     )
@@ -100,6 +113,7 @@ class CallState:
         self.queue_waits: list[tuple[float, float]] = []
         self.signed_with: SigningContext | None = None
         self.on_queued: Callable[[int, float], object] | None = None
+        self.run_in_caller: RunInCaller | None = None
         self._queued_since: float | None = None
 
     @property

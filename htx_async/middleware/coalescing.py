@@ -16,8 +16,10 @@ import copy
 from collections.abc import Collection, Hashable
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from htx_async.errors import ClientClosedError, EventLoopError, HTXError, NoResponseError
-from htx_async.middleware.shared_call import TIMED_OUT, SharedCall, Waiter
+from htx_async.middleware.shared_call import TIMED_OUT, Handover, SharedCall, Waiter
 
 if TYPE_CHECKING:
     from htx_async.clock import Clock
@@ -90,6 +92,12 @@ class RequestCoalescing:
     async def _wait(self, request: Request, shared: SharedCall, waiter: Waiter) -> Response:
         try:
             outcome = await waiter.outcome
+            while isinstance(outcome, Handover):
+                response: Response = outcome.run()
+                if response.error is None:
+                    stats = shared.request.call.stats(response.first_byte_at)
+                    return replace(response, stats=stats)
+                outcome = await shared.wait_again(waiter)
         finally:
             shared.remove_waiter(waiter)
         name = request.endpoint.name
@@ -125,6 +133,8 @@ class RequestCoalescing:
             self._events.emit("coalesced", request.endpoint.name, request_id, call_id=call_id)
             return shared, shared.add_waiter(options, now)
         shared = SharedCall(request, self._clock)
+        if not self._events.is_enabled:  # else the events of the attempt would come too late
+            request.call.run_in_caller = shared.run_in_caller
         waiter = shared.add_waiter(options, now)
         self._calls.add(shared)
         if key is not None:

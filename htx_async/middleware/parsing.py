@@ -36,6 +36,8 @@ D = TypeVar("D")
 _ErrorRow: TypeAlias = tuple[type[APIError], bool, str]
 """Class of an error, whether it is retryable, and the hint."""
 
+LARGE_BODY = 64 * 1024
+"""Bytes from which a response is decoded by a caller: see `SharedCall.run_in_caller`."""
 _SUCCESS = 200
 """HTTP's status and HTX's code."""
 _SUCCESSFUL = range(200, 300)
@@ -89,14 +91,23 @@ class EnvelopeParsing(msgspec.Struct, frozen=True):
         """Return the response with its `value` or `error`."""
         response = await self.call_next(request)
         if response.error is None:
-            response = parse_response(request.endpoint, response)
-            if request.account_id is not None:
-                response = _check_account(request, request.account_id, response)
-            if self.drift is not None and not isinstance(response.error, APIError):
-                self.drift.inspect(request, response)
+            run_in_caller = request.call.run_in_caller
+            if run_in_caller is None or len(response.body) < LARGE_BODY:
+                response = self._parse(request, response)
+            else:
+                parse = functools.partial(self._parse, request, response)
+                response = await run_in_caller(parse)
         if self.on_server_time is not None and response.server_time is not None:
             self.on_server_time(response.server_time, response.first_byte_at)
         return response
+
+    def _parse(self, request: Request, response: Response) -> Response:
+        parsed = parse_response(request.endpoint, response)
+        if request.account_id is not None:
+            parsed = _check_account(request, request.account_id, parsed)
+        if self.drift is not None and not isinstance(parsed.error, APIError):
+            self.drift.inspect(request, parsed)
+        return parsed
 
 
 def parse_response(endpoint: Endpoint[Any], response: Response) -> Response:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from htx_async.clock import running_loop
 from htx_async.errors import HTXError, RateLimitQueueError
@@ -16,12 +17,39 @@ if TYPE_CHECKING:
 
     Outcome: TypeAlias = Response | Exception
 
+T = TypeVar("T")
+
 DRAIN_TIMEOUT = 2.0
 """Seconds that an attempt may take to finish once its last caller has left: then its connection
 can be used again. Otherwise the connection is reset."""
 
 TIMED_OUT = TimeoutError()
 """Outcome of a waiter whose deadline has passed. Never raised: the caller creates its own error."""
+
+
+class Handover:
+    """A function that a caller runs for the task of a shared call."""
+
+    __slots__ = ("_function", "result")
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+        self.result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def run(self) -> Any:
+        """Run the function and return its result, which the task gets, too."""
+        result = self._function()
+        if not self.result.done():
+            self.result.set_result(result)
+        return result
+
+    def give_back(self) -> None:
+        """Let the task run the function: the caller has gone."""
+        if not self.result.done():
+            self.result.set_result(_GIVEN_BACK)
+
+
+_GIVEN_BACK = object()
 
 
 class Waiter:
@@ -31,13 +59,13 @@ class Waiter:
 
     def __init__(self, options: RequestOptions, called_at: float) -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
-        self.outcome: asyncio.Future[Outcome] = self.loop.create_future()
+        self.outcome: asyncio.Future[Outcome | Handover] = self.loop.create_future()
         self.options: RequestOptions = options
         self.called_at: float = called_at
         self.deadline: float = called_at + options.timeout
         self.timers: list[asyncio.TimerHandle] = []
 
-    def set_outcome(self, outcome: Outcome) -> None:
+    def set_outcome(self, outcome: Outcome | Handover) -> None:
         """Wake the caller, unless it has an outcome already."""
         if not self.outcome.done():
             self.outcome.set_result(outcome)
@@ -64,6 +92,7 @@ class SharedCall:
         self._waiters: set[Waiter] = set()
         self._drain_timer: asyncio.TimerHandle | None = None
         self._is_resolved = False
+        self._outcome: Outcome | None = None
         self._call.on_queued = self._on_queued
 
     @property
@@ -85,10 +114,38 @@ class SharedCall:
             self._reject_if_too_slow(waiter, -1, call.earliest_send_at - now)
         return waiter
 
+    async def run_in_caller(self, function: Callable[[], T]) -> T:
+        """
+        Let a caller run *function*, next to its use of the result.
+
+        A large response is decoded this way: if other responses were decoded in between, its rows
+        would have left the CPU's cache when the caller reads them.
+        """
+        waiter = next((waiter for waiter in self._waiters if not waiter.outcome.done()), None)
+        if waiter is None:
+            return function()
+        handover = Handover(function)
+        waiter.set_outcome(handover)
+        result = await handover.result
+        return function() if result is _GIVEN_BACK else cast("T", result)
+
+    def wait_again(self, waiter: Waiter) -> asyncio.Future[Outcome | Handover]:
+        """Return the next outcome of a caller that ran a function: its result was an error."""
+        waiter.outcome = waiter.loop.create_future()
+        if self._is_resolved:
+            self._settle(waiter)
+        elif self._clock.monotonic() >= waiter.deadline:
+            waiter.set_outcome(TIMED_OUT)
+        return waiter.outcome
+
     def remove_waiter(self, waiter: Waiter) -> None:
         """Remove a caller. Without callers, the task is cancelled, at the latest when drained."""
         waiter.stop_timers()
         self._waiters.discard(waiter)
+        if waiter.outcome.done() and not waiter.outcome.cancelled():
+            outcome = waiter.outcome.result()
+            if isinstance(outcome, Handover):
+                outcome.give_back()
         is_loop_closed = running_loop() is None  # and the caller's coroutine garbage collected
         if not (self._waiters or self._is_resolved or is_loop_closed):
             self._abandon()
@@ -102,15 +159,12 @@ class SharedCall:
 
     def resolve(self, outcome: Outcome | None) -> None:
         """Give all callers the outcome; `None`: the task was cancelled, and so are they."""
-        self._is_resolved = True
-        self._call.on_queued = None  # breaks the reference cycle
+        self._is_resolved, self._outcome = True, outcome
+        self._call.on_queued = self._call.run_in_caller = None  # breaks the reference cycle
         if self._drain_timer is not None:
             self._drain_timer.cancel()
         for waiter in self._waiters:
-            if outcome is not None:
-                waiter.set_outcome(outcome)
-            else:
-                waiter.outcome.cancel()
+            self._settle(waiter)
 
     def begin_closing(self) -> None:
         """Allow no further attempt; fail the callers at once if nothing is in flight."""
@@ -123,6 +177,12 @@ class SharedCall:
         """Fail the callers, and cancel the task."""
         self.resolve(self._call.closed_error())
         self._cancel()
+
+    def _settle(self, waiter: Waiter) -> None:
+        if self._outcome is not None:
+            waiter.set_outcome(self._outcome)
+        else:
+            waiter.outcome.cancel()
 
     def _start_timers(self, waiter: Waiter) -> None:
         call_later, options = self._clock.call_later, waiter.options

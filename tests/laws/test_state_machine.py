@@ -196,7 +196,7 @@ class Attempt(httpx.AsyncByteStream):
         yield await self.body
 
     async def aclose(self) -> None:
-        if not self.body.done():  # the attempt ended before the response was complete
+        if not self.body.done() or self.body.cancelled():  # the attempt ended before
             self.reply = None
         self.ended_at = self.ended_at or asyncio.get_running_loop().time()
 
