@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import math
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -20,17 +20,9 @@ from htx_async.errors import (
     with_attempt_notes,
 )
 
-T = TypeVar("T")
-
 _request_ids = itertools.count(1)
 
-
-class RunInCaller(Protocol):
-    """Runs a function in the task of a caller, and returns its result."""
-
-    def __call__(self, function: Callable[[], T], /) -> Awaitable[T]:
-        """Run *function*."""
-        ...
+DecodeInCaller = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 class SigningContext(msgspec.Struct, frozen=True):
@@ -78,7 +70,7 @@ class CallState:
         queue_waits: Periods in which it waited for tokens and connections (monotonic seconds).
         signed_with: How the last attempt was signed.
         on_queued: Called with the number of calls ahead, and the expected delay in seconds.
-        run_in_caller: Lets the caller that wakes first run a function; `None`: not possible.
+        decode_in_caller: Lets the caller that wakes first decode a response; `None`: not possible.
     """
 
     __slots__ = (
@@ -86,6 +78,7 @@ class CallState:
         "attempts",
         "closing",
         "deadline",
+        "decode_in_caller",
         "delivery",
         "earliest_send_at",
         "failures",
@@ -94,7 +87,6 @@ class CallState:
         "on_queued",
         "queue_waits",
         "request_id",
-        "run_in_caller",
         "signed_with",
         "was_sent",
     )
@@ -113,7 +105,7 @@ class CallState:
         self.queue_waits: list[tuple[float, float]] = []
         self.signed_with: SigningContext | None = None
         self.on_queued: Callable[[int, float], object] | None = None
-        self.run_in_caller: RunInCaller | None = None
+        self.decode_in_caller: DecodeInCaller | None = None
         self._queued_since: float | None = None
 
     @property

@@ -93,7 +93,7 @@ class RequestCoalescing:
         try:
             outcome = await waiter.outcome
             while isinstance(outcome, Handover):
-                response: Response = outcome.run()
+                response = shared.run_handover(outcome)
                 if response.error is None:
                     stats = shared.request.call.stats(response.first_byte_at)
                     return replace(response, stats=stats)
@@ -134,7 +134,7 @@ class RequestCoalescing:
             return shared, shared.add_waiter(options, now)
         shared = SharedCall(request, self._clock)
         if not self._events.is_enabled:  # else the events of the attempt would come too late
-            request.call.run_in_caller = shared.run_in_caller
+            request.call.decode_in_caller = shared.decode_in_caller
         waiter = shared.add_waiter(options, now)
         self._calls.add(shared)
         if key is not None:

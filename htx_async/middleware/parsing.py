@@ -37,7 +37,7 @@ _ErrorRow: TypeAlias = tuple[type[APIError], bool, str]
 """Class of an error, whether it is retryable, and the hint."""
 
 LARGE_BODY = 64 * 1024
-"""Bytes from which a response is decoded by a caller: see `SharedCall.run_in_caller`."""
+"""Bytes from which a response is decoded by a caller: see `SharedCall.decode_in_caller`."""
 _SUCCESS = 200
 """HTTP's status and HTX's code."""
 _SUCCESSFUL = range(200, 300)
@@ -91,12 +91,13 @@ class EnvelopeParsing(msgspec.Struct, frozen=True):
         """Return the response with its `value` or `error`."""
         response = await self.call_next(request)
         if response.error is None:
-            run_in_caller = request.call.run_in_caller
-            if run_in_caller is None or len(response.body) < LARGE_BODY:
+            decode_in_caller = request.call.decode_in_caller
+            if decode_in_caller is None or len(response.body) < LARGE_BODY:
                 response = self._parse(request, response)
             else:
                 parse = functools.partial(self._parse, request, response)
-                response = await run_in_caller(parse)
+                del response  # its memory
+                response = await decode_in_caller(parse)
         if self.on_server_time is not None and response.server_time is not None:
             self.on_server_time(response.server_time, response.first_byte_at)
         return response

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec.structs import replace
 
 from htx_async.clock import running_loop
 from htx_async.errors import HTXError, RateLimitQueueError
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
 
     Outcome: TypeAlias = Response | Exception
 
-T = TypeVar("T")
-
 DRAIN_TIMEOUT = 2.0
 """Seconds that an attempt may take to finish once its last caller has left: then its connection
 can be used again. Otherwise the connection is reset."""
@@ -28,28 +28,35 @@ TIMED_OUT = TimeoutError()
 
 
 class Handover:
-    """A function that a caller runs for the task of a shared call."""
+    """A large response that a caller decodes for the task of a shared call."""
 
-    __slots__ = ("_function", "result")
+    __slots__ = ("_decode", "_result")
 
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self._function = function
-        self.result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    def __init__(self, decode: Callable[[], Response]) -> None:
+        self._decode: Callable[[], Response] | None = decode
+        self._result: asyncio.Future[Response | None]
+        self._result = asyncio.get_running_loop().create_future()
 
-    def run(self) -> Any:
-        """Run the function and return its result, which the task gets, too."""
-        result = self._function()
-        if not self.result.done():
-            self.result.set_result(result)
-        return result
+    def run(self, *, is_shared: bool) -> Response:
+        """Decode the response and return it. The task keeps its data only if others wait for it."""
+        assert self._decode is not None
+        response, self._decode = self._decode(), None
+        if not self._result.done():
+            self._result.set_result(response if is_shared else replace(response, value=None))
+        return response
 
     def give_back(self) -> None:
-        """Let the task run the function: the caller has gone."""
-        if not self.result.done():
-            self.result.set_result(_GIVEN_BACK)
+        """Let the task decode the response: the caller has gone."""
+        if not self._result.done():
+            self._result.set_result(None)
 
-
-_GIVEN_BACK = object()
+    async def result(self) -> Response:
+        """Return the decoded response."""
+        response = await self._result
+        if response is None:
+            assert self._decode is not None
+            return self._decode()
+        return response
 
 
 class Waiter:
@@ -114,20 +121,24 @@ class SharedCall:
             self._reject_if_too_slow(waiter, -1, call.earliest_send_at - now)
         return waiter
 
-    async def run_in_caller(self, function: Callable[[], T]) -> T:
+    async def decode_in_caller(self, decode: Callable[[], Response]) -> Response:
         """
-        Let a caller run *function*, next to its use of the result.
+        Let a caller decode a large response, and return it.
 
-        A large response is decoded this way: if other responses were decoded in between, its rows
-        would have left the CPU's cache when the caller reads them.
+        The caller uses the data at once, and drops it soon. If other responses were decoded in
+        between, it would have left the CPU's cache, and its memory could not be used again.
         """
         waiter = next((waiter for waiter in self._waiters if not waiter.outcome.done()), None)
         if waiter is None:
-            return function()
-        handover = Handover(function)
+            return decode()
+        handover = Handover(decode)
+        del decode
         waiter.set_outcome(handover)
-        result = await handover.result
-        return function() if result is _GIVEN_BACK else cast("T", result)
+        return await handover.result()
+
+    def run_handover(self, handover: Handover) -> Response:
+        """Decode the response of *handover* in this task, which is that of a caller."""
+        return handover.run(is_shared=len(self._waiters) > 1)
 
     def wait_again(self, waiter: Waiter) -> asyncio.Future[Outcome | Handover]:
         """Return the next outcome of a caller that ran a function: its result was an error."""
@@ -160,7 +171,7 @@ class SharedCall:
     def resolve(self, outcome: Outcome | None) -> None:
         """Give all callers the outcome; `None`: the task was cancelled, and so are they."""
         self._is_resolved, self._outcome = True, outcome
-        self._call.on_queued = self._call.run_in_caller = None  # breaks the reference cycle
+        self._call.on_queued = self._call.decode_in_caller = None  # breaks the reference cycle
         if self._drain_timer is not None:
             self._drain_timer.cancel()
         for waiter in self._waiters:
