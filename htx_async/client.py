@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
 from types import MappingProxyType, TracebackType
-from typing import Any, Self, TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
 
 from msgspec.structs import asdict
 
@@ -40,8 +40,9 @@ from htx_async.resources.raw import (
     check_path,
     to_raw_response,
 )
-from htx_async.transports.adapter import adapter_for
-from htx_async.transports.base import AsyncTransport
+
+if TYPE_CHECKING:
+    from htx_async.transports.base import AsyncTransport
 
 T = TypeVar("T")
 
@@ -142,6 +143,8 @@ class HTXClient:
         events = EventEmitter(on_event, clock)
         drift = SchemaDriftReporter(clock, events)
         store = CredentialStore(credentials, clock)
+        from htx_async.transports.adapter import adapter_for  # noqa: PLC0415 - slow import
+
         adapter = self._adapter = adapter_for(
             transport, origin, clock, max_connections=max_connections, max_body=max_body
         )

@@ -14,6 +14,7 @@ import htx_async
 ROOT = Path(htx_async.__file__).parent
 
 PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
+    "version": set(),
     "errors": set(),
     "clock": set(),
     "redaction": set(),
@@ -26,7 +27,7 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
     "models": {"errors", "validation"},
     "call_state": {"errors", "auth"},
     "request": {"errors", "options", "call_state", "ratelimit"},
-    "transports": {"errors", "clock", "redaction", "validation", "request"},
+    "transports": {"version", "errors", "clock", "redaction", "validation", "request"},
     "resources": {"errors", "redaction", "validation", "models", "ratelimit", "request"},
     "middleware": {
         *("errors", "error_codes", "clock", "events", "redaction", "options", "auth", "models"),
@@ -44,7 +45,17 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
         *("resources", "transports"),
     },
     "cli": {
-        *("__init__", "errors", "clock", "events", "redaction", "validation", "options", "auth"),
+        *(
+            "__init__",
+            "version",
+            "errors",
+            "clock",
+            "events",
+            "redaction",
+            "validation",
+            "options",
+            "auth",
+        ),
         *("error_codes", "models", "ratelimit", "request", "resources", "transports", "client"),
         *("sandbox",),
     },

@@ -6,7 +6,6 @@ import asyncio
 import sys
 import time
 from contextlib import suppress
-from importlib.metadata import version
 from typing import Annotated
 
 import attrs
@@ -14,13 +13,11 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from htx_async.cli import csv_export, output, reports, session, tables
-from htx_async.cli.doctor.run import run as run_doctor
 from htx_async.cli.exit_codes import FAILED, OK
 from htx_async.cli.progress import balance_progress
 from htx_async.cli.session import BalanceOptions, ConnectionOptions, OutputOptions
-from htx_async.cli.watch.run import TIMEOUT
-from htx_async.cli.watch.run import run as run_watch
 from htx_async.sandbox import Sandbox
+from htx_async.version import VERSION
 
 app: App = App(
     name="htx-async",
@@ -38,7 +35,7 @@ Getting started:
   htx-async balance spot      balance of the spot account
 """,
     help_format="plaintext",
-    version=lambda: version("htx-async"),
+    version=VERSION,
     default_parameter=Parameter(negative=()),
 )
 
@@ -98,7 +95,9 @@ def doctor(*, options: OutputOptions = _OUTPUT) -> int:
       htx-async doctor --sandbox      example output without problems
       htx-async doctor --json         for monitoring
     """
-    return asyncio.run(run_doctor(options))
+    from htx_async.cli.doctor.run import run  # noqa: PLC0415 - other commands start sooner
+
+    return asyncio.run(run(options))
 
 
 @app.command
@@ -227,8 +226,10 @@ def watch(
 
 
 async def _watch(account: str, every: float, options: ConnectionOptions) -> None:
+    from htx_async.cli.watch.run import TIMEOUT, run  # noqa: PLC0415 - see `doctor`
+
     async with session.open_client(options, timeout=TIMEOUT) as htx:
-        await run_watch(htx, account, every, lines=options.debug)
+        await run(htx, account, every, lines=options.debug)
 
 
 @app.command

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from random import random
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
@@ -24,7 +25,9 @@ from htx_async.errors import (
 )
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Handler, Request, Response
-from htx_async.transports.base import Adapter
+
+if TYPE_CHECKING:
+    from htx_async.transports.base import Adapter
 
 SERVER_TIME = Endpoint[int](
     "/v1/common/timestamp",
@@ -42,14 +45,14 @@ class Retrying(msgspec.Struct, frozen=True):
     clock: Clock
     server_clock: ServerClock
     credentials: CredentialStore
-    transport: Adapter
+    adapter: Adapter
     jitter: Callable[[], float] = random
     _calibration: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
 
     async def __call__(self, request: Request) -> Response:
         """Send *request* until it succeeds, or there is no further attempt."""
-        if not self.transport.is_prepared:
-            await self.transport.prepare()
+        if not self.adapter.is_prepared:
+            await self.adapter.prepare()
         if self.credentials.current is None:
             await self.credentials.ensure()
         call, policy = request.call, request.options.retry

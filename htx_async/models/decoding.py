@@ -8,7 +8,6 @@ Unknown fields are skipped. cattrs then structures models from them. Faults carr
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -33,6 +32,8 @@ from htx_async.models.wire_types import (
 )
 
 if TYPE_CHECKING:
+    from json import JSONDecoder
+
     from cattrs import Converter
 
 _Hook = Callable[[Any, Any], Any]
@@ -95,7 +96,7 @@ def load_json(text: str) -> Any:
         InvalidValueError: *text* is not JSON.
     """
     try:
-        return _tolerant.decode(text)
+        return _tolerant_decoder().decode(text)
     except (ValueError, RecursionError):
         msg = "is not JSON"
     raise InvalidValueError(msg)
@@ -283,9 +284,13 @@ def _is_broken(value: Any) -> bool:
     return False
 
 
-_tolerant = json.JSONDecoder(
-    object_pairs_hook=_mark_broken,
-    parse_int=_parse_int,
-    parse_float=NumberText,
-    parse_constant=_reject,
-)
+@functools.cache
+def _tolerant_decoder() -> JSONDecoder:
+    from json import JSONDecoder  # noqa: PLC0415 - only for errors and unusual responses
+
+    return JSONDecoder(
+        object_pairs_hook=_mark_broken,
+        parse_int=_parse_int,
+        parse_float=NumberText,
+        parse_constant=_reject,
+    )

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from htx_async.clock import Clock
 from htx_async.request import Request, Response
 from htx_async.transports.base import (
+    HEADERS,
     Adapter,
     AsyncTransport,
     attempt_seconds,
-    request_headers,
     to_response,
 )
 from htx_async.transports.http_errors import ExchangeError
@@ -55,7 +55,7 @@ class PoolAdapter:
         self._owns_pool = owns_pool
         self.max_connections: int = max_connections
         self.is_prepared: bool = False
-        fields = {"Host": str(origin).partition("://")[2], **request_headers()}
+        fields = {"Host": str(origin).partition("://")[2], **HEADERS}
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in fields.items()).encode()
 
     async def prepare(self) -> ConnectionPool:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import functools
+import sys
 from typing import Any, Protocol
 
 from htx_async.errors import DecodeError
 from htx_async.request import Request, Response
 from htx_async.transports.http_response import HTTPResponse
+from htx_async.version import VERSION
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for connecting, TLS included: long enough for two lost packets."""
 MAX_IDLE = 60.0
 """Seconds for which an idle connection is kept."""
+HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip",
+    "User-Agent": f"htx_async/{VERSION} Python/{'.'.join(map(str, sys.version_info[:3]))}",
+}
+"""The headers of every request, besides `Host`."""
+
 _ERROR_STATUS = 400
 
 
@@ -62,19 +70,6 @@ class Adapter(Protocol):
     async def aclose(self) -> None:
         """Close what it has opened itself."""
         ...
-
-
-@functools.cache
-def request_headers() -> dict[str, str]:
-    """Return the headers of every request, besides `Host`."""
-    import platform  # noqa: PLC0415 - slow import, only for the first client
-    from importlib.metadata import version  # noqa: PLC0415 - see above
-
-    return {
-        "Accept": "application/json",
-        "Accept-Encoding": "gzip",
-        "User-Agent": f"htx_async/{version('htx-async')} Python/{platform.python_version()}",
-    }
 
 
 def attempt_seconds(request: Request, now: float) -> float:

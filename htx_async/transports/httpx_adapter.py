@@ -14,9 +14,9 @@ from htx_async.redaction import auth_values, one_line, redact
 from htx_async.request import Request, Response
 from htx_async.transports.base import (
     CONNECT_TIMEOUT,
+    HEADERS,
     AsyncTransport,
     attempt_seconds,
-    request_headers,
     to_response,
 )
 from htx_async.transports.http_errors import ExchangeError
@@ -108,7 +108,7 @@ class HttpxAdapter:
         return self._library.Request(
             request.endpoint.method,
             f"{self._origin}{request.target}",
-            headers=request_headers(),
+            headers=HEADERS,
             extensions={"timeout": timeouts},
         )
 
