@@ -47,6 +47,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._read_buffer = read_buffer
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None
+        self._is_attached = False
         self._parser: ResponseParser | None = None
         self._response: asyncio.Future[None] | None = None
         self._deadline = self._expires_at = math.inf
@@ -68,7 +69,15 @@ class HTTPConnection(asyncio.BufferedProtocol):
         """Carry the exchanges on *sock*, which is connected."""
         self._socket = sock
         self._read_events = _read_events(sock)
-        await self._loop.create_connection(lambda: self, sock=sock)
+        opening = self._loop.create_task(self._loop.create_connection(lambda: self, sock=sock))
+        try:
+            # It takes no I/O. If it was cancelled, or its transport aborted too early, uvloop and
+            # *sock* would both close the file descriptor: the second time another connection's.
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(lambda _: self.transport.abort())
+            raise
+        self._is_attached = True
 
     async def start_tls(self, context: ssl.SSLContext, host: str) -> None:
         """Encrypt the connection; *host* must be in the certificate."""
@@ -102,6 +111,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
             ExchangeError: There is no complete response. The connection is closed.
         """
         if not self.is_open:
+            del request  # it is signed
             text = "the connection was closed before the request was sent"
             raise ExchangeError(text, "ConnectError")
         now = self._clock.monotonic()
@@ -110,7 +120,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
         self._expire_at(min(deadline, now + first_byte_timeout, now + read_timeout))
         try:
             self.transport.write(request)
-            del request  # it is signed
+            del request
             await self._response
             if self.transport.get_write_buffer_size() or parser.failure is not None:
                 self.abort()  # the response may have arrived before all of the request was sent
@@ -150,7 +160,7 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
     def discard(self) -> None:
         """Give up a connection that could not be established."""
-        if hasattr(self, "transport"):
+        if self._is_attached:
             self.abort()
         # asyncio does not report the loss of a connection during the TLS handshake.
         self.connection_lost(None)
