@@ -21,7 +21,10 @@ from htx_async import (
     ServiceUnavailableError,
 )
 from htx_async.middleware import parsing
-from htx_async.middleware.shared_call import Waiter
+from htx_async.middleware.shared_call import SharedCall, Waiter
+from htx_async.options import RequestOptions
+from htx_async.ratelimit.token_bucket import RateLimit
+from htx_async.request import Endpoint, Request
 from htx_async.testing import ScriptedTransport
 from tests.virtual import VirtualClock
 
@@ -91,6 +94,27 @@ async def test_task_decodes_if_its_caller_leaves(
         results = await asyncio.gather(*callers, return_exceptions=True)
     assert [type(result) for result in results].count(AccountBalance) == 2
     assert decoded_by == ["htx_async /v1/account/accounts/1/balance"]
+
+
+async def test_task_decodes_without_callers(
+    virtual_time: VirtualClock, decoded_by: list[str]
+) -> None:
+    """They have left while the request was in flight."""
+    transport = ScriptedTransport([balance()], delay=1.0, clock=virtual_time)
+    async with HTXClient(KEYS, transport=transport, clock=virtual_time) as htx:
+        caller = call(htx, "caller")
+        await asyncio.sleep(0.5)
+        caller.cancel()
+        await asyncio.sleep(1.0)
+    assert decoded_by == ["htx_async /v1/account/accounts/1/balance"]
+
+
+async def test_caller_leaves_before_the_task_exists() -> None:
+    """In an eager event loop, a call may be rejected while its task is being created."""
+    endpoint = Endpoint("/v1/test", RateLimit(1, per=1.0), int)
+    shared = SharedCall(Request(endpoint, "/v1/test"), VirtualClock())
+    shared.remove_waiter(shared.add_waiter(RequestOptions(), 0.0))
+    assert shared.request.call.has_no_waiters
 
 
 async def test_large_error_is_retried(virtual_time: VirtualClock, decoded_by: list[str]) -> None:

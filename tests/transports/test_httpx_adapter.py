@@ -463,6 +463,16 @@ async def test_empty_body_is_accepted() -> None:
     assert outcome.body == b""
 
 
+async def test_balance_of_another_account_is_a_decode_error() -> None:
+    """The connection is the transport's own affair."""
+    data = '{"id":2,"type":"spot","state":"working","list":[]}'
+    body = f'{{"status":"ok","data":{data}}}'.encode()
+    transport = ScriptedTransport([make_response(body)])
+    async with HTXClient(CREDENTIALS, transport=transport) as htx:
+        with pytest.raises(DecodeError, match=r"data\.id is that of another account"):
+            await htx.accounts.balance(1)
+
+
 async def test_adapter_leaves_a_passed_transport_open() -> None:
     transport = ScriptedTransport([make_response(b"")])
     adapter = adapter_for(transport)
