@@ -18,7 +18,7 @@ MAX_DIGITS = 100
 """Longest id that is accepted. HTX's ids have at most 18 digits."""
 
 # Compiled on first use and cached by `re`: few calls need one.
-_HOST = r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?"
+_HOST = r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}"
 _LOWER, _UPPER = r"[a-z0-9-]{1,40}", r"[A-Z0-9-]{1,40}"
 DEFAULT_PORTS: Final[Mapping[str, int]] = {"https": 443, "http": 80}
 
@@ -99,6 +99,12 @@ def key_problem(key: object, name: str) -> str | None:
     return None
 
 
+def valid_host(host: str | None) -> str:
+    """Return *host* without a trailing dot, which certificates do not have; "": it is invalid."""
+    host = (host or "").removesuffix(".")
+    return host if ":" in host or re.fullmatch(_HOST, host) else ""
+
+
 def parse_base_url(base_url: object) -> Origin:
     """Return the origin of *base_url*. Plain http is accepted for loopback only."""
     problem, origin = _parse_base_url(base_url)
@@ -116,15 +122,16 @@ def _parse_base_url(base_url: object) -> tuple[str, Origin | None]:
         port = parts.port
     except ValueError:
         return "is not a URL", None
-    if parts.scheme not in DEFAULT_PORTS or not _is_host(parts.hostname) or port == 0:
+    host = valid_host(parts.hostname)
+    if parts.scheme not in DEFAULT_PORTS or not host or port == 0:
         return "must start with https:// and name a host", None
     if parts.username is not None or parts.password is not None:
         return "must not contain a user or password", None
     if parts.path not in ("", "/") or parts.query or parts.fragment or base_url[-1] in "?#":
         return "must not contain a path, query or fragment", None
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not _is_loopback(host):
         return "must be https: plain http would expose keys, and is for loopback only", None
-    return "", Origin(parts.scheme, parts.hostname, port or DEFAULT_PORTS[parts.scheme])
+    return "", Origin(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme])
 
 
 def _digits(value: object) -> str | None:
@@ -148,10 +155,6 @@ def _excerpt(value: object) -> str:
     # `repr` rejects very long numbers.
     too_long = isinstance(value, int) and abs(value) >= 10**MAX_DIGITS
     return "a number with too many digits" if too_long else f"{value!r:.40}"
-
-
-def _is_host(host: str | None) -> TypeGuard[str]:
-    return host is not None and (":" in host or re.fullmatch(_HOST, host) is not None)
 
 
 def _is_loopback(host: str) -> bool:

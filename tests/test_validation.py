@@ -219,12 +219,14 @@ def test_key_problem_describes_the_problem(key: Any, problem: str | None) -> Non
         ("http://localhost:8080", "http://localhost:8080", "localhost", 8080),
         ("http://LOCALHOST", "http://localhost", "localhost", 80),
         ("http://localhost:443", "http://localhost:443", "localhost", 443),
+        ("http://localhost.:8080", "http://localhost:8080", "localhost", 8080),
+        ("https://api.huobi.pro.", "https://api.huobi.pro", "api.huobi.pro", 443),
     ],
 )
 def test_parse_base_url_returns_the_origin(
     base_url: str, normalised: str, host: str, port: int
 ) -> None:
-    """The host is in lower case, as it is signed; the default port is omitted."""
+    """The host is in lower case, without a trailing dot; the default port is omitted."""
     origin = validation.parse_base_url(base_url)
     assert (str(origin), origin.host, origin.port) == (normalised, host, port)
 
@@ -250,6 +252,8 @@ def test_parse_base_url_returns_the_origin(
         ("https://api huobi.pro", "must start with https://"),
         ("https://api.huobi.pro;x", "must start with https://"),
         ("https://api..huobi.pro", "must start with https://"),
+        ("https://api.huobi.pro..", "must start with https://"),
+        ("https://.", "must start with https://"),
         ("https://api%2Ehuobi.pro", "must start with https://"),
         ("https://evil.example\\", "must start with https://"),
         ("https://api.huobi.pro:0", "must start with https://"),
