@@ -7,12 +7,12 @@ import functools
 import ipaddress
 import os
 import ssl
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 import attrs
 
 from htx_async.errors import InvalidInputError
-from htx_async.validation import DEFAULT_PORTS, Origin
+from htx_async.validation import DEFAULT_PORTS, Origin, valid_host
 
 
 @attrs.frozen
@@ -104,11 +104,11 @@ def proxy_for(origin: Origin) -> Proxy | None:
     from urllib.request import getproxies  # noqa: PLC0415 - slow import, not needed for loopback
 
     proxies = getproxies()
-    kind = next((kind for kind in (origin.scheme, "all") if proxies.get(kind)), None)
+    kind = next((kind for kind in (origin.scheme, "all") if proxies.get(kind, "").strip()), None)
     if kind is None or _bypasses_proxy(origin, proxies.get("no", "")):
         return None
     setting = _variable(kind)
-    proxy, problem = _parse_proxy(proxies[kind], setting)
+    proxy, problem = _parse_proxy(proxies[kind].strip(), setting)
     if proxy is None:
         del proxies  # they may contain a password, as the frames of a traceback would
         _reject(setting, problem)
@@ -128,12 +128,15 @@ def _variable(kind: str) -> str:
 
 def _parse_proxy(url: str, setting: str) -> tuple[Proxy | None, str]:
     """Return the proxy at *url*, or what is wrong with it. It may contain a password."""
+    if not url.isprintable():  # such as a newline, or a byte that is not UTF-8
+        return None, "the URL of the proxy has an unprintable character. Percent-encode it"
     parts: SplitResult | None
     port: int | None
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         port = DEFAULT_PORTS.get(parts.scheme) if parts.port is None else parts.port
-    except ValueError:
+        host = valid_host((parts.hostname or "").encode("idna").decode())
+    except ValueError:  # `UnicodeError` is one
         return None, "the URL of the proxy has an invalid host or port"
     if parts.scheme.startswith("socks"):
         return None, (
@@ -141,14 +144,13 @@ def _parse_proxy(url: str, setting: str) -> tuple[Proxy | None, str]:
             'transport=httpx.AsyncHTTPTransport(proxy="socks5://host:port") '
             '(pip install "httpx[socks]") or use an HTTP proxy'
         )
-    if parts.scheme not in DEFAULT_PORTS or not parts.hostname or not port:
+    if parts.scheme not in DEFAULT_PORTS or not host or not port:
         return None, "must be the URL of an HTTP proxy, for example http://proxy.example:3128"
     header = ""
     if parts.username is not None:
-        userinfo = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        value = base64.b64encode(userinfo.encode()).decode()
-        header = f"Proxy-Authorization: Basic {value}\r\n"
-    return Proxy(parts.hostname, port, parts.scheme == "https", setting, header), ""
+        userinfo = unquote_to_bytes(f"{parts.username}:{parts.password or ''}")
+        header = f"Proxy-Authorization: Basic {base64.b64encode(userinfo).decode()}\r\n"
+    return Proxy(host, port, parts.scheme == "https", setting, header), ""
 
 
 def _bypasses_proxy(origin: Origin, no_proxy: str) -> bool:

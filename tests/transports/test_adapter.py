@@ -590,6 +590,7 @@ async def test_https_requires_tls() -> None:
         ("HTTPS_PROXY", "ftp://user:p4ssword@proxy:8080"),
         ("ALL_PROXY", "socks5://user:p4ssword@proxy:1080"),
         ("https_proxy", "http://proxy:70000"),
+        ("https_proxy", "http://user:p4ssword\udcff@proxy:1"),
     ],
 )
 async def test_wrong_setting_fails_the_call_before_a_token_is_spent(

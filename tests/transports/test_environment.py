@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 import traceback
 from collections.abc import Callable
@@ -31,6 +32,9 @@ def _proxy(host: str, port: int, setting: str, *, is_tls: bool = False) -> Proxy
     return Proxy(host, port, is_tls, setting)
 
 
+_IDNA_PROXY = _proxy("xn--prxy-6qa.example", 80, "HTTPS_PROXY")
+
+
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
@@ -44,6 +48,9 @@ def _proxy(host: str, port: int, setting: str, *, is_tls: bool = False) -> Proxy
         ({"HTTPS_PROXY": "a:1", "https_proxy": ""}, None),
         ({"HTTPS_PROXY": "a:1", "ALL_PROXY": "b:2"}, _proxy("a", 1, "HTTPS_PROXY")),
         ({"HTTP_PROXY": "http://proxy:8080"}, None),
+        ({"HTTPS_PROXY": " http://proxy:8080\n"}, _proxy("proxy", 8080, "HTTPS_PROXY")),
+        ({"HTTPS_PROXY": " ", "ALL_PROXY": "b:2"}, _proxy("b", 2, "ALL_PROXY")),
+        ({"HTTPS_PROXY": "http://Pröxy.example."}, _IDNA_PROXY),
     ],
 )
 def test_proxy_is_read_from_variables(
@@ -78,10 +85,26 @@ def test_proxy_password_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "dXNA" not in f"{proxy!r} {proxy}"
     assert str(proxy) == "proxy:8080"
     assert str(_proxy("::1", 80, "x")) == "[::1]:80"
-    monkeypatch.setenv("HTTPS_PROXY", "http://user@proxy")
+
+
+@pytest.mark.parametrize(
+    ("user_info", "sent"),
+    [
+        ("user", b"user:"),
+        (":p4ss", b":p4ss"),
+        ("us%40er:p4ss%3Aword", b"us@er:p4ss:word"),
+        ("user:p4ssw%C3%B6rd%FF", b"user:p4ssw\xc3\xb6rd\xff"),
+        ("user:p4sswörd", b"user:p4ssw\xc3\xb6rd"),
+    ],
+)
+def test_proxy_user_and_password_are_sent(
+    user_info: str, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are percent-decoded to bytes, which need not be UTF-8."""
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{user_info}@proxy")
     proxy = proxy_for(HTX)
     assert proxy is not None
-    assert proxy.header == "Proxy-Authorization: Basic dXNlcjo=\r\n"
+    assert base64.b64decode(proxy.header.removeprefix("Proxy-Authorization: Basic ")) == sent
 
 
 @pytest.mark.parametrize(
@@ -151,6 +174,15 @@ def test_loopback_needs_no_proxy(url: str, monkeypatch: pytest.MonkeyPatch) -> N
         ("http://u:p4ss@proxy:65536", "the URL of the proxy has an invalid host or port"),
         ("http://u:p4ss@proxy:port", "the URL of the proxy has an invalid host or port"),
         ("http://u:p4ss@[proxy", "the URL of the proxy has an invalid host or port"),
+        ("http://u:p4ss@a..b:1", "the URL of the proxy has an invalid host or port"),
+        ("http://u:p4ss@" + "a" * 64, "the URL of the proxy has an invalid host or port"),
+        ("http://u:p4ss@ proxy:1", "must be the URL of an HTTP proxy"),
+        ("PROXY u:p4ss@pro xy:1", "must be the URL of an HTTP proxy"),
+        ("http://u:p4ss@*:1", "must be the URL of an HTTP proxy"),
+        ("http://u:p4ss@<b>:1", "must be the URL of an HTTP proxy"),
+        ("http://u:p4ss\udcff@proxy:1", "has an unprintable character. Percent-encode it"),
+        ("http://u:p4ss@pro\udcffxy:1", "has an unprintable character. Percent-encode it"),
+        ("http://u:p4\nss@proxy:1", "has an unprintable character. Percent-encode it"),
         ("socks://u:p4ss@proxy", r'httpx\.AsyncHTTPTransport\(proxy="socks5://'),
         ("socks5h://u:p4ss@proxy", r'pip install "httpx\[socks\]"'),
     ],
