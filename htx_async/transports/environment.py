@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 import attrs
 
 from htx_async.errors import InvalidInputError
+from htx_async.redaction import one_line
 from htx_async.validation import DEFAULT_PORTS, Origin, valid_host
 
 
@@ -58,15 +59,38 @@ def read_environment(origin: Origin) -> Environment:
         InvalidInputError: A variable is wrong.
     """
     proxy = proxy_for(origin)
-    needs_tls = origin.scheme == "https" or (proxy is not None and proxy.is_tls)
+    return Environment(tls_context_for(origin, proxy), proxy)
+
+
+def tls_context_for(origin: Origin, proxy: Proxy | None) -> ssl.SSLContext | None:
+    """
+    Return the context for TLS with *origin* and *proxy*; `None`: neither uses TLS.
+
+    Raises:
+        InvalidInputError: A variable is wrong.
+    """
+    if origin.scheme != "https" and not (proxy and proxy.is_tls):
+        return None
     variables = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
-    settings = [os.environ.get(name, "") for name in variables]
-    return Environment(tls_context(*settings) if needs_tls else None, proxy)
+    cert_file, cert_dir, key_log_file = (os.environ.get(name, "").strip() for name in variables)
+    return tls_context(cert_file, cert_dir, key_log_file, _file_version(cert_file))
+
+
+def _file_version(path: str) -> tuple[int, ...]:
+    """Return numbers that differ once the file at *path* is replaced or changed."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - an empty `Path` is the current directory
+    except OSError:
+        return ()  # `tls_context` raises an error that explains it
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 @functools.lru_cache(maxsize=8)
-def tls_context(cert_file: str, cert_dir: str, key_log_file: str) -> ssl.SSLContext:
+def tls_context(
+    cert_file: str, cert_dir: str, key_log_file: str, file_version: tuple[int, ...]
+) -> ssl.SSLContext:
     """Return a context with the certificates of a file, a directory, or else of certifi."""
+    del file_version  # only part of the cache's key
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_alpn_protocols(["http/1.1"])
     problem = None
@@ -74,7 +98,7 @@ def tls_context(cert_file: str, cert_dir: str, key_log_file: str) -> ssl.SSLCont
         if cert_file:
             context.load_verify_locations(cafile=cert_file)
         elif cert_dir:
-            for directory in cert_dir.split(os.pathsep):
+            for directory in filter(None, cert_dir.split(os.pathsep)):
                 os.scandir(directory).close()  # OpenSSL ignores a directory that it cannot read
             context.load_verify_locations(capath=cert_dir)
         else:
@@ -82,16 +106,16 @@ def tls_context(cert_file: str, cert_dir: str, key_log_file: str) -> ssl.SSLCont
 
             context.load_verify_locations(cafile=certifi.where())
     except ssl.SSLError:
-        problem = f"{cert_file} does not contain certificates in PEM format"
+        problem = f"{one_line(cert_file)} does not contain certificates in PEM format"
     except OSError as error:
-        problem = f"{error.filename or cert_file} cannot be read ({error.strerror})"
+        problem = f"{one_line(error.filename or cert_file)} cannot be read ({error.strerror})"
     if problem is not None:
         _reject("SSL_CERT_FILE" if cert_file else "SSL_CERT_DIR", problem)
     try:
         if key_log_file:
             context.keylog_filename = key_log_file
     except OSError as error:
-        problem = f"{key_log_file} cannot be opened ({error.strerror})"
+        problem = f"{one_line(key_log_file)} cannot be opened ({error.strerror})"
     if problem is not None:
         _reject("SSLKEYLOGFILE", problem)
     return context
@@ -107,7 +131,7 @@ def proxy_for(origin: Origin) -> Proxy | None:
     kind = next((kind for kind in (origin.scheme, "all") if proxies.get(kind, "").strip()), None)
     if kind is None or _bypasses_proxy(origin, proxies.get("no", "")):
         return None
-    setting = _variable(kind)
+    setting = _variable(kind, proxies[kind])
     proxy, problem = _parse_proxy(proxies[kind].strip(), setting)
     if proxy is None:
         del proxies  # they may contain a password, as the frames of a traceback would
@@ -120,9 +144,10 @@ def _reject(setting: str, problem: str) -> None:
     raise InvalidInputError(msg)
 
 
-def _variable(kind: str) -> str:
-    """Return the name of the variable for *kind*; `urllib` prefers lower case."""
-    names = [name for name in os.environ if name.lower() == f"{kind}_proxy" and os.environ[name]]
+def _variable(kind: str, value: str) -> str:
+    """Return the name of the variable for *kind* with *value*, in lower case if there are two."""
+    variable = f"{kind}_proxy"
+    names = [name for name in os.environ if name.lower() == variable and os.environ[name] == value]
     return min(names, key=lambda name: name != name.lower(), default="the system's proxy setting")
 
 

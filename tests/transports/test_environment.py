@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import ssl
 import traceback
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from htx_async.transports.environment import Proxy, proxy_for, read_environment
 from htx_async.validation import Origin, parse_base_url
 
 HTX = parse_base_url("https://api.huobi.pro")
+TLS_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +26,7 @@ def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"):
+    for name in (*TLS_VARIABLES, "Https_Proxy"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -45,6 +47,9 @@ _IDNA_PROXY = _proxy("xn--prxy-6qa.example", 80, "HTTPS_PROXY")
         ({"HTTPS_PROXY": "https://proxy"}, _proxy("proxy", 443, "HTTPS_PROXY", is_tls=True)),
         ({"HTTPS_PROXY": "http://[::1]:99"}, _proxy("::1", 99, "HTTPS_PROXY")),
         ({"HTTPS_PROXY": "a:1", "https_proxy": "b:2"}, _proxy("b", 2, "https_proxy")),
+        ({"HTTPS_PROXY": "a:1", "https_proxy": "a:1"}, _proxy("a", 1, "https_proxy")),
+        ({"HTTPS_PROXY": "a:1", "Https_Proxy": "b:2"}, _proxy("b", 2, "Https_Proxy")),
+        ({"Https_Proxy": "b:2", "HTTPS_PROXY": "a:1"}, _proxy("a", 1, "HTTPS_PROXY")),
         ({"HTTPS_PROXY": "a:1", "https_proxy": ""}, None),
         ({"HTTPS_PROXY": "a:1", "ALL_PROXY": "b:2"}, _proxy("a", 1, "HTTPS_PROXY")),
         ({"HTTP_PROXY": "http://proxy:8080"}, None),
@@ -247,6 +252,28 @@ def test_wrong_tls_setting_is_invalid_input(
     assert caught.value.__context__ is None
 
 
+@pytest.mark.parametrize("variable", TLS_VARIABLES)
+@pytest.mark.parametrize("path", ["/missing/\n\udcff/x", "/missing/" + "x" * 300])
+def test_path_in_error_is_short_and_printable(
+    variable: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, path)
+    with pytest.raises(InvalidInputError, match=f"{variable}: /missing/") as caught:
+        read_environment(HTX)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 280
+
+
+def test_blank_tls_setting_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file with the name " " is created."""
+    monkeypatch.chdir(tmp_path)
+    expected = read_environment(HTX)
+    for variable in TLS_VARIABLES:
+        monkeypatch.setenv(variable, " ")
+    assert read_environment(HTX) == expected
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_certificates_are_read_from_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Instead of certifi's, and before those of a directory."""
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -259,11 +286,30 @@ def test_certificates_are_read_from_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert context.check_hostname
 
 
+def test_certificates_of_a_replaced_file_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unchanged file is read once for all clients."""
+    path = tmp_path / "ca.pem"
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    trustme.CA().cert_pem.write_to_path(str(path))
+    before = read_environment(HTX).context
+    assert read_environment(HTX).context is before
+    path.unlink()
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        read_environment(HTX)
+    trustme.CA(organization_name="Another").cert_pem.write_to_path(str(path))
+    context = read_environment(HTX).context
+    assert context is not None
+    assert context is not before
+    assert "Another" in f"{context.get_ca_certs()}"
+
+
 def test_certificates_are_read_from_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OpenSSL reads it when it verifies."""
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    """OpenSSL reads it when it verifies, and ignores an empty entry."""
+    monkeypatch.setenv("SSL_CERT_DIR", f"{tmp_path}{os.pathsep}")
     context = read_environment(HTX).context
     assert context is not None
     assert context.get_ca_certs() == []
