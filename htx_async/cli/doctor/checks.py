@@ -26,7 +26,7 @@ from htx_async.cli.doctor.finding import Finding, Verdict, skipped
 from htx_async.events import Listener
 from htx_async.resources.accounts import LIST
 from htx_async.transports.base import CONNECT_TIMEOUT
-from htx_async.transports.environment import Environment, proxy_for, read_environment
+from htx_async.transports.environment import Proxy, proxy_for, tls_context_for
 from htx_async.validation import Origin, parse_base_url
 
 TIMEOUT = 15.0
@@ -44,7 +44,7 @@ _PLACEHOLDER = Credentials("unset", "unset")
 _KEY_ADVICE = "Create a key in HTX's API management, then see: htx-async --help"
 _BASE_URL_ADVICE = "Unset HTX_BASE_URL, or set it to https://api.huobi.pro"
 _PROXY_ADVICE = "Set HTTPS_PROXY or ALL_PROXY to http://user:password@host:port, or unset it."
-_TLS_ADVICE = "Set it to a file that exists, or unset it."
+_TLS_ADVICE = "Correct the path or its content, or unset the variable."
 
 
 @attrs.frozen
@@ -118,24 +118,25 @@ async def _check_network(origin: Origin, clock: Clock) -> AsyncGenerator[Finding
     host, port = (origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)
     dns = await _resolve(host, port, clock)
     yield dns
-    settings = await _tls_settings(origin)
+    context = await _tls_context(origin, proxy)
     if dns.verdict is Verdict.OK:
-        context = settings.context if isinstance(settings, Environment) else None
-        is_verified_here = proxy is None and origin.scheme == "https"
-        for finding in await _connect(host, port, clock, context if is_verified_here else None):
+        verified = context if proxy is None and isinstance(context, ssl.SSLContext) else None
+        for finding in await _connect(host, port, clock, verified):
             yield finding
-    if isinstance(settings, InvalidInputError):
-        yield diagnosis.bad_setting("TLS", settings, _TLS_ADVICE)
+    if isinstance(context, InvalidInputError):
+        yield diagnosis.bad_setting("TLS", context, _TLS_ADVICE)
     elif origin.scheme == "http":
         yield Finding("TLS", Verdict.OK, "not used on loopback")
     elif proxy is not None:
         yield Finding("TLS", Verdict.UNKNOWN, "through the proxy: verified if HTX responds")
 
 
-async def _tls_settings(origin: Origin) -> Environment | InvalidInputError:
-    """Return the settings of the environment, or what is wrong with them."""
+async def _tls_context(
+    origin: Origin, proxy: Proxy | None
+) -> ssl.SSLContext | InvalidInputError | None:
+    """Return the context for TLS, or what is wrong with the settings; `None`: not needed."""
     try:
-        return await asyncio.to_thread(read_environment, origin)
+        return await asyncio.to_thread(tls_context_for, origin, proxy)
     except InvalidInputError as error:
         return error
 
@@ -145,7 +146,7 @@ async def _resolve(host: str, port: int, clock: Clock) -> Finding:
     try:
         async with clock.timeout(CONNECT_TIMEOUT):
             results = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:  # includes TimeoutError
+    except (OSError, UnicodeError) as error:  # `TimeoutError` is an `OSError`
         return diagnosis.dns_failed(host, error)
     addresses = list(dict.fromkeys(str(result[4][0]) for result in results))
     return diagnosis.dns(host, addresses, clock.monotonic() - since)

@@ -65,7 +65,7 @@ def dns(host: str, addresses: Sequence[str], elapsed: float) -> Finding:
     return Finding("DNS", Verdict.OK, f"{host} is {addresses[0]}{more}, {ms(elapsed)}")
 
 
-def dns_failed(host: str, error: OSError) -> Finding:
+def dns_failed(host: str, error: OSError | UnicodeError) -> Finding:
     """Return the finding for a host without an IP address."""
     advice = "Check HTX_BASE_URL, the network and the DNS server of this machine."
     return Finding("DNS", Verdict.FAILED, f"cannot resolve {host}: {_os_message(error)}", advice)
@@ -237,7 +237,9 @@ def _hint(error: APIError) -> str:
     )
 
 
-def _os_message(error: OSError) -> str:
+def _os_message(error: OSError | UnicodeError) -> str:
+    if isinstance(error, UnicodeError):
+        return "invalid name"
     if isinstance(error, TimeoutError):
         return "timed out"
     if error.errno is not None and error.errno > 0:  # asyncio replaces the text of these

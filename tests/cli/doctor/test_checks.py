@@ -8,6 +8,7 @@ import datetime as dt
 import json
 import socket
 import ssl
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,6 +31,7 @@ from htx_async.cli.doctor.checks import DoctorContext, examine
 from htx_async.cli.doctor.finding import STEPS, Finding, Verdict, exit_code
 from htx_async.cli.main import run
 from htx_async.sandbox import APIKey, Fault, Sandbox, auth, default_users, faults
+from htx_async.validation import parse_base_url
 
 ACCESS, SECRET = "AKIDEXAMPLE0123456789", "SECRETEXAMPLE9876543210"
 KEYS = Credentials(ACCESS, SECRET)
@@ -228,6 +230,32 @@ async def test_unknown_host_fails_dns() -> None:
     assert findings["TLS"].message == "skipped: see DNS"
 
 
+async def test_invalid_host_fails_dns() -> None:
+    """Python cannot encode the name for a DNS lookup."""
+    findings = await examined(DoctorContext(KEYS, f"https://[fe80::1%{'a' * 64}]"))
+    assert problems(findings) == ["DNS", "response"]
+    assert findings["DNS"].message.endswith(": invalid name")
+
+
+@pytest.mark.slow
+async def test_proxy_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The TLS settings are those for the proxy that was reported."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    calls = 0
+
+    def count() -> dict[str, str]:
+        nonlocal calls
+        calls += 1
+        return getproxies()
+
+    getproxies = urllib.request.getproxies
+    monkeypatch.setattr(urllib.request, "getproxies", count)
+    origin = parse_base_url("https://api.huobi.example")
+    findings = [finding async for finding in checks._check_network(origin, Clock())]
+    assert [finding.step for finding in findings] == ["proxy", "DNS", "connection", "TLS"]
+    assert calls == 1
+
+
 @pytest.mark.slow
 async def test_unreachable_proxy_fails_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is to the proxy; its password is redacted."""
@@ -238,9 +266,13 @@ async def test_unreachable_proxy_fails_connection(monkeypatch: pytest.MonkeyPatc
     assert "p4ssword" not in repr(findings)
 
 
-async def test_invalid_proxy_is_bad_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://me:p4ssword@proxy:1", "http://me:p4ssword\udcff@proxy:1", "http://me:p4ssword@a..b:1"],
+)
+async def test_invalid_proxy_is_bad_setting(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The network checks are skipped; the password is redacted."""
-    monkeypatch.setenv("HTTPS_PROXY", "ftp://me:p4ssword@proxy:1")
+    monkeypatch.setenv("HTTPS_PROXY", url)
     findings = await examined(DoctorContext(KEYS, "https://api.huobi.example"))
     assert problems(findings) == ["proxy"]
     assert findings["DNS"].message == "skipped: see proxy"
@@ -249,12 +281,17 @@ async def test_invalid_proxy_is_bad_setting(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("failing_dns")
-async def test_missing_certificates_are_a_bad_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+async def test_missing_certificates_are_a_bad_setting(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The variable is named, and nothing is requested."""
-    monkeypatch.setenv("SSL_CERT_FILE", "missing.pem")
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv(variable, "missing")
     findings = await examined(DoctorContext(KEYS, "https://api.huobi.example"))
     assert problems(findings) == ["DNS", "TLS"]
-    assert findings["TLS"].message.startswith("SSL_CERT_FILE: missing.pem cannot be read")
+    assert findings["TLS"].message.startswith(f"{variable}: missing cannot be read")
+    assert findings["TLS"].advice == "Correct the path or its content, or unset the variable."
     assert findings["response"].message == "skipped: see TLS"
     assert exit_code(findings.values()) == exit_codes.USAGE_ERROR
 
