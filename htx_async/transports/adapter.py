@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 
 from htx_async.clock import Clock
+from htx_async.errors import InvalidInputError
 from htx_async.request import Request, Response
 from htx_async.transports.base import (
     HEADERS,
@@ -21,7 +22,7 @@ from htx_async.validation import Origin
 _FIRST_BYTE_SHARE = 1 / 3
 """Share of an attempt's time in which a reused connection must respond: it may be dead."""
 _MIN_FIRST_BYTE_TIMEOUT = 0.5
-"""Seconds that it has at least: HTX may be that slow."""
+"""Seconds that a reused connection has at least to respond: HTX may be that slow."""
 
 
 class PoolAdapter:
@@ -105,7 +106,7 @@ def adapter_for(
     Return the adapter of *transport*; `None`: of a pool of its own.
 
     Raises:
-        InvalidInputError: *transport* is none.
+        InvalidInputError: *transport* is not a transport.
     """
     if transport is None:
         pool = ConnectionPool(origin, clock, max_connections=max_connections, max_body=max_body)
@@ -121,7 +122,14 @@ def adapter_for(
     from htx_async.transports.http_transport import HTTPTransport  # noqa: PLC0415
     from htx_async.transports.httpx_adapter import HttpxAdapter  # noqa: PLC0415
 
-    if isinstance(transport, HTTPTransport):
+    if (
+        isinstance(transport, HTTPTransport)
+        # Otherwise, the method of a subclass would not be called.
+        and type(transport).handle_async_request is HTTPTransport.handle_async_request
+    ):
+        if not hasattr(transport, "max_connections"):
+            msg = f"transport: {type(transport).__qualname__} must call super().__init__()"
+            raise InvalidInputError(msg)
         return PoolAdapter(
             functools.partial(transport.pool, origin, clock),
             origin,

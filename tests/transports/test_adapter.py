@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+import httpx
 import pytest
 import trustme
 from hypothesis import given
@@ -686,6 +687,39 @@ async def test_clients_share_the_connections_of_a_transport() -> None:
         ):
             with pytest.raises(DecodeError, match=r"larger than 1,500 bytes \(max_body\)"):
                 await htx.accounts.list()
+
+
+class LoggingTransport(HTTPTransport):
+    """Records the paths of its requests."""
+
+    def __init__(self) -> None:
+        super().__init__(max_connections=2)
+        self.paths: list[str] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.paths.append(request.url.path)
+        return await super().handle_async_request(request)
+
+
+@pytest.mark.slow
+async def test_overridden_method_of_a_transport_is_called() -> None:
+    """The client does not bypass `handle_async_request` of a subclass."""
+    async with (
+        serve(right_balance) as server,
+        LoggingTransport() as transport,
+        client_of(server, transport=transport) as htx,
+    ):
+        assert amount(await htx.accounts.balance(1)) == 1
+    assert transport.paths == ["/v1/account/accounts/1/balance"]
+
+
+def test_transport_without_its_init_is_invalid_input() -> None:
+    class WithoutInit(HTTPTransport):
+        def __init__(self) -> None:
+            pass
+
+    with pytest.raises(InvalidInputError, match=r"WithoutInit must call super\(\).__init__\(\)"):
+        HTXClient(KEYS, transport=WithoutInit())
 
 
 @pytest.mark.slow
