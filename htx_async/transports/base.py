@@ -1,4 +1,4 @@
-"""What the adapters of transports have in common."""
+"""Constants, protocols and conversions that the adapters of transports share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from htx_async.errors import DecodeError
 from htx_async.request import Request, Response
-from htx_async.transports.http_response import HTTPResponse
+from htx_async.transports.http_response import HTTPResponse, no_action
 from htx_async.version import VERSION
 
 CONNECT_TIMEOUT = 10.0
@@ -25,7 +25,12 @@ _ERROR_STATUS = 400
 
 
 class AsyncTransport(Protocol):
-    """A transport of httpx or httpx2: an instance of its `AsyncBaseTransport`."""
+    """
+    A transport of httpx or httpx2.
+
+    Type checkers accept any class with these methods. At run time it must be an instance of
+    `httpx.AsyncBaseTransport` or `httpx2.AsyncBaseTransport`.
+    """
 
     async def handle_async_request(self, request: Any, /) -> Any:
         """Send *request* and return the response."""
@@ -79,16 +84,17 @@ def attempt_seconds(request: Request, now: float) -> float:
 
 def to_response(request: Request, received: HTTPResponse) -> Response:
     """Return what was *received* as the response to *request*."""
-    headers, problem = received.headers, received.problem
-    if problem is None and headers.get("content-encoding", "identity") not in ("identity", ""):
+    headers, body, problem = received.headers, received.body, received.problem
+    if body and headers.get("content-encoding", "identity") not in ("identity", ""):
         problem = "the body has an encoding that was not requested"
+    close = received.close_connection
     is_error = received.status >= _ERROR_STATUS  # its status says more than its body
     return Response(
         received.status,
         headers,
-        b"" if problem else received.body,
+        b"" if problem else body,
         received.first_byte_at,
         request.query,
         error=None if problem is None or is_error else DecodeError(problem),
-        close_connection=received.close_connection,
+        close_connection=None if close is no_action else close,
     )

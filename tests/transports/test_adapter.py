@@ -492,6 +492,16 @@ async def test_other_encoding_is_a_decode_error(status: int, encoding: str) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("encoding", [b"gzip", b"br"])
+async def test_empty_body_needs_no_encoding(encoding: bytes) -> None:
+    """The error is that it is empty, not that it is encoded."""
+    empty = with_length(b"", b"Content-Encoding: " + encoding)
+    async with serve(repeating(empty)) as server, client_of(server, retry=NO_RETRY) as htx:
+        with pytest.raises(DecodeError, match="it is empty"):
+            await htx.accounts.list()
+
+
+@pytest.mark.slow
 async def test_refused_connection_is_retried() -> None:
     """Nothing was sent, and the message says what to check."""
     async with serve(silent) as server:

@@ -110,6 +110,7 @@ async def test_adapter_returns_body_headers_and_sent_query() -> None:
     assert response.headers == {"x-hb": "7"}
     assert response.sent_query == SIGNED.query
     assert response.error is None
+    assert response.close_connection is None
 
 
 def test_adapter_records_the_time_of_the_first_byte() -> None:
@@ -457,10 +458,11 @@ async def test_gzip_body_is_decompressed(encoding: str, chunks: list[bytes]) -> 
 
 
 async def test_empty_body_is_accepted() -> None:
-    """An empty body is not an error here, even with gzip encoding; parsing decides."""
-    outcome = await outcome_of(make_response(status=204, content_encoding="gzip"))
-    assert isinstance(outcome, Response)
-    assert outcome.body == b""
+    """An empty body is not an error here, even with an encoding; parsing decides."""
+    for encoding in ("gzip", "br"):
+        outcome = await outcome_of(make_response(content_encoding=encoding))
+        assert isinstance(outcome, Response)
+        assert (outcome.body, outcome.error) == (b"", None)
 
 
 async def test_balance_of_another_account_is_a_decode_error() -> None:
