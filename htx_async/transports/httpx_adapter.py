@@ -9,7 +9,13 @@ from collections.abc import AsyncIterable
 from typing import Any
 
 from htx_async.clock import Clock
-from htx_async.errors import ConnectError, HTXError, InvalidInputError, NoResponseError
+from htx_async.errors import (
+    ConnectError,
+    HTXError,
+    InvalidInputError,
+    NoResponseError,
+    TransportError,
+)
 from htx_async.redaction import auth_values, one_line, redact
 from htx_async.request import Request, Response
 from htx_async.transports.base import (
@@ -61,6 +67,7 @@ class HttpxAdapter:
         self._clock = clock
         self._max_body = max_body
         self._connect_errors = tuple(getattr(self._library, name) for name in _NOT_SENT)
+        self._network_errors = (self._library.TransportError, OSError, EOFError)
         self.max_connections: int = max_connections
         self.is_prepared: bool = True
 
@@ -114,15 +121,17 @@ class HttpxAdapter:
 
     def _translate_error(self, error: Exception, request: Request) -> HTXError:
         """Return our error for *error*, which is not chained."""
-        endpoint = request.endpoint.name
-        is_connect = isinstance(error, self._connect_errors)
+        endpoint, name = request.endpoint.name, _type(error)
         if isinstance(error, TimeoutError):
             text = f"{self._origin}: no complete response in time"
             return NoResponseError(text, endpoint=endpoint)
-        kind = ConnectError if is_connect else NoResponseError
-        problem = "could not connect to" if is_connect else "lost the connection to"
-        name = f"{type(error).__module__.partition('.')[0]}.{type(error).__qualname__}"
-        translated = kind(f"{problem} {self._origin} ({name})", endpoint=endpoint)
+        kind: type[TransportError] = NoResponseError
+        problem = "the transport failed"
+        if isinstance(error, self._connect_errors):
+            kind, problem = ConnectError, f"could not connect to {self._origin}"
+        elif isinstance(error, self._network_errors):
+            problem = f"lost the connection to {self._origin}"
+        translated = kind(f"{problem} ({name})", endpoint=endpoint)
         secrets = auth_values(request.query)
         translated.add_note(f"{name}: {one_line(redact(str(error), secrets))}")
         return translated

@@ -296,6 +296,25 @@ async def test_transport_error_text_is_redacted(text: str, kind: type[Exception]
     assert len(outcome.__notes__[0]) < 300
 
 
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (TypeError("a bug"), "the transport failed (TypeError)"),
+        (NotImplementedError(), "the transport failed (NotImplementedError)"),
+        (httpx.DecodingError("x"), "the transport failed (httpx.DecodingError)"),
+        (httpx.ReadError("x"), f"lost the connection to https://{HOST} (httpx.ReadError)"),
+        (OSError("x"), f"lost the connection to https://{HOST} (OSError)"),
+        (httpx.ConnectError("x"), f"could not connect to https://{HOST} (httpx.ConnectError)"),
+    ],
+)
+async def test_fault_of_the_transport_is_not_a_lost_connection(
+    error: Exception, problem: str
+) -> None:
+    outcome = await outcome_of(error)
+    assert isinstance(outcome, HTXError)
+    assert str(outcome) == f"{ENDPOINT.name}: {problem}"
+
+
 async def test_cancellation_is_not_translated() -> None:
     """A cancelled task gets `CancelledError`; one raised by the transport is a failed request."""
     hanging = ScriptedTransport([make_response(b"{}")], delay=60.0)
