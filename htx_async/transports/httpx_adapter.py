@@ -31,6 +31,9 @@ from htx_async.validation import Origin
 
 _NOT_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol")
 """httpx's exceptions after which nothing has reached HTX."""
+_CONNECT_SHARE = 0.9
+"""Share of an attempt's time that the transport may take to connect. If connecting ended with the
+attempt, it would be unknown whether the request was sent."""
 
 
 def _redact_record(record: logging.LogRecord) -> bool:
@@ -110,8 +113,9 @@ class HttpxAdapter:
         return HTTPResponse(response.status_code, headers, body or b"", first_byte_at, problem)
 
     def _build(self, request: Request, seconds: float) -> Any:
-        connect = min(seconds, CONNECT_TIMEOUT)
-        timeouts = {"connect": connect, "read": seconds, "write": seconds, "pool": seconds}
+        pool = seconds * _CONNECT_SHARE
+        connect = min(pool, CONNECT_TIMEOUT)
+        timeouts = {"connect": connect, "read": seconds, "write": seconds, "pool": pool}
         return self._library.Request(
             request.endpoint.method,
             f"{self._origin}{request.target}",

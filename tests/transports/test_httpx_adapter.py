@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from htx_async import (
+    NO_RETRY,
     Clock,
     ConnectError,
     DecodeError,
@@ -157,7 +158,11 @@ def test_adapter_ends_a_slow_attempt(slow: str) -> None:
 
 
 def test_transport_timeouts_end_at_the_deadline() -> None:
-    """They are `attempt_timeout`, or the time left until the deadline; to connect, 10 s at most."""
+    """
+    They are `attempt_timeout`, or the time left until the deadline.
+
+    Connecting ends before the attempt, and after 10 s at most.
+    """
 
     async def timeouts_for(until: float, attempt_timeout: float = 10.0) -> dict[str, Any]:
         transport = ScriptedTransport([make_response(b"")])
@@ -168,14 +173,35 @@ def test_transport_timeouts_end_at_the_deadline() -> None:
         timeouts: dict[str, Any] = transport.requests[0].extensions["timeout"]
         return timeouts
 
-    assert run(timeouts_for(4.0)) == {"connect": 4.0, "read": 4.0, "write": 4.0, "pool": 4.0}
-    assert run(timeouts_for(30.0)) == {"connect": 10.0, "read": 10.0, "write": 10.0, "pool": 10.0}
+    assert run(timeouts_for(4.0)) == {"connect": 3.6, "read": 4.0, "write": 4.0, "pool": 3.6}
+    assert run(timeouts_for(30.0)) == {"connect": 9.0, "read": 10.0, "write": 10.0, "pool": 9.0}
     assert run(timeouts_for(30.0, 20.0)) == {
         "connect": 10.0,
         "read": 20.0,
         "write": 20.0,
-        "pool": 20.0,
+        "pool": 18.0,
     }
+
+
+@pytest.mark.parametrize("step", ["connect", "pool"])
+def test_timeout_of_the_transport_is_a_connect_error(step: str) -> None:
+    """Nothing was sent, so the token is returned."""
+    kind = httpx.ConnectTimeout if step == "connect" else httpx.PoolTimeout
+
+    async def time_out(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(request.extensions["timeout"][step])
+        raise kind(step)
+
+    async def main() -> int:
+        options: dict[str, Any] = {"clock": VirtualClock(), "attempt_timeout": 5.0}
+        transport = httpx.MockTransport(time_out)
+        async with HTXClient(CREDENTIALS, transport=transport, retry=NO_RETRY, **options) as htx:
+            with pytest.raises(ConnectError) as caught:
+                await htx.accounts.list()
+            assert caught.value.delivery == "not_sent"
+            return htx.limits()["GET /v1/account/accounts"].available
+
+    assert run(main()) == 100
 
 
 async def test_passed_transport_receives_exact_method_target_and_headers() -> None:
