@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 from collections.abc import AsyncIterable
@@ -34,6 +35,8 @@ _NOT_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "Uns
 _CONNECT_SHARE = 0.9
 """Share of an attempt's time that the transport may take to connect. If connecting ended with the
 attempt, it would be unknown whether the request was sent."""
+_CLOSE_TIMEOUT = 1.0
+"""Seconds that the transport may take to close a response."""
 
 
 def _redact_record(record: logging.LogRecord) -> bool:
@@ -106,9 +109,15 @@ class HttpxAdapter:
         headers = [(name.lower(), value.strip()) for name, value in response.headers.raw]
         try:
             # Not `aiter_bytes`: it decompresses a chunk to any size, and accepts more encodings.
-            body = await _collect(response.stream, size_limit(headers, self._max_body))
+            stream = response.stream
+            if response.is_stream_consumed:  # a wrapper has read it, and httpx decompressed it
+                stream = self._library.ByteStream(response.content)
+                headers = [header for header in headers if header[0] != b"content-encoding"]
+            body = await _collect(stream, size_limit(headers, self._max_body))
         finally:
-            await response.aclose()
+            with contextlib.suppress(TimeoutError):
+                async with self._clock.timeout(_CLOSE_TIMEOUT):
+                    await response.aclose()
         problem = too_large(self._max_body) if body is None else None
         return HTTPResponse(response.status_code, headers, body or b"", first_byte_at, problem)
 

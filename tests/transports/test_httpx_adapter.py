@@ -417,6 +417,72 @@ async def test_max_body_limits_the_body(
         assert outcome.body == b""
 
 
+class ReadOnce(httpx.AsyncByteStream):
+    """A body that hangs if it is read a second time, as that of httpx's own transport."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body: bytes | None = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self.body is None:
+            await asyncio.Event().wait()
+        body, self.body = self.body, None
+        yield body or b""
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+@pytest.mark.parametrize("size", [1000, 1001])
+async def test_response_that_a_wrapper_has_read(encoding: str, size: int) -> None:
+    """Its body is not read again, and `max_body` limits it."""
+    body = gzip.compress(b"x" * size) if encoding == "gzip" else b"x" * size
+    received = httpx.Response(200, headers={"content-encoding": encoding}, stream=ReadOnce(body))
+    await received.aread()
+    async with asyncio.timeout(5.0):
+        outcome = await adapter_for(httpx.MockTransport(lambda _: received))(SIGNED)
+    assert outcome.body == (b"x" * size if size == 1000 else b"")
+    assert isinstance(outcome.error, DecodeError) == (size > 1000)
+
+
+class SlowClose(httpx.AsyncByteStream):
+    """A body that arrives after a delay, and takes long to close."""
+
+    def __init__(self, delay: float) -> None:
+        self.delay = delay
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        await asyncio.sleep(self.delay)
+        yield b"{}"
+
+    async def aclose(self) -> None:
+        await asyncio.sleep(100.0)
+
+
+async def attempt_with_slow_close(delay: float, *, cancel_after: float | None = None) -> float:
+    """Make an attempt of at most 5 s, and return the time at which it has ended."""
+    clock = VirtualClock()
+    transport = ScriptedTransport([httpx.Response(200, stream=SlowClose(delay))])
+    request = Request(ENDPOINT, ENDPOINT.path, options=RequestOptions(attempt_timeout=5.0))
+    attempt = asyncio.create_task(adapter_for(transport, clock=clock)(request))
+    if cancel_after is not None:
+        asyncio.get_running_loop().call_later(cancel_after, attempt.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await attempt
+    elif delay > 5.0:
+        with pytest.raises(NoResponseError, match="no complete response in time"):
+            await attempt
+    else:
+        assert (await attempt).body == b"{}"
+    return clock.monotonic()
+
+
+def test_closing_a_response_is_bounded() -> None:
+    """It takes 1 s at most, and changes nothing about the outcome."""
+    assert run(attempt_with_slow_close(2.0)) == 3.0
+    assert run(attempt_with_slow_close(60.0)) == 6.0
+    assert run(attempt_with_slow_close(60.0, cancel_after=2.0)) == 3.0
+    assert run(attempt_with_slow_close(2.0, cancel_after=2.5)) == 2.5
+
+
 async def test_max_body_stops_reading() -> None:
     """No chunk after the limit is read."""
     stream = Chunks(*[b"x" * 600] * 50)
