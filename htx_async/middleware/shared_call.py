@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Outcome: TypeAlias = Response | Exception
 
-DRAIN_TIMEOUT = 2.0
+ABANDONED_TIMEOUT = 2.0
 """Seconds that an attempt may take to finish once its last caller has left: then its connection
 can be used again. Otherwise the connection is reset."""
 
@@ -88,7 +88,7 @@ class SharedCall:
     A request in a task of its own, and the callers that wait for it.
 
     The task is cancelled when its last caller leaves; an attempt that is in flight first has
-    `DRAIN_TIMEOUT` to finish, but not beyond the deadline.
+    `ABANDONED_TIMEOUT` to finish, but not beyond the deadline.
     """
 
     def __init__(self, request: Request, clock: Clock) -> None:
@@ -97,7 +97,7 @@ class SharedCall:
         self._call = request.call
         self._clock = clock
         self._waiters: set[Waiter] = set()
-        self._drain_timer: asyncio.TimerHandle | None = None
+        self._cancel_timer: asyncio.TimerHandle | None = None
         self._is_resolved = False
         self._outcome: Outcome | None = None
         self._call.on_queued = self._on_queued
@@ -150,18 +150,18 @@ class SharedCall:
         return waiter.outcome
 
     def remove_waiter(self, waiter: Waiter) -> None:
-        """Remove a caller. Without callers, the task is cancelled, at the latest when drained."""
+        """Remove a caller; after the last one, cancel the task, at once or soon."""
         waiter.stop_timers()
         self._waiters.discard(waiter)
         if waiter.outcome.done() and not waiter.outcome.cancelled():
             outcome = waiter.outcome.result()
             if isinstance(outcome, Handover):
                 outcome.give_back()
-        is_loop_closed = running_loop() is None  # and the caller's coroutine garbage collected
-        if not (self._waiters or self._is_resolved or is_loop_closed):
+        # No loop is running if it was closed and the caller's coroutine is garbage collected.
+        if not (self._waiters or self._is_resolved or running_loop() is None):
             self._abandon()
             if self._call.in_flight:
-                self._drain()
+                self._cancel_soon()
 
     def cancel_unless_in_flight(self) -> None:
         """Cancel the task, unless an attempt is using a connection."""
@@ -172,8 +172,8 @@ class SharedCall:
         """Give all callers the outcome; `None`: the task was cancelled, and so are they."""
         self._is_resolved, self._outcome = True, outcome
         self._call.on_queued = self._call.decode_in_caller = None  # breaks the reference cycle
-        if self._drain_timer is not None:
-            self._drain_timer.cancel()
+        if self._cancel_timer is not None:
+            self._cancel_timer.cancel()
         for waiter in self._waiters:
             self._settle(waiter)
 
@@ -237,11 +237,11 @@ class SharedCall:
         self._call.has_no_waiters = True
         self.cancel_unless_in_flight()
 
-    def _drain(self) -> None:
+    def _cancel_soon(self) -> None:
         """Give the attempt that is in flight a little time, then cancel the task."""
-        left = min(self._call.time_left(self._clock.monotonic()), DRAIN_TIMEOUT)
+        left = min(self._call.time_left(self._clock.monotonic()), ABANDONED_TIMEOUT)
         if left > 0:
-            self._drain_timer = self._clock.call_later(left, self._cancel)
+            self._cancel_timer = self._clock.call_later(left, self._cancel)
         else:
             self._cancel()
 

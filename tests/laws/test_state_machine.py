@@ -61,7 +61,7 @@ from htx_async.events import Event
 from htx_async.middleware.coalescing import CLOSE_TIMEOUT
 from htx_async.middleware.rate_limiting import RateLimiting
 from htx_async.middleware.retrying import SERVER_TIME
-from htx_async.middleware.shared_call import DRAIN_TIMEOUT
+from htx_async.middleware.shared_call import ABANDONED_TIMEOUT
 from htx_async.models.points import PointBalance
 from htx_async.options import NO_RETRY, RequestOptions, RetryPolicy
 from htx_async.ratelimit.headers import EXPIRE_HEADER, REMAINING_HEADER
@@ -786,7 +786,7 @@ class ClientMachine(RuleBasedStateMachine):
             assert now <= attempt.sent_at + attempt.first_caller.options.attempt_timeout + EPSILON
             left = [caller.ended for caller in attempt.waiters if caller.ended is not None]
             if len(left) == len(attempt.waiters):
-                assert now <= max(left) + DRAIN_TIMEOUT + EPSILON
+                assert now <= max(left) + ABANDONED_TIMEOUT + EPSILON
 
     def _queues(self) -> list[TokenQueue]:
         return [
