@@ -84,8 +84,8 @@ class HTXClient:
         max_queue: Number of queued calls beyond which a call raises `RateLimitQueueError`;
             `None`: any number.
         transport: An `HTTPTransport`, or any `httpx.AsyncBaseTransport` or one of httpx2, which
-            sees signed URLs. It is not closed with the client. `None`: the connections of an
-            `HTTPTransport`, closed with the client.
+            sees signed URLs. It is not closed with the client. `None`: the client has connections
+            of its own, and closes them.
         max_connections: Connections at a time.
         max_body: Largest body of a response, in bytes, decompressed.
         on_event: Called with an `Event` whenever something happens to a call. It must be fast.
