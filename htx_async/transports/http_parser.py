@@ -117,11 +117,17 @@ class ResponseParser:
 
     def _feed_head(self, data: memoryview) -> None:
         # llhttp skips line ends before a status line, and accepts RTSP. After an informational
-        # response, a status line can be checked only if each byte is parsed by itself.
-        is_final = not self._head_size and len(data) > _STATUS_AT and data[_STATUS_AT] != ord("1")
+        # response, a status line can be checked only if each byte is parsed by itself. So can
+        # surplus after a head without a body: llhttp would take it for a chunk header.
+        is_bytewise = (
+            self._has_no_body
+            or self._head_size > 0
+            or len(data) <= _STATUS_AT
+            or data[_STATUS_AT] == ord("1")
+        )
         while data and not self._is_head_complete and not self.is_done:
             room = MAX_HEAD - self._head_size
-            part = data[: room if is_final else 1]
+            part = data[: 1 if is_bytewise else room]
             data = data[len(part) :]
             self._head_size += len(part)
             if not room:

@@ -196,6 +196,18 @@ def test_parser_without_body_is_complete_after_the_headers() -> None:
     assert parse(with_length(JSON), has_no_body=True).has_surplus
 
 
+@pytest.mark.parametrize("surplus", [b"0", b"0;", b"1f", b"\r\n", b"H", chunked(b"{}")])
+@pytest.mark.parametrize("header", [CHUNKED, LENGTH, b"Content-Length: 0"])
+def test_parser_without_body_reports_surplus_bytes(header: bytes, surplus: bytes) -> None:
+    """Also the beginning of a chunk header, which is valid if the response has a body."""
+    head = response(header)
+    assert parse(head, has_no_body=True).allows_reuse
+    for parts in ([head + surplus], [head[:-1], head[-1:] + surplus], [head, surplus]):
+        parser = parse(*parts, has_no_body=True)
+        assert parser.is_complete
+        assert not parser.allows_reuse
+
+
 @pytest.mark.parametrize("size", [1000, 200_000])
 @pytest.mark.parametrize("line", [b"X: %b" % (b"x" * 200_000), b"\r\n".join([b"X-Y: z"] * 30_000)])
 def test_parser_limits_the_head(line: bytes, size: int) -> None:
