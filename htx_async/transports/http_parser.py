@@ -53,6 +53,7 @@ class ResponseParser:
         self._status = self._head_size = self._size = self._overhead = 0
         self._is_head_complete = self._is_informational = self._reads_until_eof = False
         self._is_at_start = True
+        self._http_version, self._reason = "", b""
         self._problem: str | None = None
         self._now = 0.0
         self.first_byte_at: float = 0.0
@@ -113,12 +114,14 @@ class ResponseParser:
             self.first_byte_at,
             self._problem,
             close_connection,
+            self._http_version,
+            self._reason,
         ).decompressed(self._max_body)
 
     def _feed_head(self, data: memoryview) -> None:
         # llhttp skips line ends before a status line, and accepts RTSP. After an informational
-        # response, a status line can be checked only if each byte is parsed by itself. So can
-        # surplus after a head without a body: llhttp would take it for a chunk header.
+        # response, a status line can be checked only if each byte is parsed by itself. The same
+        # holds for surplus after a head without a body: llhttp may take it for a chunk header.
         is_bytewise = (
             self._has_no_body
             or self._head_size > 0
@@ -185,10 +188,13 @@ class ResponseParser:
             self.has_surplus = True
         else:
             self.first_byte_at = self._now
+            self._reason = b""
 
-    def on_status(self, reason: bytes) -> None:
-        """Check the reason phrase, which is ignored otherwise."""
-        if _CONTROL_CHARACTER.search(reason):
+    def on_status(self, part: bytes) -> None:
+        """Keep a part of the reason phrase."""
+        if not self.is_done:
+            self._reason += part
+        if _CONTROL_CHARACTER.search(part):
             self._fail("the response has a control character in its status line")
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -212,7 +218,8 @@ class ResponseParser:
             elif has_length or has_encoding:
                 self._fail(f"the response with status {status} has a body")
             return
-        if self._llhttp.get_http_version() not in ("1.1", "1.0"):
+        self._http_version = self._llhttp.get_http_version()
+        if self._http_version not in ("1.1", "1.0"):
             self._fail("the response is not HTTP/1.1 or HTTP/1.0")
         if has_encoding and self._values(b"transfer-encoding") != [b"chunked"]:
             self._fail("the transfer encoding is not chunked")

@@ -29,6 +29,8 @@ class HTTPResponse(msgspec.Struct, frozen=True):
         first_byte_at: When the response began to arrive, in monotonic seconds.
         problem: Why the body cannot be used; `None`: it can.
         close_connection: Closes the connection, so that no other request uses it.
+        http_version: Version of HTTP in the status line.
+        reason_phrase: Text of the status line; may be empty.
     """
 
     status: int
@@ -37,6 +39,8 @@ class HTTPResponse(msgspec.Struct, frozen=True):
     first_byte_at: float
     problem: str | None = None
     close_connection: Callable[[], object] = no_action
+    http_version: str = "1.1"
+    reason_phrase: bytes = b""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(status={self.status}, {len(self.body):,} bytes)"

@@ -100,7 +100,10 @@ def _to_httpx(response: HTTPResponse) -> httpx.Response:
         response.status,
         headers=response.raw_headers,
         stream=httpx.ByteStream(response.body),
-        extensions={"http_version": b"HTTP/1.1"},
+        extensions={
+            "http_version": f"HTTP/{response.http_version}".encode(),
+            "reason_phrase": response.reason_phrase,
+        },
     )
 
 

@@ -97,4 +97,11 @@ def parse_by_reference(stream: bytes, *, eof: bool) -> list[HTTPResponse]:
 def _combined(events: list[h11.Event]) -> HTTPResponse:
     head = next(event for event in events if isinstance(event, h11.Response))
     body = b"".join(bytes(event.data) for event in events if isinstance(event, h11.Data))
-    return HTTPResponse(head.status_code, [(bytes(n), bytes(v)) for n, v in head.headers], body, 0)
+    return HTTPResponse(
+        head.status_code,
+        [(bytes(name), bytes(value)) for name, value in head.headers],
+        body,
+        0,
+        http_version=bytes(head.http_version).decode(),
+        reason_phrase=bytes(head.reason),
+    )

@@ -322,6 +322,18 @@ def test_first_byte_is_that_of_the_final_response() -> None:
     assert parser.response().first_byte_at == 2.0
 
 
+@pytest.mark.parametrize("size", [1, 5, 10_000])
+def test_response_has_version_and_reason_phrase(size: int) -> None:
+    """Those of the final response; `httpx.Response` has them, too."""
+    stream = response(status=b"HTTP/1.1 103 Early Hints") + with_length(
+        JSON, status=b"HTTP/1.0 404 Not Found"
+    )
+    result = parse(*(stream[start : start + size] for start in range(0, len(stream), size)))
+    assert result.response().http_version == "1.0"
+    assert result.response().reason_phrase == b"Not Found"
+    assert parse(with_length(b"", status=b"HTTP/1.1 200")).response().reason_phrase == b""
+
+
 def test_response_repr_contains_no_content() -> None:
     """Headers may repeat a signed URL, and a body has amounts."""
     text = repr(HTTPResponse(200, [(b"x", b"secret")], b"amount", 0.0))

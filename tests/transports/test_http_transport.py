@@ -51,18 +51,22 @@ def test_httpx_client_gets_response(loop_factory: LoopFactory) -> None:
         stream = with_length(
             GZIPPED, GZIP, b"Set-Cookie: a=1", b"Set-Cookie: b=2", status=b"HTTP/1.1 404 Oh"
         )
+        last_stream = with_length(JSON, status=b"HTTP/1.0 200 Fine")
         async with (
-            serve(answering(stream, with_chunks(JSON))) as server,
+            serve(answering(stream, with_chunks(JSON), last_stream)) as server,
             httpx.AsyncClient(transport=HTTPTransport()) as client,
         ):
             result = await client.get(url(server.origin))
             assert (result.status_code, result.content) == (404, JSON)
             assert result.headers.get_list("set-cookie") == ["a=1", "b=2"]
             assert result.headers["content-length"] == str(len(JSON))
-            assert (result.http_version, result.is_closed) == ("HTTP/1.1", True)
+            assert (result.http_version, result.reason_phrase) == ("HTTP/1.1", "Oh")
+            assert result.is_closed
             assert result.elapsed.total_seconds() > 0
             assert (await client.get(url(server.origin))).json()["code"] == 200
             (peer,) = server.peers
+            last = await client.get(url(server.origin))
+            assert (last.http_version, last.reason_phrase) == ("HTTP/1.0", "Fine")
         assert peer.requests[0].startswith(b"GET /v1/x?a=1 HTTP/1.1\r\nHost: 127.0.0.1:")
 
     run(loop_factory, main())
