@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import httpx
@@ -14,6 +16,10 @@ from htx_async.transports.http_errors import ExchangeError
 from htx_async.transports.http_pool import ConnectionPool, Timeouts
 from htx_async.transports.http_response import HTTPResponse
 from htx_async.validation import DEFAULT_PORTS, Origin, int_at_least
+
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TARGET = re.compile(rb"[!-~]+")
+_VALUE = re.compile(rb"[^\0\r\n]*")
 
 
 class HTTPTransport(httpx.AsyncBaseTransport):
@@ -73,8 +79,7 @@ class HTTPTransport(httpx.AsyncBaseTransport):
         """
         pool = self.pool(_origin(request.url))
         content = await request.aread()
-        target = request.extensions.get("target", request.url.raw_path)
-        headers = _header_lines(request, target, len(content))
+        target, headers = _target_and_headers(request, len(content))
         timeouts = _timeouts(request.extensions.get("timeout", {}))
         kind: str
         try:
@@ -115,17 +120,38 @@ def _origin(url: httpx.URL) -> Origin:
     return Origin(url.scheme, host, url.port or DEFAULT_PORTS[url.scheme])
 
 
-def _header_lines(request: httpx.Request, target: bytes, length: int) -> bytes:
-    headers = request.headers.raw
-    if "transfer-encoding" in request.headers:  # the content is sent as a whole
-        headers = [(name, value) for name, value in headers if name.lower() != b"transfer-encoding"]
+def _target_and_headers(request: httpx.Request, length: int) -> tuple[bytes, bytes]:
+    """Return what *request* is sent with, and reject it if its end could be misunderstood."""
+    target = request.extensions.get("target", request.url.raw_path)
+    # The content is sent as a whole.
+    headers = [field for field in request.headers.raw if field[0].lower() != b"transfer-encoding"]
+    is_chunked = len(headers) < len(request.headers.raw)
+    if (length or is_chunked) and "content-length" not in request.headers:
         headers.append((b"Content-Length", b"%d" % length))
-    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-    is_clean = lines.count(b"\n") == lines.count(b"\r") == len(headers) and b"\0" not in lines
-    if not is_clean or not target.isascii() or len(target.split()) != 1:
-        msg = "the URL or a header contains a character that cannot be sent"
-        raise httpx.LocalProtocolError(msg, request=request)
-    return lines
+    problem = _problem(request.method.encode(), target, headers, length)
+    if problem is not None:
+        raise httpx.LocalProtocolError(problem, request=request)
+    return target, b"".join([b"%b: %b\r\n" % field for field in headers])
+
+
+def _problem(
+    method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]], length: int
+) -> str | None:
+    """Return why a request with *length* bytes of content cannot be sent."""
+    fields = [(name.lower(), value) for name, value in headers]
+    if not (
+        _TOKEN.fullmatch(method)
+        and _TARGET.fullmatch(target)
+        and all(_TOKEN.fullmatch(name) and _VALUE.fullmatch(value) for name, value in fields)
+    ):
+        return "the method, the URL or a header contains a character that cannot be sent"
+    if method == b"CONNECT":  # its response would make the connection a tunnel
+        return "the method CONNECT is not supported"
+    if [name for name, _ in fields].count(b"host") != 1:
+        return "the request must have exactly one Host header"
+    if [value for name, value in fields if name == b"content-length"] not in ([], [b"%d" % length]):
+        return f"Content-Length must occur once and be {length}, the length of the content. Omit it"
+    return None
 
 
 def _timeouts(seconds: dict[str, Any]) -> Timeouts:

@@ -215,9 +215,14 @@ async def test_httpx_client_rejects_other_schemes() -> None:
         ([(b"X", b"a\r\nY: b")], {}),
         ([(b"X", b"a\n")], {}),
         ([(b"X\r\nY", b"a")], {}),
+        ([(b"Content-Length ", b"5")], {}),
+        ([(b"", b"a")], {}),
         ([(b"X", b"a\0")], {}),
         ([], {"target": b"/ HTTP/1.1\r\nX: y"}),
         ([], {"target": b"/a b"}),
+        ([], {"target": b"/\r\n"}),
+        ([], {"target": b" /"}),
+        ([], {"target": b"/\x7f"}),
         ([], {"target": b"/\xff"}),
         ([], {"target": b""}),
     ],
@@ -229,6 +234,66 @@ async def test_httpx_client_cannot_inject_headers(
     request = httpx.Request("GET", "http://127.0.0.1:1/", headers=headers, extensions=extensions)
     async with HTTPTransport() as transport:
         with pytest.raises(httpx.LocalProtocolError, match="a character that cannot be sent"):
+            await transport.handle_async_request(request)
+
+
+@pytest.mark.parametrize("method", ["GET / HTTP/1.1\r\nX: y\r\n\r\nGET", "GET ", "G:T", "", "É"])
+async def test_httpx_client_cannot_send_other_methods_than_tokens(method: str) -> None:
+    """One with a line end would be several requests."""
+    async with httpx.AsyncClient(transport=HTTPTransport()) as client:
+        with pytest.raises(httpx.LocalProtocolError, match="a character that cannot be sent"):
+            await client.request(method, "http://127.0.0.1:1/")
+
+
+async def test_httpx_client_cannot_open_tunnel() -> None:
+    """The next request would be sent through it."""
+    async with httpx.AsyncClient(transport=HTTPTransport()) as client:
+        with pytest.raises(httpx.LocalProtocolError, match="CONNECT is not supported"):
+            await client.request("CONNECT", "http://127.0.0.1:1/")
+
+
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: htx\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "lengths", [["0"], ["1"], ["99"], ["+37"], ["37", "37"], ["37, 37"], ["037"], [""]]
+)
+async def test_httpx_client_cannot_misstate_content_length(lengths: list[str]) -> None:
+    """The rest of the content would be the next request, and its response that of the next call."""
+    assert len(SMUGGLED) == 37
+    headers = [("Content-Length", length) for length in lengths]
+    async with httpx.AsyncClient(transport=HTTPTransport()) as client:
+        with pytest.raises(httpx.LocalProtocolError, match="once and be 37"):
+            await client.post("http://127.0.0.1:1/", content=SMUGGLED, headers=headers)
+        with pytest.raises(httpx.LocalProtocolError, match="once and be 0"):
+            await client.get("http://127.0.0.1:1/", headers={"Content-Length": "37"})
+
+
+@each_event_loop
+def test_httpx_client_announces_content_of_stream(loop_factory: LoopFactory) -> None:
+    """It sets no header itself if the stream is passed as such."""
+
+    async def main() -> None:
+        async with serve(repeating(with_length(JSON))) as server, HTTPTransport() as transport:
+            request = httpx.Request(
+                "POST", url(server.origin), stream=httpx.ByteStream(SMUGGLED), headers={"Host": "x"}
+            )
+            await transport.handle_async_request(request)
+            await transport.handle_async_request(httpx.Request("GET", url(server.origin, "/next")))
+            first, smuggled, following = server.requests
+            assert first.endswith(b"\r\nContent-Length: 37\r\n\r\n")
+            assert (smuggled, following[:9]) == (SMUGGLED, b"GET /next")
+
+    run(loop_factory, main())
+
+
+@pytest.mark.parametrize("hosts", [[], ["a", "b"], ["a", "a"]])
+async def test_httpx_client_cannot_send_several_hosts(hosts: list[str]) -> None:
+    """A proxy and the server behind it could choose different ones."""
+    request = httpx.Request("GET", "http://127.0.0.1:1/")
+    request.headers = httpx.Headers([("Host", host) for host in hosts])
+    async with HTTPTransport() as transport:
+        with pytest.raises(httpx.LocalProtocolError, match="exactly one Host header"):
             await transport.handle_async_request(request)
 
 
