@@ -19,6 +19,7 @@ from htx_async.validation import DEFAULT_PORTS, Origin, int_at_least
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(rb"[!-~]+")
+_MAX_PORT = 65_535
 _VALUE = re.compile(rb"[^\0\r\n]*")
 
 
@@ -77,21 +78,24 @@ class HTTPTransport(httpx.AsyncBaseTransport):
             InvalidInputError: A variable of the environment is wrong.
             EventLoopError: The transport was used in another event loop.
         """
-        pool = self.pool(_origin(request.url))
-        content = await request.aread()
-        target, headers = _target_and_headers(request, len(content))
+        origin = _origin(request)
+        target, headers = _target_and_headers(request, len(await request.aread()))
         timeouts = _timeouts(request.extensions.get("timeout", {}))
         kind: str
         try:
-            response = await pool.exchange(
-                request.method, target, headers, content, timeouts=timeouts
+            response = await self.pool(origin).exchange(
+                request.method, target, headers, request.content, timeouts=timeouts
             )
         except ExchangeError as error:
             kind, text = error.kind, str(error)
         else:
+            if "close" in request.headers.get("connection", "").lower():
+                response.close_connection()
             if response.problem is None:
                 return _to_httpx(response)
             kind, text = "DecodingError", response.problem
+        finally:
+            del target, headers  # secret; a traceback shows the locals of its frames
         raise getattr(httpx, kind)(text, request=request)
 
     async def aclose(self) -> None:
@@ -112,12 +116,16 @@ def _to_httpx(response: HTTPResponse) -> httpx.Response:
     )
 
 
-def _origin(url: httpx.URL) -> Origin:
+def _origin(request: httpx.Request) -> Origin:
+    url = request.url
     if url.scheme not in DEFAULT_PORTS:
         msg = f"the scheme of the URL must be http or https, got {url.scheme!r}"
-        raise httpx.UnsupportedProtocol(msg)
-    host = url.raw_host.decode("ascii").rstrip(".")
-    return Origin(url.scheme, host, url.port or DEFAULT_PORTS[url.scheme])
+        raise httpx.UnsupportedProtocol(msg, request=request)
+    port = DEFAULT_PORTS[url.scheme] if url.port is None else url.port
+    if not 1 <= port <= _MAX_PORT:  # the system would take it modulo 65,536
+        msg = f"the port of the URL must be from 1 to {_MAX_PORT}, got {port}"
+        raise httpx.LocalProtocolError(msg, request=request)
+    return Origin(url.scheme, url.raw_host.decode("ascii").rstrip("."), port)
 
 
 def _target_and_headers(request: httpx.Request, length: int) -> tuple[bytes, bytes]:
@@ -130,6 +138,7 @@ def _target_and_headers(request: httpx.Request, length: int) -> tuple[bytes, byt
         headers.append((b"Content-Length", b"%d" % length))
     problem = _problem(request.method.encode(), target, headers, length)
     if problem is not None:
+        del target, headers  # secret; a traceback shows the locals of its frames
         raise httpx.LocalProtocolError(problem, request=request)
     return target, b"".join([b"%b: %b\r\n" % field for field in headers])
 

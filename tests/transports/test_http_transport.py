@@ -132,6 +132,24 @@ def test_httpx_client_sends_head(loop_factory: LoopFactory) -> None:
 
 
 @each_event_loop
+@pytest.mark.parametrize("value", ["close", "Keep-Alive, Close"])
+def test_httpx_client_closes_connection_as_requested(value: str, loop_factory: LoopFactory) -> None:
+    """Even if the server does not."""
+
+    async def main() -> None:
+        async with (
+            serve(repeating(with_length(JSON))) as server,
+            httpx.AsyncClient(transport=HTTPTransport()) as client,
+        ):
+            await client.get(url(server.origin), headers={"Connection": value})
+            await client.get(url(server.origin))
+            await client.get(url(server.origin))
+            assert [len(peer.requests) for peer in server.peers] == [1, 2]
+
+    run(loop_factory, main())
+
+
+@each_event_loop
 @pytest.mark.parametrize(
     ("stream", "error"),
     [
@@ -207,6 +225,14 @@ async def test_httpx_client_rejects_other_schemes() -> None:
     async with httpx.AsyncClient(transport=HTTPTransport()) as client:
         with pytest.raises(httpx.UnsupportedProtocol, match="must be http or https, got 'ws'"):
             await client.get("ws://127.0.0.1/")
+
+
+@pytest.mark.parametrize("port", [0, 65_536, 65_616, 99_999])
+async def test_httpx_client_rejects_ports_that_do_not_exist(port: int) -> None:
+    """The system would connect to another one."""
+    async with httpx.AsyncClient(transport=HTTPTransport()) as client:
+        with pytest.raises(httpx.LocalProtocolError, match=f"from 1 to 65535, got {port}"):
+            await client.get(f"http://127.0.0.1:{port}/")
 
 
 @pytest.mark.parametrize(
@@ -376,14 +402,41 @@ def test_errors_contain_no_secret(
             task.cancel()
             with pytest.raises((ExchangeError, asyncio.CancelledError)) as caught:
                 await task
-            trace = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-            frames = [frame for frame in trace.stack if "htx_async/transports/" in frame.filename]
-            assert frames
-            assert SECRET.decode() not in f"{[frame.locals for frame in frames]}"
+            assert SECRET.decode() not in f"{locals_of(caught.value)}"
             assert SECRET.decode() not in f"{caught.value!r} {caught.value}"
         assert SECRET.decode() not in caplog.text
 
     run(loop_factory, main())
+
+
+@each_event_loop
+@pytest.mark.parametrize("handler", [_lose, silent, answering(with_length(bytes(2000)))])
+def test_errors_of_httpx_contain_no_secret(handler: Handler, loop_factory: LoopFactory) -> None:
+    """The error has the request, of which its text shows the URL only."""
+
+    async def main() -> None:
+        async with serve(handler) as server, HTTPTransport(max_body=1000) as transport:
+            for value in (SECRET, SECRET + b"\0"):
+                request = httpx.Request(
+                    "POST",
+                    url(server.origin),
+                    headers={b"Host": b"htx", b"X": value},
+                    content=SECRET,
+                    extensions={"target": b"/" + SECRET, "timeout": {"read": 0.01}},
+                )
+                with pytest.raises(httpx.RequestError) as caught:
+                    await transport.handle_async_request(request)
+                assert SECRET.decode() not in f"{locals_of(caught.value)}"
+
+    run(loop_factory, main())
+
+
+def locals_of(error: BaseException) -> list[dict[str, str] | None]:
+    """Return the locals of the transport's frames in the traceback of *error*."""
+    trace = traceback.TracebackException.from_exception(error, capture_locals=True)
+    frames = [frame for frame in trace.stack if "htx_async/transports/" in frame.filename]
+    assert frames
+    return [frame.locals for frame in frames]
 
 
 @each_event_loop
