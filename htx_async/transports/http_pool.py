@@ -42,8 +42,8 @@ class ConnectionPool:
     """
     Connections to *origin*; the one that was used last is reused first.
 
-    It belongs to the event loop that it was created in. At most *max_connections* exchanges run
-    at a time; the others wait in order of arrival.
+    It belongs to the event loop of its first exchange. At most *max_connections* exchanges run at
+    a time; the others wait in order of arrival.
     """
 
     def __init__(
@@ -61,13 +61,10 @@ class ConnectionPool:
         self._environment: Environment | None = None
         self._environment_lock = asyncio.Lock()
         self._forward_proxy: Proxy | None = None
-        self._close_lock = asyncio.Lock()
+        self._exchanges = 0
+        self._has_no_exchange = asyncio.Event()
+        self._has_no_exchange.set()
         self._is_closed = False
-
-    @property
-    def is_prepared(self) -> bool:
-        """Whether the settings of the environment have been read."""
-        return self._environment is not None
 
     @property
     def open_connections(self) -> int:
@@ -116,6 +113,8 @@ class ConnectionPool:
         max_body = self._max_body if max_body is None else min(max_body, self._max_body)
         parser = ResponseParser(max_body=max_body, has_no_body=method == "HEAD")
         connection: HTTPConnection | None = None
+        self._exchanges += 1
+        self._has_no_exchange.clear()
         try:
             connection = await self._acquire(started_at, timeouts, fresh=fresh)
             if self._forward_proxy is not None:
@@ -137,9 +136,19 @@ class ConnectionPool:
             del target, headers, content  # signed; a traceback shows the locals of its frames
             if connection is not None:
                 self._release(connection, parser)
+            self._exchanges -= 1
+            if not self._exchanges:
+                self._has_no_exchange.set()
 
     async def aclose(self) -> None:
-        """Close all connections; exchanges that still run fail."""
+        """Close all connections, and wait until they are closed; exchanges that still run fail."""
+        self.close()
+        await self._has_no_exchange.wait()
+        if closing := [connection.closed for connection in self._connections]:
+            await asyncio.wait(closing)
+
+    def close(self) -> None:
+        """Begin to close all connections. Every exchange fails, also one that starts later."""
         self._is_closed = True
         now = asyncio.get_running_loop().time()
         for timeout in self._connecting:
@@ -148,13 +157,6 @@ class ConnectionPool:
         self._close_idle()
         for connection in tuple(self._connections):
             connection.abort()
-        async with self._close_lock:
-            for _ in range(self.max_connections):
-                await self._slots.acquire()  # every exchange has ended
-            for _ in range(self.max_connections):
-                self._slots.release()
-        for connection in tuple(self._connections):
-            await connection.closed
 
     async def _read_environment(self) -> Environment:
         is_plain = self.origin.scheme == "http"
@@ -198,8 +200,12 @@ class ConnectionPool:
         self._connecting.add(timeout)
         try:
             await connect(connection, self.origin, environment, self._clock, timeout)
+        except ExchangeError:
+            if not self._is_closed:
+                raise
         finally:
             self._connecting.discard(timeout)
+        self._ensure_open()
         return connection
 
     def _ensure_open(self) -> None:

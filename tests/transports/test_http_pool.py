@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import pytest
 
+from htx_async.clock import Clock
 from htx_async.transports.base import MAX_IDLE
 from htx_async.transports.http_errors import ExchangeError
 from htx_async.transports.http_pool import ConnectionPool, Timeouts
@@ -519,12 +520,62 @@ def test_aclose_ends_everything(loop_factory: LoopFactory) -> None:
             results = await asyncio.gather(*tasks, return_exceptions=True)
             kinds = [result.kind for result in results if isinstance(result, ExchangeError)]
             assert kinds == ["ReadError", kinds[1], "ConnectError", "ConnectError"]
+            assert len(kinds) == 4
             assert pool.open_connections == 0
             with pytest.raises(ExchangeError, match="the transport is closed"):
                 await get(pool)
             await asyncio.gather(pool.aclose(), pool.aclose())
 
     run(loop_factory, main())
+
+
+@each_event_loop
+@pytest.mark.parametrize("steps", range(6))
+def test_aclose_can_be_cancelled_and_repeated(steps: int, loop_factory: LoopFactory) -> None:
+    """It begins to close all connections at once; the second time, it waits for that."""
+
+    async def main() -> None:
+        async with serve(silent) as server:
+            pool = ConnectionPool(server.origin, Clock(), max_connections=4, max_body=1)
+            exchanges = [asyncio.create_task(get(pool)) for _ in range(2)]
+            await until(lambda: len(server.peers) == 2)
+            closing = asyncio.create_task(pool.aclose())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            closing.cancel()
+            await asyncio.gather(closing, return_exceptions=True)
+            async with asyncio.timeout(1):
+                await pool.aclose()
+            assert pool.open_connections == 0
+            assert all(exchange.done() for exchange in exchanges)
+            await asyncio.gather(*exchanges, return_exceptions=True)
+
+    run(loop_factory, main())
+
+
+@each_event_loop
+def test_aclose_is_not_affected_by_other_aclose(loop_factory: LoopFactory) -> None:
+    """If that is cancelled."""
+
+    async def main() -> None:
+        async with serve(NEXT) as server, open_pool(server.origin) as pool:
+            await get(pool)
+            first, second = (asyncio.create_task(pool.aclose()) for _ in range(2))
+            await asyncio.sleep(0)
+            first.cancel()
+            results = await asyncio.gather(first, second, return_exceptions=True)
+            assert [type(result) for result in results] == [asyncio.CancelledError, type(None)]
+            assert pool.open_connections == 0
+
+    run(loop_factory, main())
+
+
+async def test_aclose_does_not_depend_on_max_connections() -> None:
+    """It waits for the exchanges that run."""
+    started_at = time.monotonic()
+    async with open_pool(Origin("http", "127.0.0.1", 1), max_connections=10**7):
+        pass
+    assert time.monotonic() - started_at < 1.0
 
 
 def test_aclose_interrupts_connecting(virtual_time: VirtualClock) -> None:
@@ -538,9 +589,10 @@ def test_aclose_interrupts_connecting(virtual_time: VirtualClock) -> None:
         async with open_pool(Origin("http", "localhost", 1), clock=virtual_time) as pool:
             task = asyncio.create_task(get(pool))
             await asyncio.sleep(1)
-        with pytest.raises(ExchangeError, match="no connection in time") as caught:
+        with pytest.raises(ExchangeError, match="the transport is closed") as caught:
             await task
-        assert caught.value.kind == "ConnectTimeout"
+        assert (caught.value.kind, caught.value.retryable) == ("ConnectError", False)
+        assert caught.value.__context__ is None
         assert virtual_time.monotonic() == pytest.approx(1.0)
 
     run(VirtualLoop, main())
