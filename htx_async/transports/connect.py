@@ -203,6 +203,8 @@ def _explain(error: OSError | UnicodeError, connection: HTTPConnection) -> _Prob
         return _explain_tls(error, connection)
     if isinstance(error, ConnectionRefusedError):
         return "connection refused. Check host and port, and that nothing blocks it", True
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "too many open files. Raise the limit of open files (ulimit -n)", True
     if error.errno in _UNREACHABLE:
         return "network unreachable. Check the network connection", True
     return f"{one_line(error.strerror or type(error).__name__)}. Check the network", True

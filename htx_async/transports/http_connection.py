@@ -110,10 +110,11 @@ class HTTPConnection(asyncio.BufferedProtocol):
         Raises:
             ExchangeError: There is no complete response. The connection is closed.
         """
-        if not self.is_open:
+        problem = self._problem_before_request()
+        if problem is not None:
+            self.abort()
             del request  # it is signed
-            text = "the connection was closed before the request was sent"
-            raise ExchangeError(text, "ConnectError")
+            raise ExchangeError(problem, "ConnectError")
         now = self._clock.monotonic()
         self._parser, self._deadline, self._read_timeout = parser, deadline, read_timeout
         self._response = self._loop.create_future()
@@ -132,6 +133,18 @@ class HTTPConnection(asyncio.BufferedProtocol):
             parser.close()
         if parser.failure is not None:
             raise ExchangeError(*parser.failure)
+
+    def _problem_before_request(self) -> str | None:
+        """Return why no request can be sent."""
+        if self.received_unrequested or (self.is_open and self._has_early_bytes()):
+            return "the server sent data before the request"
+        return None if self.is_open else "the connection was closed before the request was sent"
+
+    def _has_early_bytes(self) -> bool:
+        """Return whether bytes have arrived on a new connection."""
+        # Those of a reused one were looked for. Over TLS, they may be those of a session ticket.
+        is_tls = self.transport.get_extra_info("ssl_object") is not None
+        return not (self.is_reused or is_tls) and self.has_unread_bytes()
 
     def become_idle(self, seconds: float) -> None:
         """Wait for the next exchange, at most *seconds*."""
@@ -191,10 +204,20 @@ class HTTPConnection(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         """Accept a response that ends with the connection; asyncio then closes the transport."""
         self.is_open = False
-        if self._parser is not None:
+        if self._parser is not None and self._is_end_authentic():
             self._parser.feed_eof()
             self._finish()
         return False
+
+    def _is_end_authentic(self) -> bool:
+        """Return whether the server has ended the stream: over TLS, anybody can cut it."""
+        tls = self.transport.get_extra_info("ssl_object")
+        try:
+            return tls is None or not tls.read(1)
+        except ssl.SSLZeroReturnError:
+            return True
+        except ssl.SSLError:
+            return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the exchange, if there is one."""

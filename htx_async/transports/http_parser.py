@@ -221,7 +221,8 @@ class ResponseParser:
         self._http_version = self._llhttp.get_http_version()
         if self._http_version not in ("1.1", "1.0"):
             self._fail("the response is not HTTP/1.1 or HTTP/1.0")
-        if has_encoding and self._values(b"transfer-encoding") != [b"chunked"]:
+        encodings = [value.lower() for name, value in self._headers if name == b"transfer-encoding"]
+        if has_encoding and encodings != [b"chunked"]:
             self._fail("the transfer encoding is not chunked")
         self._status, self._is_head_complete = status, True
         if self._has_no_body:
@@ -250,8 +251,3 @@ class ResponseParser:
         elif not self.is_done:
             self.is_complete = True
             self.keep_alive = self._llhttp.should_keep_alive()
-
-    def _values(self, name: bytes) -> list[bytes]:
-        if name not in self._fields:
-            return []
-        return [value.lower() for field, value in self._headers if field == name]

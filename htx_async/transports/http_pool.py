@@ -194,6 +194,8 @@ class ConnectionPool:
     async def _connect(self, started_at: float, timeouts: Timeouts) -> HTTPConnection:
         environment = self._environment or await self.prepare()
         self._ensure_open()
+        if self._idle and len(self._connections) + len(self._connecting) >= self.max_connections:
+            self._idle.pop(0).close()
         connection = HTTPConnection(self._clock, self._connections, self._read_buffer)
         left = started_at + timeouts.total - self._clock.monotonic()
         timeout = self._clock.timeout(_finite(min(timeouts.connect, left)))
@@ -205,6 +207,8 @@ class ConnectionPool:
                 raise
         finally:
             self._connecting.discard(timeout)
+        if self._is_closed:
+            connection.abort()
         self._ensure_open()
         return connection
 

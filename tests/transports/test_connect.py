@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import attrs
@@ -145,6 +145,41 @@ def test_exchanges_go_over_tls(certificates: Certificates, loop_factory: LoopFac
             assert [len(peer.requests) for peer in server.peers] == [3, 1]
 
     run(loop_factory, main())
+
+
+@each_event_loop
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_end_of_stream_must_be_authentic_over_tls(
+    is_cut: bool, certificates: Certificates, loop_factory: LoopFactory
+) -> None:
+    """Anybody on the way can end the TCP connection, and so cut a response without a length."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def respond() -> None:
+        with certificates.good.wrap_socket(listener.accept()[0], server_side=True) as tls:
+            tls.recv(10_000)
+            tls.sendall(response(body=JSON))
+            if is_cut:
+                socket.socket.shutdown(tls, socket.SHUT_WR)
+                while socket.socket.recv(tls, 10_000):
+                    pass
+            else:
+                tls.unwrap()
+
+    async def main() -> None:
+        serving = asyncio.get_running_loop().run_in_executor(None, respond)
+        origin = Origin("https", "localhost", listener.getsockname()[1])
+        async with open_pool(origin) as pool:
+            if is_cut:
+                with pytest.raises(ExchangeError, match="before the response was complete"):
+                    await get(pool)
+            else:
+                assert (await get(pool)).body == JSON
+        with suppress(OSError):
+            await serving
+
+    with listener:
+        run(loop_factory, main())
 
 
 @each_event_loop
@@ -286,7 +321,10 @@ def test_refused_connection_is_retryable(loop_factory: LoopFactory) -> None:
     [
         (OSError(errno.ENETUNREACH, "x"), "network unreachable. Check the network connection."),
         (TimeoutError(errno.ETIMEDOUT, "x"), "no connection in time. Check the network."),
-        (OSError(errno.EMFILE, "Too many open files"), "Too many open files. Check the network."),
+        (
+            OSError(errno.EMFILE, "Too many open files"),
+            "too many open files. Raise the limit of open files",
+        ),
         (ConnectionAbortedError(), "ConnectionAbortedError. Check the network."),
     ],
 )

@@ -14,6 +14,7 @@ import pytest
 from htx_async.clock import Clock
 from htx_async.transports.base import MAX_IDLE
 from htx_async.transports.http_errors import ExchangeError
+from htx_async.transports.http_parser import ResponseParser
 from htx_async.transports.http_pool import ConnectionPool, Timeouts
 from htx_async.validation import Origin
 from tests.transports.http_bytes import GZIPPED, JSON, chunked, response, with_chunks, with_length
@@ -295,6 +296,61 @@ def test_response_before_request_was_sent_closes_connection(loop_factory: LoopFa
             result = await pool.exchange("POST", TARGET, lines, content, timeouts=SECONDS)
             assert result.body == JSON
             assert (await get(pool)).body == OTHER
+
+    run(loop_factory, main())
+
+
+@each_event_loop
+def test_bytes_before_the_request_are_no_response(loop_factory: LoopFactory) -> None:
+    """The server cannot know what was requested."""
+
+    async def early(peer: Peer) -> None:
+        peer.writer.write(SURPLUS)
+        await silent(peer)
+
+    async def main() -> None:
+        async with serve(early, NEXT) as server, open_pool(server.origin) as pool:
+            connection = await pool._acquire(0.0, Timeouts(), fresh=True)
+            parser = ResponseParser(max_body=1000)
+            while not connection.has_unread_bytes() and connection.is_open:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            with pytest.raises(ExchangeError, match="sent data before the request") as caught:
+                await connection.exchange(b"GET / HTTP/1.1\r\n\r\n", parser)
+            assert (caught.value.is_sent, caught.value.retryable) == (False, True)
+            pool._slots.release()
+            assert (await get(pool)).body == OTHER
+
+    run(loop_factory, main())
+
+
+@each_event_loop
+def test_connection_closed_before_the_request_is_not_used(loop_factory: LoopFactory) -> None:
+    """Nothing was sent."""
+
+    async def main() -> None:
+        async with serve(answering()) as server, open_pool(server.origin) as pool:
+            connection = await pool._acquire(0.0, Timeouts(), fresh=True)
+            await until(lambda: not connection.is_open)
+            with pytest.raises(ExchangeError, match="closed before the request was sent") as caught:
+                await connection.exchange(b"GET / HTTP/1.1\r\n\r\n", ResponseParser(max_body=9))
+            assert not caught.value.is_sent
+            pool._slots.release()
+
+    run(loop_factory, main())
+
+
+@each_event_loop
+def test_new_connection_replaces_the_oldest_idle_one(loop_factory: LoopFactory) -> None:
+    """There are never more than `max_connections`."""
+
+    async def main() -> None:
+        async with serve(NEXT) as server, open_pool(server.origin, max_connections=2) as pool:
+            await asyncio.gather(get(pool), get(pool))
+            for _ in range(5):
+                await get(pool, fresh=True)
+                await until(lambda: pool.open_connections <= 2)
+            assert len(server.peers) == 7
+            await until(lambda: sum(not peer.is_over for peer in server.peers) == 2)
 
     run(loop_factory, main())
 
