@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import re
 from collections.abc import Iterable
@@ -44,10 +45,11 @@ class HTTPTransport(httpx.AsyncBaseTransport):
         self._max_body = int_at_least(max_body, 1, "max_body")
         self._pools: dict[Origin, ConnectionPool] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_closed = False
 
     def pool(self, origin: Origin, clock: Clock | None = None) -> ConnectionPool:
         """
-        Return the connections to *origin*, for exchanges without httpx's requests and responses.
+        Return the connections to *origin*. Internal: for the clients that use this transport.
 
         Args:
             origin: Scheme, host and port.
@@ -56,18 +58,16 @@ class HTTPTransport(httpx.AsyncBaseTransport):
         Raises:
             EventLoopError: The transport was used in another event loop.
         """
-        loop = asyncio.get_running_loop()
-        self._loop = self._loop or loop
-        if self._loop is not loop:
-            msg = "the transport belongs to another event loop. Create one for each loop"
-            raise EventLoopError(msg)
+        self._ensure_loop()
         if origin not in self._pools:
-            self._pools[origin] = ConnectionPool(
+            pool = self._pools[origin] = ConnectionPool(
                 origin,
                 clock or Clock(),
                 max_connections=self.max_connections,
                 max_body=self._max_body,
             )
+            if self._is_closed:
+                pool.close()
         return self._pools[origin]
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -99,9 +99,25 @@ class HTTPTransport(httpx.AsyncBaseTransport):
         raise getattr(httpx, kind)(text, request=request)
 
     async def aclose(self) -> None:
-        """Close all connections."""
-        for pool in self._pools.values():
-            await pool.aclose()
+        """
+        Close all connections. Requests that still run fail, as do later ones.
+
+        Raises:
+            EventLoopError: The transport was used in another event loop.
+        """
+        self._ensure_loop()
+        self._is_closed = True
+        async with contextlib.AsyncExitStack() as stack:  # closes the others if one fails
+            for pool in self._pools.values():
+                stack.push_async_callback(pool.aclose)
+                pool.close()
+
+    def _ensure_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if self._loop is not loop:
+            msg = "the transport belongs to another event loop. Create one for each loop"
+            raise EventLoopError(msg)
 
 
 def _to_httpx(response: HTTPResponse) -> httpx.Response:

@@ -32,6 +32,7 @@ from tests.transports.raw_server import (
     run,
     serve,
     silent,
+    until,
 )
 
 pytestmark = pytest.mark.slow
@@ -350,6 +351,79 @@ def test_transport_belongs_to_one_loop() -> None:
         asyncio.run(main())
     with pytest.raises(EventLoopError, match="belongs to another event loop"):
         asyncio.run(main())
+
+
+def test_transport_cannot_be_closed_in_another_loop() -> None:
+    """Its connections can be closed in their loop only."""
+    transport = HTTPTransport()
+
+    async def use() -> None:
+        with pytest.raises(httpx.ConnectError):
+            await transport.handle_async_request(httpx.Request("GET", "http://127.0.0.1:1/"))
+
+    asyncio.run(use())
+    with pytest.raises(EventLoopError, match="belongs to another event loop"):
+        asyncio.run(transport.aclose())
+
+
+@each_event_loop
+def test_closed_transport_rejects_requests(loop_factory: LoopFactory) -> None:
+    """Also while it is being closed, and to other hosts."""
+
+    async def main() -> None:
+        async with (
+            serve(repeating(with_length(JSON))) as first,
+            serve(answering(b"", then=silent)) as second,
+            serve(silent) as third,
+        ):
+            transport = HTTPTransport()
+            requests = [httpx.Request("GET", url(s.origin)) for s in (first, second, third)]
+            await transport.handle_async_request(requests[0])
+            running = asyncio.create_task(transport.handle_async_request(requests[1]))
+            await until(lambda: len(second.requests) == 1)
+            closing = asyncio.create_task(transport.aclose())
+            await asyncio.sleep(0)
+            for request in requests:
+                with pytest.raises(httpx.ConnectError, match="the transport is closed"):
+                    await transport.handle_async_request(request)
+            await closing
+            with pytest.raises(httpx.ReadError):
+                await running
+            for request in requests:
+                with pytest.raises(httpx.ConnectError, match="the transport is closed"):
+                    await transport.handle_async_request(request)
+            assert [len(server.peers) for server in (first, second, third)] == [1, 1, 0]
+
+    run(loop_factory, main())
+
+
+@each_event_loop
+@pytest.mark.parametrize("failing", [0, 1])
+def test_aclose_closes_all_pools(
+    failing: int, loop_factory: LoopFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if closing one of them fails."""
+
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        async with (
+            serve(repeating(with_length(JSON))) as first,
+            serve(repeating(with_length(JSON))) as second,
+        ):
+            transport = HTTPTransport()
+            pools = [transport.pool(server.origin) for server in (first, second)]
+            for pool in pools:
+                await get(pool)
+            monkeypatch.setattr(pools[failing], "aclose", fail)
+            with pytest.raises(ZeroDivisionError):
+                await transport.aclose()
+            assert pools[1 - failing].open_connections == 0
+            await until(lambda: pools[failing].open_connections == 0)
+
+    run(loop_factory, main())
 
 
 @each_event_loop
