@@ -43,11 +43,18 @@ class ConnectionPool:
     Connections to *origin*; the one that was used last is reused first.
 
     It belongs to the event loop of its first exchange. At most *max_connections* exchanges run at
-    a time; the others wait in order of arrival.
+    a time; the others wait in order of arrival. Pools of the same event loop may share a
+    *read_buffer*.
     """
 
     def __init__(
-        self, origin: Origin, clock: Clock, *, max_connections: int, max_body: int
+        self,
+        origin: Origin,
+        clock: Clock,
+        *,
+        max_connections: int,
+        max_body: int,
+        read_buffer: memoryview | None = None,
     ) -> None:
         self.origin = origin
         self.max_connections = max_connections
@@ -57,7 +64,7 @@ class ConnectionPool:
         self._connections: set[HTTPConnection] = set()
         self._connecting: set[asyncio.Timeout] = set()
         self._idle: list[HTTPConnection] = []
-        self._read_buffer = memoryview(bytearray(READ_BUFFER_SIZE))
+        self._read_buffer = read_buffer or memoryview(bytearray(READ_BUFFER_SIZE))
         self._environment: Environment | None = None
         self._environment_lock = asyncio.Lock()
         self._forward_proxy: Proxy | None = None
@@ -65,6 +72,11 @@ class ConnectionPool:
         self._has_no_exchange = asyncio.Event()
         self._has_no_exchange.set()
         self._is_closed = False
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether it has neither exchanges nor connections."""
+        return not self._exchanges and not self._connections
 
     @property
     def open_connections(self) -> int:

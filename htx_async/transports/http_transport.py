@@ -13,10 +13,14 @@ import httpx
 
 from htx_async.clock import Clock
 from htx_async.errors import EventLoopError
+from htx_async.transports.http_connection import READ_BUFFER_SIZE
 from htx_async.transports.http_errors import ExchangeError
 from htx_async.transports.http_pool import ConnectionPool, Timeouts
 from htx_async.transports.http_response import HTTPResponse
 from htx_async.validation import DEFAULT_PORTS, Origin, int_at_least
+
+MAX_UNUSED_POOLS = 100
+"""Number of origins above which the pools without connections are dropped."""
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(rb"[!-~]+")
@@ -44,6 +48,8 @@ class HTTPTransport(httpx.AsyncBaseTransport):
         self.max_connections: int = int_at_least(max_connections, 1, "max_connections")
         self._max_body = int_at_least(max_body, 1, "max_body")
         self._pools: dict[Origin, ConnectionPool] = {}
+        self._origins_of_clients: set[Origin] = set()
+        self._read_buffer = memoryview(bytearray(READ_BUFFER_SIZE))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
 
@@ -58,17 +64,8 @@ class HTTPTransport(httpx.AsyncBaseTransport):
         Raises:
             EventLoopError: The transport was used in another event loop.
         """
-        self._ensure_loop()
-        if origin not in self._pools:
-            pool = self._pools[origin] = ConnectionPool(
-                origin,
-                clock or Clock(),
-                max_connections=self.max_connections,
-                max_body=self._max_body,
-            )
-            if self._is_closed:
-                pool.close()
-        return self._pools[origin]
+        self._origins_of_clients.add(origin)
+        return self._pool(origin, clock or Clock())
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """
@@ -83,7 +80,7 @@ class HTTPTransport(httpx.AsyncBaseTransport):
         timeouts = _timeouts(request.extensions.get("timeout", {}))
         kind: str
         try:
-            response = await self.pool(origin).exchange(
+            response = await self._pool(origin, Clock()).exchange(
                 request.method, target, headers, request.content, timeouts=timeouts
             )
         except ExchangeError as error:
@@ -111,6 +108,29 @@ class HTTPTransport(httpx.AsyncBaseTransport):
             for pool in self._pools.values():
                 stack.push_async_callback(pool.aclose)
                 pool.close()
+
+    def _pool(self, origin: Origin, clock: Clock) -> ConnectionPool:
+        self._ensure_loop()
+        if origin not in self._pools:
+            self._drop_unused_pools()
+            pool = self._pools[origin] = ConnectionPool(
+                origin,
+                clock,
+                max_connections=self.max_connections,
+                max_body=self._max_body,
+                read_buffer=self._read_buffer,
+            )
+            if self._is_closed:
+                pool.close()
+        return self._pools[origin]
+
+    def _drop_unused_pools(self) -> None:
+        if len(self._pools) >= MAX_UNUSED_POOLS:
+            self._pools = {
+                origin: pool
+                for origin, pool in self._pools.items()
+                if origin in self._origins_of_clients or not pool.is_unused
+            }
 
     def _ensure_loop(self) -> None:
         loop = asyncio.get_running_loop()

@@ -10,13 +10,14 @@ import socket
 import traceback
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import httpx
 import pytest
 
 from htx_async.errors import EventLoopError, InvalidInputError
 from htx_async.transports.http_errors import ExchangeError
-from htx_async.transports.http_transport import HTTPTransport
+from htx_async.transports.http_transport import MAX_UNUSED_POOLS, HTTPTransport
 from htx_async.validation import Origin
 from tests.transports.http_bytes import GZIPPED, JSON, response, with_chunks, with_length
 from tests.transports.raw_server import (
@@ -442,6 +443,40 @@ def test_transport_has_a_pool_for_each_origin(loop_factory: LoopFactory) -> None
                 assert len(server.peers) == 1
 
     run(loop_factory, main())
+
+
+@each_event_loop
+def test_transport_drops_pools_without_connections(loop_factory: LoopFactory) -> None:
+    """Unless a client uses it, or there are few."""
+
+    async def main() -> None:
+        close = with_length(JSON, b"Connection: close")
+        async with (
+            serve(repeating(with_length(JSON))) as server,
+            serve(answering(close)) as closing,
+            HTTPTransport() as transport,
+        ):
+            await transport.handle_async_request(httpx.Request("GET", url(server.origin)))
+            of_client = transport.pool(Origin("http", "127.0.0.1", 1))
+            hosts = [f"127.0.{number // 200}.{number % 200 + 1}" for number in range(250)]
+            for host in hosts:
+                origin = Origin("http", host, closing.origin.port)
+                with suppress(httpx.ConnectError):
+                    await transport.handle_async_request(httpx.Request("GET", url(origin)))
+            assert len(transport._pools) <= MAX_UNUSED_POOLS
+            assert transport.pool(of_client.origin) is of_client
+            await transport.handle_async_request(httpx.Request("GET", url(server.origin)))
+            assert len(server.peers) == 1
+
+    run(loop_factory, main())
+
+
+async def test_transport_has_one_read_buffer() -> None:
+    """It is larger than everything else."""
+    async with HTTPTransport() as transport:
+        origins = [Origin("http", "127.0.0.1", port) for port in (1, 2)]
+        first, second = (transport.pool(origin)._read_buffer for origin in origins)
+        assert first is second
 
 
 # Secrets
