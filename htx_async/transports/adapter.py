@@ -118,14 +118,12 @@ def adapter_for(
             max_body=max_body,
             owns_pool=True,
         )
-    # Importing httpx is slow, and not needed without a transport.
-    from htx_async.transports.http_transport import HTTPTransport  # noqa: PLC0415
-    from htx_async.transports.httpx_adapter import HttpxAdapter  # noqa: PLC0415
+    from htx_async.transports import http_transport, httpx_adapter  # noqa: PLC0415 - import httpx
 
     if (
-        isinstance(transport, HTTPTransport)
+        isinstance(transport, ours := http_transport.HTTPTransport)
         # Otherwise, the method of a subclass would not be called.
-        and type(transport).handle_async_request is HTTPTransport.handle_async_request
+        and type(transport).handle_async_request is ours.handle_async_request
     ):
         if not hasattr(transport, "max_connections"):
             msg = f"transport: {type(transport).__qualname__} must call super().__init__()"
@@ -138,6 +136,6 @@ def adapter_for(
             max_body=max_body,
             owns_pool=False,
         )
-    return HttpxAdapter(
+    return httpx_adapter.HttpxAdapter(
         transport, origin, clock, max_connections=max_connections, max_body=max_body
     )

@@ -125,11 +125,13 @@ def proxy_for(origin: Origin) -> Proxy | None:
     """Return the proxy for *origin* that the environment or the system settings name."""
     if origin.is_loopback:
         return None
-    from urllib.request import getproxies  # noqa: PLC0415 - slow import, not needed for loopback
+    from urllib import request as urllib  # noqa: PLC0415 - slow import, not needed for loopback
 
-    proxies = getproxies()
+    proxies = urllib.getproxies()
     kind = next((kind for kind in (origin.scheme, "all") if proxies.get(kind, "").strip()), None)
-    if kind is None or _bypasses_proxy(origin, proxies.get("no", "")):
+    # The first knows names, with subdomains and ports, and the settings of some systems.
+    is_bypassed = urllib.proxy_bypass(f"{origin.host}:{origin.port}")
+    if kind is None or is_bypassed or _is_in_networks(origin, proxies.get("no", "")):
         return None
     setting = _variable(kind, proxies[kind])
     proxy, problem = _parse_proxy(proxies[kind].strip(), setting)
@@ -178,13 +180,8 @@ def _parse_proxy(url: str, setting: str) -> tuple[Proxy | None, str]:
     return Proxy(host, port, parts.scheme == "https", setting, header), ""
 
 
-def _bypasses_proxy(origin: Origin, no_proxy: str) -> bool:
-    """Return whether `NO_PROXY` lists *origin*: by name, parent domain, port or network."""
-    # The names: with subdomains and ports, on some systems of the system settings.
-    from urllib.request import proxy_bypass  # noqa: PLC0415 - see `proxy_for`
-
-    if proxy_bypass(f"{origin.host}:{origin.port}"):
-        return True
+def _is_in_networks(origin: Origin, no_proxy: str) -> bool:
+    """Return whether `NO_PROXY` lists the network or address of *origin*."""
     entries = [entry.strip() for entry in no_proxy.split(",")]
     return "*" in entries or any(_contains(entry, origin) for entry in entries)
 
