@@ -31,5 +31,5 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(httpx|asyncio|attrs|decimal|datetime|collections|contextlib)\..*"),
     (r"py:.*", r"htx_async\.(auth|client|errors|models|options|resources|transports)\..*"),
     (r"py:class", r"(Decimal|Mapping|T|Unpack|Provider|Listener|Delivery|ErrorDetails)"),
-    (r"py:class", r"(ParamValue|TracerProvider|MeterProvider)"),
+    (r"py:class", r"(AsyncTransport|ParamValue|TracerProvider|MeterProvider)"),
 ]
