@@ -214,10 +214,8 @@ class HTTPConnection(asyncio.BufferedProtocol):
         tls = self.transport.get_extra_info("ssl_object")
         try:
             return tls is None or not tls.read(1)
-        except ssl.SSLZeroReturnError:
-            return True
-        except ssl.SSLError:
-            return False
+        except ssl.SSLError as error:
+            return isinstance(error, ssl.SSLZeroReturnError)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the exchange, if there is one."""

@@ -99,10 +99,12 @@ async def _checks(context: DoctorContext) -> AsyncGenerator[Finding]:
         yield diagnosis.settings(context.credentials, origin)
     else:
         yield diagnosis.bad_setting("settings", context.credentials, _KEY_ADVICE)
+    is_usable = True
     async for finding in _check_network(origin, context.clock):
         yield finding
-        if finding.verdict is Verdict.BAD_SETTING:
-            return
+        is_usable = finding.verdict is not Verdict.BAD_SETTING
+    if not is_usable:
+        return
     async with context.client() as htx:
         async for finding in _check_api(htx, context):
             yield finding
