@@ -111,6 +111,10 @@ class Request(_RedactedRepr, frozen=True):
         return (*how, self.path, self.params, options.retry, options.attempt_timeout)
 
 
+def no_action() -> None:
+    """Do nothing: there is no connection to close."""
+
+
 class Response(_RedactedRepr, frozen=True):
     """
     A response of HTX.
@@ -125,7 +129,7 @@ class Response(_RedactedRepr, frozen=True):
         error: What HTX returned instead of data, or why the response cannot be decoded.
         value: The decoded data.
         stats: Attempts and queue times of the call.
-        close_connection: Closes the connection that it arrived on; `None`: it cannot be closed.
+        close_connection: Closes the connection that it arrived on, if that belongs to the package.
     """
 
     _repr_fields: ClassVar[tuple[str, ...]] = (
@@ -145,7 +149,7 @@ class Response(_RedactedRepr, frozen=True):
     error: HTXError | None = None
     value: Any = None
     stats: CallStats = CallStats()
-    close_connection: Callable[[], object] | None = None
+    close_connection: Callable[[], object] = no_action
 
 
 Handler = Callable[[Request], Awaitable[Response]]

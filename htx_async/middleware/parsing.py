@@ -141,8 +141,7 @@ def _check_account(request: Request, account_id: int, response: Response) -> Res
     """Attach an error if the data is that of another account: a response to another request."""
     if response.error is not None or response.value.id == account_id:
         return response
-    if response.close_connection is not None:
-        response.close_connection()
+    response.close_connection()
     fault = "data.id is that of another account"
     error = _decode_error(request.endpoint.name, response, "data.id", fault)
     return replace(response, value=None, error=error)

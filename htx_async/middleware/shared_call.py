@@ -144,7 +144,7 @@ class SharedCall:
         """Return the next outcome of a caller that ran a function: its result was an error."""
         waiter.outcome = waiter.loop.create_future()
         if self._is_resolved:
-            self._settle(waiter)
+            self._pass_outcome(waiter)
         elif self._clock.monotonic() >= waiter.deadline:
             waiter.set_outcome(TIMED_OUT)
         return waiter.outcome
@@ -175,7 +175,7 @@ class SharedCall:
         if self._cancel_timer is not None:
             self._cancel_timer.cancel()
         for waiter in self._waiters:
-            self._settle(waiter)
+            self._pass_outcome(waiter)
 
     def begin_closing(self) -> None:
         """Allow no further attempt; fail the callers at once if nothing is in flight."""
@@ -189,7 +189,7 @@ class SharedCall:
         self.resolve(self._call.closed_error())
         self._cancel()
 
-    def _settle(self, waiter: Waiter) -> None:
+    def _pass_outcome(self, waiter: Waiter) -> None:
         if self._outcome is not None:
             waiter.set_outcome(self._outcome)
         else:

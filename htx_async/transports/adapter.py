@@ -59,21 +59,20 @@ class PoolAdapter:
         fields = {"Host": str(origin).partition("://")[2], **HEADERS}
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in fields.items()).encode()
 
-    async def prepare(self) -> ConnectionPool:
-        """Read the settings of the environment, and return the pool."""
+    async def prepare(self) -> None:
+        """Read the settings of the environment."""
         self._pool = self._get_pool()
         await self._pool.prepare()
         self.is_prepared = True
-        return self._pool
 
     async def __call__(self, request: Request) -> Response:
         """Send *request* and return the response."""
-        pool = self._pool or await self.prepare()
+        assert self._pool is not None, "retrying prepares the adapter"
         seconds = attempt_seconds(request, self._clock.monotonic())
         first_byte = max(seconds * _FIRST_BYTE_SHARE, _MIN_FIRST_BYTE_TIMEOUT)
         failure: ExchangeError
         try:
-            received = await pool.exchange(
+            received = await self._pool.exchange(
                 request.endpoint.method,
                 request.target.encode(),
                 self._headers,

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from htx_async.errors import DecodeError
 from htx_async.request import Request, Response
-from htx_async.transports.http_response import HTTPResponse, no_action
+from htx_async.transports.http_response import HTTPResponse
 from htx_async.version import VERSION
 
 CONNECT_TIMEOUT = 10.0
@@ -53,7 +53,7 @@ class Adapter(Protocol):
     max_connections: int
     is_prepared: bool
 
-    async def prepare(self) -> object:
+    async def prepare(self) -> None:
         """
         Read the settings of the environment, before a token is spent.
 
@@ -87,7 +87,6 @@ def to_response(request: Request, received: HTTPResponse) -> Response:
     headers, body, problem = received.headers, received.body, received.problem
     if body and headers.get("content-encoding", "identity") not in ("identity", ""):
         problem = "the body has an encoding that was not requested"
-    close = received.close_connection
     is_error = received.status >= _ERROR_STATUS  # its status says more than its body
     return Response(
         received.status,
@@ -96,5 +95,5 @@ def to_response(request: Request, received: HTTPResponse) -> Response:
         received.first_byte_at,
         request.query,
         error=None if problem is None or is_error else DecodeError(problem),
-        close_connection=None if close is no_action else close,
+        close_connection=received.close_connection,
     )

@@ -75,9 +75,13 @@ class HTTPConnection(asyncio.BufferedProtocol):
             # *sock* would both close the file descriptor: the second time another connection's.
             await asyncio.shield(opening)
         except asyncio.CancelledError:
-            opening.add_done_callback(lambda _: self.transport.abort())
+            opening.add_done_callback(self._abort_opened)
             raise
         self._is_attached = True
+
+    def _abort_opened(self, opening: asyncio.Task[object]) -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            self.transport.abort()
 
     async def start_tls(self, context: ssl.SSLContext, host: str) -> None:
         """Encrypt the connection; *host* must be in the certificate."""
@@ -142,9 +146,11 @@ class HTTPConnection(asyncio.BufferedProtocol):
 
     def _has_early_bytes(self) -> bool:
         """Return whether bytes have arrived on a new connection."""
-        # Those of a reused one were looked for. Over TLS, they may be those of a session ticket.
+        if self.is_reused:  # the pool has looked for them
+            return False
+        # Over TLS, they may be those of a session ticket.
         is_tls = self.transport.get_extra_info("ssl_object") is not None
-        return not (self.is_reused or is_tls) and self.has_unread_bytes()
+        return not is_tls and self.has_unread_bytes()
 
     def become_idle(self, seconds: float) -> None:
         """Wait for the next exchange, at most *seconds*."""

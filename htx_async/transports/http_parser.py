@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from htx_async.request import no_action
 from htx_async.transports.http_errors import FailureKind
-from htx_async.transports.http_response import HTTPResponse, no_action, size_limit, too_large
+from htx_async.transports.http_response import HTTPResponse, size_limit, too_large
 
 MAX_HEAD = 64 * 1024
 """Bytes of status line and headers, those of informational responses included. The same limit

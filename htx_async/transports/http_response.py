@@ -7,14 +7,11 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from htx_async.request import no_action
 from htx_async.transports.http_errors import ExchangeError
 
 _GZIP = zlib.MAX_WBITS | 16
 _ENCODING, _LENGTH = b"content-encoding", b"content-length"
-
-
-def no_action() -> None:
-    """Do nothing: there is no connection to close."""
 
 
 class HTTPResponse(msgspec.Struct, frozen=True):
@@ -28,7 +25,8 @@ class HTTPResponse(msgspec.Struct, frozen=True):
         body: The body; empty if there is a `problem`.
         first_byte_at: When the response began to arrive, in monotonic seconds.
         problem: Why the body cannot be used; `None`: it can.
-        close_connection: Closes the connection, so that no other request uses it.
+        close_connection: Closes the connection, so that no other request uses it. It does nothing
+            if a transport was passed to the client.
         http_version: Version of HTTP in the status line.
         reason_phrase: Text of the status line; may be empty.
     """

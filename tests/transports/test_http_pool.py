@@ -301,7 +301,7 @@ def test_response_before_request_was_sent_closes_connection(loop_factory: LoopFa
 
 
 @each_event_loop
-def test_bytes_before_the_request_are_no_response(loop_factory: LoopFactory) -> None:
+def test_bytes_before_the_request_are_rejected(loop_factory: LoopFactory) -> None:
     """The server cannot know what was requested."""
 
     async def early(peer: Peer) -> None:
