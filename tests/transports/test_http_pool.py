@@ -13,6 +13,7 @@ import pytest
 
 from htx_async.clock import Clock
 from htx_async.transports.base import MAX_IDLE
+from htx_async.transports.http_connection import HTTPConnection
 from htx_async.transports.http_errors import ExchangeError
 from htx_async.transports.http_parser import ResponseParser
 from htx_async.transports.http_pool import ConnectionPool, Timeouts
@@ -337,6 +338,30 @@ def test_connection_closed_before_the_request_is_not_used(loop_factory: LoopFact
             pool._slots.release()
 
     run(loop_factory, main())
+
+
+def test_attach_that_fails_after_its_cancellation_is_not_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody waits for it."""
+
+    async def fail(*_: object, **__: object) -> None:
+        await asyncio.sleep(0)
+        raise ConnectionResetError
+
+    async def main() -> None:
+        monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", fail)
+        connection = HTTPConnection(Clock(), set(), memoryview(bytearray(10)))
+        with socket.socket() as sock:
+            attaching = asyncio.create_task(connection.attach(sock))
+            await asyncio.sleep(0)
+            attaching.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await attaching
+            connection.discard()
+            await connection.closed
+
+    run(asyncio.SelectorEventLoop, main())
 
 
 @each_event_loop
