@@ -14,7 +14,7 @@ from msgspec.structs import asdict
 from htx_async import validation
 from htx_async.auth.credentials import Credentials
 from htx_async.auth.provider import CredentialStore, Provider
-from htx_async.clock import Clock, ServerClock, running_loop
+from htx_async.clock import Clock, ServerClock
 from htx_async.errors import InvalidInputError
 from htx_async.events import EventEmitter, Listener
 from htx_async.middleware.coalescing import RequestCoalescing
@@ -26,8 +26,9 @@ from htx_async.middleware.signing import Signing
 from htx_async.models.account import Account
 from htx_async.options import RequestOptions, RetryPolicy
 from htx_async.ratelimit.limiter import RateLimiter, shared_rate_limiter
-from htx_async.ratelimit.queue import RateLimitStatus, TokenQueue
-from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
+from htx_async.ratelimit.queue import RateLimitStatus
+from htx_async.ratelimit.slots import ConnectionSlots
+from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Handler, Request
 from htx_async.resources import ENDPOINTS
 from htx_async.resources.accounts import Accounts
@@ -148,9 +149,7 @@ class HTXClient:
         adapter = self._adapter = adapter_for(
             transport, origin, clock, max_connections=max_connections, max_body=max_body
         )
-        slots = self._connection_slots = TokenQueue(
-            TokenBucket(RateLimit(adapter.max_connections, per=0.0)), clock
-        )
+        slots = self._connection_slots = ConnectionSlots(adapter.max_connections)
         # A request passes these from first to last, and its response from last to first.
         limiter = self._rate_limiter
         middleware: list[Callable[[Handler], Handler]] = [
@@ -258,9 +257,8 @@ class HTXClient:
 
         Paths that `get` was called with are included.
         """
-        loop = self._coalescing.loop or running_loop()
         queues = {
-            endpoint.name: self._rate_limiter.peek(endpoint, self._clock, loop)
+            endpoint.name: self._rate_limiter.queue_for(endpoint, self._clock)
             for endpoint in self._endpoints.all
         }
         return MappingProxyType({name: queue.status() for name, queue in queues.items()})

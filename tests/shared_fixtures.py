@@ -7,6 +7,7 @@ import gc
 import os
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Iterator
 
 import pytest
@@ -67,5 +68,5 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def _full_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start every test with the tokens of a new process."""
-    monkeypatch.setattr(limiter, "_recent", {})
+    monkeypatch.setattr(limiter, "_recent", OrderedDict())
     monkeypatch.setattr(limiter, "_active", weakref.WeakValueDictionary())

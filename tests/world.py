@@ -16,8 +16,8 @@ from htx_async.events import EventEmitter, Listener
 from htx_async.middleware.coalescing import RequestCoalescing
 from htx_async.middleware.rate_limiting import RateLimiting
 from htx_async.ratelimit.limiter import RateLimiter
-from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
+from htx_async.ratelimit.slots import ConnectionSlots
+from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Handler, Request, Response
 
 Fault = Literal["", "not sent", "cut"]
@@ -82,20 +82,15 @@ def most_in_a_window(arrivals: Iterable[float], per: float) -> int:
     return max((end - index for index, end in enumerate(ends)), default=0)
 
 
-def connection_slots(clock: Clock, number: int = 20) -> TokenQueue:
-    """Return a queue with one token per connection."""
-    return TokenQueue(TokenBucket(RateLimit(number, per=0.0)), clock)
-
-
 def rate_limited(
     handler: Handler,
     limiter: RateLimiter,
     clock: Clock,
-    slots: TokenQueue | None = None,
+    slots: ConnectionSlots | None = None,
     listener: Listener | None = None,
 ) -> RateLimiting:
     """Return the rate limiting middleware on top of *handler*."""
-    slots, events = slots or connection_slots(clock), EventEmitter(listener, clock)
+    slots, events = slots or ConnectionSlots(20), EventEmitter(listener, clock)
     return RateLimiting(handler, limiter, slots, clock, ServerClock(clock), events)
 
 

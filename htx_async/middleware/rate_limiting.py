@@ -1,9 +1,8 @@
 """
-Acquires a rate-limit token and a connection slot before every attempt.
+Acquires a rate-limit token and a connection slot, together, before every attempt.
 
-The token comes first: a call that waits for a token must not keep others from a connection. The
-slot is needed as well: without it, signed requests would queue in the connection pool and their
-timestamps would grow old.
+A call that waits for a token must not keep others from a connection, nor hold a token while it
+waits for one: then signed requests would queue in the connection pool, and grow old.
 """
 
 from __future__ import annotations
@@ -17,90 +16,81 @@ from htx_async.errors import APIError, ConnectError, RateLimitedError
 from htx_async.events import EventEmitter, Kind
 from htx_async.ratelimit.headers import RateLimitHeaders
 from htx_async.ratelimit.limiter import RateLimiter
-from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import Permit
+from htx_async.ratelimit.queue import Token, TokenQueue
+from htx_async.ratelimit.slots import ConnectionSlots
 from htx_async.request import Handler, Request, Response
 
 if TYPE_CHECKING:
     from htx_async.events import EventDetails
 
 
+LEASE_MARGIN = 1.0
+"""Seconds after the end of an attempt in which its request may still be on its way."""
+MAX_BLOCK = 300.0
+"""Seconds for which a 429 blocks an endpoint at most, whatever `Retry-After` says."""
+
+
 class RateLimiting(msgspec.Struct, frozen=True):
-    """Middleware that keeps HTX's rate limits. *slots* has a token for each connection."""
+    """Middleware that keeps HTX's rate limits."""
 
     call_next: Handler
     rate_limiter: RateLimiter
-    slots: TokenQueue
+    slots: ConnectionSlots
     clock: Clock
     server_clock: ServerClock
     events: EventEmitter
 
     async def __call__(self, request: Request) -> Response:
         """Wait for a token and a slot, send, and return the response or raise its error."""
-        queue = self.rate_limiter.queue_for(request.endpoint, self.clock)
-        request.call.queue_started(self.clock.monotonic())
-        permit, slot = await self._acquire(request, queue)
+        call, queue = request.call, self.rate_limiter.queue_for(request.endpoint, self.clock)
+
+        def on_wait(ahead: int, wait: float) -> None:
+            self._emit("queued", request, wait=wait)
+            call.queue_delayed(ahead, wait, self.clock.monotonic())
+
+        call.queue_started(self.clock.monotonic())
+        lease = request.options.attempt_timeout + LEASE_MARGIN
         try:
-            queued = request.call.token_granted(self.clock.monotonic())
-            self._emit("acquired", request, queue, wait=queued)
-        except BaseException:
-            queue.release_unused(permit)
-            self.slots.release_unused(slot)
+            async with queue.token(self.slots, lease, on_wait) as token:
+                queued = call.token_granted(self.clock.monotonic())
+                self._emit("acquired", request, queue, wait=queued)
+                response = await self._attempt(request, queue, token)
+        except BaseException as error:
+            if call.in_flight:
+                self._emit_failure(request, queue, error)
             raise
-        response = await self._attempt(request, queue, permit, slot)
+        finally:
+            call.attempt_finished()
         if response.error is not None:
             self._emit_failure(request, queue, response.error, response.status)
             raise response.error
         self._emit("response", request, queue, http_status=response.status)
         return response
 
-    async def _acquire(self, request: Request, queue: TokenQueue) -> tuple[Permit, Permit]:
-        """Return a token and a connection slot."""
-        call = request.call
-
-        def on_wait(ahead: int, wait: float) -> None:
-            self._emit("queued", request, wait=wait)
-            call.queue_delayed(ahead, wait, self.clock.monotonic())
-
-        def deadline() -> float:
-            return call.deadline
-
-        return await queue.acquire_with_slot(self.slots, on_wait, deadline)
-
-    async def _attempt(
-        self, request: Request, queue: TokenQueue, permit: Permit, slot: Permit
-    ) -> Response:
+    async def _attempt(self, request: Request, queue: TokenQueue, token: Token) -> Response:
         request.call.attempt_started(is_internal=request.is_internal)
+        token.is_unused = False
+        self._emit("sent", request)
         try:
-            self._emit("sent", request)
             response = await self.call_next(request)
-        except ConnectError as error:
-            queue.release_unused(permit)
-            self._emit_failure(request, queue, error)
+        except ConnectError:
+            token.is_unused = True
             raise
-        except BaseException as error:
-            queue.release_at(permit, self.clock.monotonic())
-            self._emit_failure(request, queue, error)
-            raise
-        else:
-            queue.release_at(permit, response.first_byte_at)
-            self._apply_headers(queue, permit, response)
-            return response
-        finally:
-            self.slots.release_at(slot, self.clock.monotonic())
-            request.call.attempt_finished()
+        token.first_byte_at = response.first_byte_at
+        self._apply_headers(queue, token, response)
+        return response
 
-    def _apply_headers(self, queue: TokenQueue, permit: Permit, response: Response) -> None:
+    def _apply_headers(self, queue: TokenQueue, token: Token, response: Response) -> None:
         """Slow down as the response says: HTX may have counted requests that are not ours."""
         headers, per = RateLimitHeaders.parse(response.headers), queue.bucket.limit.per
         seconds = per
         if headers is not None:
-            seconds = headers.window_remaining(self.server_clock.now(), per)
-            queue.on_server_headers(permit, headers, seconds)
+            now = self.server_clock.now()
+            seconds = headers.window_remaining(now, per)
+            queue.on_server_headers(token.permit, headers, now)
         if isinstance(response.error, RateLimitedError):
-            if response.error.retry_after is None:
-                response.error.retry_after = seconds
-            queue.on_rate_limited(min(response.error.retry_after, per))
+            retry_after = response.error.retry_after
+            queue.on_rate_limited(min(seconds if retry_after is None else retry_after, MAX_BLOCK))
 
     def _emit_failure(
         self,

@@ -204,7 +204,7 @@ class SharedCall:
             waiter.timers.append(call_later(options.queue_timeout, queue_timed_out))
 
     def _on_queued(self, ahead: int, wait: float) -> None:
-        for waiter in self._waiters:
+        for waiter in tuple(self._waiters):
             self._reject_if_too_slow(waiter, ahead, wait)
         self._abandon_if_all_rejected()
 
@@ -217,15 +217,17 @@ class SharedCall:
 
     def _reject_if_too_slow(self, waiter: Waiter, ahead: int, wait: float) -> None:
         options, call = waiter.options, self._call
-        limit = options.queue_timeout
-        is_too_slow = limit is not None and (wait > limit or not limit)
-        if call.was_sent:  # a retry is queued: the caller gets the error that it would retry
-            if is_too_slow or call.earliest_send_at >= waiter.deadline:
-                waiter.set_outcome(call.failures[-1])
-        elif is_too_slow:
-            waiter.set_outcome(_queue_error(wait, f"queue_timeout is {limit:g} s"))
-        elif options.max_queue is not None and ahead >= options.max_queue:
-            reason = f"{ahead} calls are queued, and max_queue is {options.max_queue}"
+        limit, most = options.queue_timeout, options.max_queue
+        reason = ""
+        if limit is not None and (wait > limit or not limit):
+            reason = f"queue_timeout is {limit:g} s"
+        elif call.earliest_send_at >= waiter.deadline:
+            reason = f"timeout is {options.timeout:g} s"
+        elif most is not None and ahead >= most and not call.was_sent:
+            reason = f"{ahead} calls are queued, and max_queue is {most}"
+        if reason and call.was_sent:  # a retry is queued: the caller gets the error it would retry
+            waiter.set_outcome(call.failures[-1])
+        elif reason:
             waiter.set_outcome(_queue_error(wait, reason))
 
     def _abandon_if_all_rejected(self) -> None:

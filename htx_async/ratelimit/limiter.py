@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final, Protocol
 
@@ -13,7 +14,7 @@ from htx_async.ratelimit.queue import TokenQueue
 from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket, UnlimitedBucket
 
 registry_lock: threading.Lock = threading.Lock()
-"""Guards the registries of queues and limiters, which loops in several threads change."""
+"""Guards the registries of queues and limiters, which threads share."""
 
 
 class LimitedEndpoint(Protocol):
@@ -29,21 +30,26 @@ class LimitedEndpoint(Protocol):
         """Limit for one user, whatever the parameters."""
         ...
 
+    @property
+    def signed(self) -> bool:
+        """Whether HTX counts its requests by user; else by IP address."""
+        ...
+
 
 class RateLimiter:
     """
     Rate limiter of one HTX user, for all endpoints.
 
     Clients with the same access key share one automatically. Pass one to several clients to
-    combine different keys of the same user, which HTX counts together.
+    combine different keys of the same user, which HTX counts together. `RedisRateLimiter` combines
+    processes.
 
-    A rate limiter outlives event loops: a new loop takes over the buckets of a closed one. Loops
-    that run at the same time, in several threads, are counted separately; `RedisRateLimiter`
-    combines them, and processes too.
+    It has one bucket for each endpoint, in all threads and event loops of the process. Unsigned
+    requests are counted by IP address: all limiters of the process share the buckets for them.
     """
 
     def __init__(self) -> None:
-        self._queues: dict[str, dict[asyncio.AbstractEventLoop, TokenQueue]] = {}
+        self._queues: dict[str, TokenQueue] = {}
 
     def for_owner(self, owner: Hashable) -> RateLimiter:
         """Return the rate limiter for a client whose credentials are those of *owner*."""
@@ -54,60 +60,41 @@ class RateLimiter:
         """Wait until the running loop has nothing left to report or to close."""
 
     def queue_for(self, endpoint: LimitedEndpoint, clock: Clock) -> TokenQueue:
-        """Return the running loop's queue for *endpoint*."""
-        loop = asyncio.get_running_loop()
-        queue = self._queues.get(endpoint.name, {}).get(loop)
-        return queue or self._open_queue(endpoint, clock, loop)
+        """Return the queue for *endpoint*."""
+        return self._queues.get(endpoint.name) or self._open_queue(endpoint, clock)
 
-    def _open_queue(
-        self, endpoint: LimitedEndpoint, clock: Clock, loop: asyncio.AbstractEventLoop
-    ) -> TokenQueue:
+    def _open_queue(self, endpoint: LimitedEndpoint, clock: Clock) -> TokenQueue:
+        limiter = self if endpoint.signed else self._for_address(clock)
         with registry_lock:
-            queues = self._queues.setdefault(endpoint.name, {})
-            closed = next((other for other in queues if other.is_closed()), loop)
-            previous = queues.pop(closed, None)
-            queue = queues[loop] = self._new_queue(previous, endpoint, clock)
+            queue = limiter._queues.get(endpoint.name)
+            if queue is None:
+                queue = limiter._queues[endpoint.name] = limiter._new_queue(endpoint, clock)
+            self._queues[endpoint.name] = queue
             return queue
 
-    def _new_queue(
-        self, previous: TokenQueue | None, endpoint: LimitedEndpoint, clock: Clock
-    ) -> TokenQueue:
-        """Return a queue that takes over the bucket of *previous*, the queue of a closed loop."""
-        if previous is None:
-            return TokenQueue(self._new_bucket(endpoint.limit), clock)
-        return TokenQueue(previous.bucket.fork(clock.monotonic()), clock)
+    def _for_address(self, clock: Clock) -> RateLimiter:
+        """Return the limiter of this machine's IP address; a simulation has one of its own."""
+        return shared_rate_limiter(("IP address", None if type(clock) is Clock else clock))
 
-    def peek(
-        self, endpoint: LimitedEndpoint, clock: Clock, loop: asyncio.AbstractEventLoop | None
-    ) -> TokenQueue:
-        """Return the queue of *loop* for *endpoint*; a new one is not registered."""
-        queues = self._queues.get(endpoint.name, {})
-        if loop is not None and loop in queues:
-            return queues[loop]
-        previous = next((queue for other, queue in queues.items() if other.is_closed()), None)
-        return self._new_queue(previous, endpoint, clock)
+    def _new_queue(self, endpoint: LimitedEndpoint, clock: Clock) -> TokenQueue:
+        return TokenQueue(TokenBucket(endpoint.limit), clock, endpoint.name)
 
     def is_idle_full(self, now: float) -> bool:
         """Return whether every token is free, so that discarding the limiter loses no state."""
-        return all(bucket.is_full(now) for bucket in self._buckets())
-
-    def _buckets(self) -> list[TokenBucket]:
-        # Copies, because the loop of another thread may add queues meanwhile.
-        queues = tuple(self._queues.values())
-        return [queue.bucket for by_loop in queues for queue in tuple(by_loop.values())]
-
-    def _new_bucket(self, limit: RateLimit) -> TokenBucket:
-        return TokenBucket(limit)
+        return all(queue.is_idle_full(now) for queue in tuple(self._queues.values()))
 
     def __repr__(self) -> str:
-        endpoints = (f"{name}: {[*queues.values()]}" for name, queues in self._queues.items())
+        endpoints = (f"{name}: {queue!r}" for name, queue in tuple(self._queues.items()))
         return f"RateLimiter({', '.join(endpoints)})"
 
 
 class _Unlimited(RateLimiter):
-    def _new_bucket(self, limit: RateLimit) -> TokenBucket:
-        del limit
-        return UnlimitedBucket()
+    def _for_address(self, clock: Clock) -> RateLimiter:
+        del clock
+        return self
+
+    def _new_queue(self, endpoint: LimitedEndpoint, clock: Clock) -> TokenQueue:
+        return TokenQueue(UnlimitedBucket(), clock, endpoint.name)
 
     def __repr__(self) -> str:
         return "UNLIMITED"
@@ -116,9 +103,9 @@ class _Unlimited(RateLimiter):
 UNLIMITED: Final[RateLimiter] = _Unlimited()
 """Rate limiter without a limit, for servers that do not count requests."""
 
-_SWEEP_AT = 64
+_SWEPT_AT_ONCE = 2
 _active: weakref.WeakValueDictionary[Hashable, RateLimiter] = weakref.WeakValueDictionary()
-_recent: dict[Hashable, RateLimiter] = {}
+_recent: OrderedDict[Hashable, RateLimiter] = OrderedDict()
 
 
 def shared_rate_limiter(owner: Hashable) -> RateLimiter:
@@ -128,13 +115,15 @@ def shared_rate_limiter(owner: Hashable) -> RateLimiter:
     It outlives those clients, at least until all of its tokens are free.
 
     Args:
-        owner: Fingerprint of an access key, or a credentials provider.
+        owner: Fingerprint of an access key, a credentials provider, or an IP address.
     """
     with registry_lock:
-        limiter = _active.get(owner) or RateLimiter()
-        if len(_recent) >= _SWEEP_AT:
-            now = Clock().monotonic()
-            for key in [key for key, recent in _recent.items() if recent.is_idle_full(now)]:
+        now = Clock().monotonic()
+        for key, recent in list(itertools.islice(_recent.items(), _SWEPT_AT_ONCE)):
+            if recent.is_idle_full(now):
                 del _recent[key]
+            else:
+                _recent.move_to_end(key)
+        limiter = _active.get(owner) or RateLimiter()
         _active[owner] = _recent[owner] = limiter
         return limiter

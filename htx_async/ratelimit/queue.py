@@ -1,21 +1,42 @@
-"""First-in, first-out queue for the tokens of one bucket."""
+"""
+First-in, first-out queue for the tokens of one bucket, in all event loops of the process.
+
+A lock protects the bucket and the queue. Each loop grants tokens to its own callers only: if the
+first caller in the queue belongs to another loop, that loop is notified, and takes the token. A
+loop that does not react within `PATIENCE`, because it is blocked or not running, is passed over
+until it does; its callers keep their places.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import itertools
+import logging
 import math
+import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Final, Self, TypeAlias
 
 import attrs
 
-from htx_async.clock import Clock
+from htx_async.clock import Clock, running_loop
 from htx_async.ratelimit.headers import RateLimitHeaders
+from htx_async.ratelimit.slots import ConnectionSlots
 from htx_async.ratelimit.token_bucket import Permit, RateLimit, TokenBucket
+
+PATIENCE: Final = 1.0
+"""Seconds that callers of other loops wait for a loop that does not react."""
+
+_ANNOUNCED_AT_ONCE = 200
+"""Callers that are informed in one iteration of the loop."""
 
 OnWait: TypeAlias = Callable[[int, float], object]
 """Called with the number of waiters ahead and the minimum wait in seconds."""
+
+_log = logging.getLogger("htx_async")
 
 
 @attrs.frozen
@@ -26,11 +47,13 @@ class RateLimitStatus:
     Attributes:
         limit: The limit: `requests` requests in `per` seconds.
         available: Number of tokens that can be acquired now.
-        queued: Number of calls that wait for a token.
-        wait: Minimum number of seconds that one more call would wait.
+        queued: Number of calls that wait for a token or a connection.
+        wait: Minimum number of seconds that one more call would wait for a token.
         rate_limited: Number of 429 responses from HTX.
         remaining: Requests left in HTX's window, from its last response; `None` if not known.
-        resets_at: End of that window, as HTX wrote it; HTX does not document the unit.
+        resets_at: End of that window, from the same response; `None` if not known.
+        used_elsewhere: Number of requests of the same user by other programs, as far as HTX's
+            responses show them.
     """
 
     limit: RateLimit
@@ -39,163 +62,339 @@ class RateLimitStatus:
     wait: float
     rate_limited: int
     remaining: int | None
-    resets_at: str | None
+    resets_at: dt.datetime | None
+    used_elsewhere: int = 0
+
+
+class Token:
+    """
+    A token and a connection slot for one attempt, while they are held in `async with`.
+
+    Without a response, the token returns `per` seconds after the end of the attempt.
+
+    Attributes:
+        first_byte_at: When the response began to arrive, in monotonic seconds; set it.
+        is_unused: Whether the token is free at once; set it to `False` when the attempt starts,
+            and back if the request was not sent.
+    """
+
+    __slots__ = ("_lease", "_on_wait", "_queue", "first_byte_at", "is_unused", "permit", "slots")
+
+    def __init__(
+        self, queue: TokenQueue, slots: ConnectionSlots, lease: float, on_wait: OnWait | None
+    ) -> None:
+        self._queue = queue
+        self._lease = lease
+        self._on_wait = on_wait
+        self.slots: ConnectionSlots = slots
+        self.permit: Permit = _NO_PERMIT
+        self.first_byte_at: float | None = None
+        self.is_unused: bool = True
+
+    async def __aenter__(self) -> Self:
+        self.permit = await self._queue.wait_for_token(self.slots, self._lease, self._on_wait)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._queue.release(self)
+
+
+_NO_PERMIT: Final = Permit(0, 0)
+
+
+class _Waiter:
+    """A caller in the queue."""
+
+    __slots__ = ("arrival", "future", "lease", "on_wait")
+
+    def __init__(self, arrival: int, lease: float, on_wait: OnWait | None) -> None:
+        self.arrival: int = arrival
+        self.future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
+        self.lease: float = lease
+        self.on_wait: OnWait | None = on_wait
+
+
+class _Group:
+    """The callers of one client, in order of arrival."""
+
+    __slots__ = ("loop", "slots", "waiters")
+
+    def __init__(self, slots: ConnectionSlots) -> None:
+        self.slots: ConnectionSlots = slots
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.waiters: OrderedDict[_Waiter, None] = OrderedDict()
+
+    @property
+    def first(self) -> _Waiter:
+        return next(iter(self.waiters))
+
+    @property
+    def arrival(self) -> int:
+        return self.first.arrival
 
 
 class TokenQueue:
     """
     Queue that issues the tokens of one bucket in order of arrival.
 
-    One timer runs while a caller waits for a token that is returning, and none otherwise.
+    A caller gets its token and a connection slot of its client together. If its client has no free
+    slot, the callers of other clients are served meanwhile, and it keeps its place.
+
+    A loop has one timer while its callers wait for a token that is returning, and none otherwise.
     """
 
-    __slots__ = (
-        "_clock",
-        "_due",
-        "_granted_not_run",
-        "_timer",
-        "_waiting",
-        "bucket",
-        "last_headers",
-        "rate_limited",
-    )
-
-    def __init__(self, bucket: TokenBucket, clock: Clock) -> None:
+    def __init__(self, bucket: TokenBucket, clock: Clock, name: str = "") -> None:
         self.bucket: TokenBucket = bucket
         self.rate_limited: int = 0
-        self.last_headers: RateLimitHeaders | None = None
+        self.used_elsewhere: int = 0
+        self.remaining: int | None = None
+        self.resets_at: dt.datetime | None = None
+        self._name = name
         self._clock = clock
-        self._waiting: OrderedDict[asyncio.Future[Permit], None] = OrderedDict()
-        # Waiters that have a token and have not run since: no new caller may overtake them.
-        self._granted_not_run: int = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = math.inf
+        self._lock = threading.RLock()
+        self._arrivals = itertools.count()
+        self._groups: dict[ConnectionSlots, _Group] = {}
+        self._timers: dict[asyncio.AbstractEventLoop, tuple[float, asyncio.TimerHandle]] = {}
+        # When loops were notified that have not reacted since.
+        self._notified: dict[asyncio.AbstractEventLoop, float] = {}
 
-    async def acquire(self, on_wait: OnWait | None = None) -> Permit:
+    def token(
+        self, slots: ConnectionSlots, lease: float = math.inf, on_wait: OnWait | None = None
+    ) -> Token:
         """
-        Wait for a token. A caller that is cancelled consumes none and delays nobody.
+        Return a token to acquire by `async with`; the only way to hold one.
 
-        *on_wait* is called before the caller starts to wait, and not if a token is available.
-        """
-        now = self._clock.monotonic()
-        if not (self._waiting or self._granted_not_run) and (
-            permit := self.bucket.try_acquire(now)
-        ):
-            return permit
-        ahead = len(self._waiting)
-        if on_wait is not None and (ahead or self.bucket.next_available_at() > now):
-            on_wait(ahead, self.bucket.wait(now, ahead))
-        waiter: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
-        self._waiting[waiter] = None
-        self._dispatch()
-        try:
-            if waiter.done():  # yield, so that waiters with an earlier token run first
-                await asyncio.sleep(0)
-            permit = await waiter
-        except asyncio.CancelledError:
-            self._drop(waiter)
-            raise
-        self._granted_not_run -= 1
-        return permit
-
-    async def acquire_with_slot(
-        self, slots: TokenQueue, on_wait: OnWait, deadline: Callable[[], float]
-    ) -> tuple[Permit, Permit]:
-        """
-        Wait for a token, then for a connection slot. A caller that is cancelled holds neither.
+        A caller that is cancelled consumes none and delays nobody.
 
         Args:
-            slots: Queue of the connection slots.
-            on_wait: Called before each of the two waits.
-            deadline: Returns when the attempt will be over at the latest, in monotonic seconds.
-                Only leased tokens expire before that.
+            slots: Connection slots of the caller's client.
+            lease: Seconds after which the attempt is over, whatever happens.
+            on_wait: Called when the caller starts to wait, and when the wait becomes longer; not
+                called if a token is available.
         """
-        del deadline
-        permit = await self.acquire(on_wait)
+        return Token(self, slots, lease, on_wait)
+
+    async def wait_for_token(
+        self, slots: ConnectionSlots, lease: float, on_wait: OnWait | None
+    ) -> Permit:
+        """Return a permit, and occupy a slot."""
+        now = self._clock.monotonic()
+        with self._lock:
+            if slots.free and not (self._groups or slots.starting):
+                permit = self.bucket.try_acquire(now, now + lease)
+                if permit is not None:
+                    slots.free -= 1
+                    return permit
+            ahead = self.queued
+            must_wait = ahead or not slots.free or self.bucket.next_available_at() > now
+            wait = self.bucket.wait(now, ahead) if must_wait else 0.0
+            waiter = self._add(slots, _Waiter(next(self._arrivals), lease, on_wait))
         try:
-            return permit, await slots.acquire(on_wait)
+            if on_wait is not None and must_wait:
+                on_wait(ahead, wait)
+            self.dispatch()
+            if waiter.future.done():  # yield, so that callers with an earlier token run first
+                await asyncio.sleep(0)
+            permit = await waiter.future
         except BaseException:
-            self.release_unused(permit)
+            self._remove(slots, waiter)
             raise
+        slots.starting -= 1
+        return permit
 
-    def release_unused(self, permit: Permit) -> None:
-        """Return a token that no request used."""
-        del permit
-        self.bucket.release_unused()
-        self._dispatch()
+    def release(self, token: Token) -> None:
+        """Return a token and its slot."""
+        with self._lock:
+            if token.is_unused:
+                self.bucket.release_unused(token.permit)
+            else:
+                at = token.first_byte_at
+                self.bucket.release_at(
+                    token.permit, self._clock.monotonic() if at is None else at
+                )
+        token.slots.release()
+        self.dispatch()
 
-    def release_at(self, permit: Permit, first_byte_at: float) -> None:
-        """Return a token whose response began to arrive at *first_byte_at*, monotonic seconds."""
-        del permit
-        self.bucket.release_at(first_byte_at)
-        if self._waiting:
-            self._dispatch()
-
-    def on_server_headers(self, permit: Permit, headers: RateLimitHeaders, seconds: float) -> None:
-        """Apply the headers of a response. HTX's window ends in *seconds*, at most `per`."""
-        self.last_headers = headers
-        if headers.remaining is not None:
+    def on_server_headers(
+        self, permit: Permit, headers: RateLimitHeaders, server_time: float
+    ) -> None:
+        """Apply the headers of a response, which HTX sent at *server_time*, seconds since 1970."""
+        with self._lock:
+            self.remaining, self.resets_at = headers.remaining, headers.resets_at(server_time)
+            if headers.remaining is None:
+                return
+            seconds = headers.window_remaining(server_time, self.bucket.limit.per)
             until = self._clock.monotonic() + seconds
-            self.bucket.apply_server_remaining(permit, headers.remaining, until)
-            self._dispatch()
+            others = self.bucket.apply_server_remaining(permit, headers.remaining, until)
+            is_first = others and not self.used_elsewhere
+            self.used_elsewhere += others
+        if is_first:
+            _log.warning(
+                "%s: HTX counts requests of the same user that this rate limiter does not know. "
+                "Share one RateLimiter between its clients, or a RedisRateLimiter between its "
+                "processes",
+                self._name,
+            )
 
     def on_rate_limited(self, seconds: float) -> None:
         """Issue no token for *seconds*: HTX returned a 429."""
-        self.rate_limited += 1
-        self.bucket.block_until(self._clock.monotonic() + seconds)
-        self._dispatch()
+        now = self._clock.monotonic()
+        with self._lock:
+            self.rate_limited += 1
+            self.bucket.block_until(now + seconds)
+            waiters = [waiter for group in self._groups.values() for waiter in group.waiters]
+        self.dispatch()
+        self._announce(iter(enumerate(sorted(waiters, key=lambda waiter: waiter.arrival))))
+
+    @property
+    def queued(self) -> int:
+        """Number of calls that wait."""
+        return sum(len(group.waiters) for group in self._groups.values())
 
     def wait(self) -> float:
-        """Return the minimum number of seconds that a new caller would wait."""
-        return self.bucket.wait(self._clock.monotonic(), len(self._waiting))
+        """Return the minimum number of seconds that a new caller would wait for a token."""
+        with self._lock:
+            return self.bucket.wait(self._clock.monotonic(), self.queued)
 
     def status(self) -> RateLimitStatus:
         """Return the current state."""
-        wait, headers = self.wait(), self.last_headers
-        return RateLimitStatus(
-            limit=self.bucket.limit,
-            available=0 if wait else self.bucket.free,
-            queued=len(self._waiting),
-            wait=wait,
-            rate_limited=self.rate_limited,
-            remaining=headers.remaining if headers else None,
-            resets_at=headers.expire if headers else None,
-        )
+        with self._lock:
+            wait = self.wait()
+            return RateLimitStatus(
+                limit=self.bucket.limit,
+                available=0 if wait else self.bucket.free,
+                queued=self.queued,
+                wait=wait,
+                rate_limited=self.rate_limited,
+                remaining=self.remaining,
+                resets_at=self.resets_at,
+                used_elsewhere=self.used_elsewhere,
+            )
 
-    def _drop(self, waiter: asyncio.Future[Permit]) -> None:
-        """Remove a cancelled waiter and pass on the token that it may already have."""
-        if waiter.cancelled():
-            self._waiting.pop(waiter, None)
-            self._dispatch()
-        else:
-            self._granted_not_run -= 1
-            self.release_unused(waiter.result())
+    def is_idle_full(self, now: float) -> bool:
+        """Return whether nobody waits and every token is free."""
+        with self._lock:
+            return not self._groups and self.bucket.is_full(now)
 
-    def _dispatch(self) -> None:
-        """Issue the available tokens, then set the timer for the next one."""
-        while self._waiting and (permit := self.bucket.try_acquire(self._clock.monotonic())):
-            waiter, _ = self._waiting.popitem(last=False)
-            if waiter.done():  # cancelled, but its task has not run since
-                self.bucket.release_unused()
-            else:
-                self._granted_not_run += 1
-                waiter.set_result(permit)
-        self._wake_at(self.bucket.next_available_at() if self._waiting else math.inf)
+    def arrival_of_first(self, slots: ConnectionSlots) -> int:
+        """Return the number of the first caller that waits for one of *slots*."""
+        return self._groups[slots].arrival
 
-    def _wake_at(self, due: float) -> None:
-        if due == self._due:
+    def dispatch(self) -> None:
+        """Issue the available tokens to callers of this loop, and set its timer."""
+        loop = running_loop()
+        if loop is None:  # it was closed, and a caller's coroutine is garbage collected
             return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._due = None, due
+        with self._lock:
+            self._notified.pop(loop, None)
+            if self._groups:
+                self._set_timer(loop, self._grant(loop, self._clock.monotonic()))
+            elif self._timers:
+                self._set_timer(loop, math.inf)
+
+    def _grant(self, loop: asyncio.AbstractEventLoop, now: float) -> float:
+        """Issue the available tokens, and return when to try again."""
+        while (group := self._next_group(loop, now)) is not None and group.loop is loop:
+            waiter = group.first
+            if waiter.future.done():  # cancelled, but its task has not run since
+                self._discard(group, waiter)
+                continue
+            permit = self.bucket.try_acquire(now, now + waiter.lease)
+            if permit is None:
+                break
+            self._discard(group, waiter)
+            group.slots.free -= 1
+            group.slots.starting += 1
+            waiter.future.set_result(permit)
+        if all(other.loop is not loop for other in self._groups.values()):
+            return math.inf
+        due = self.bucket.next_available_at()
+        if group is None:  # none has a free slot
+            return math.inf
+        if due <= now and group.loop is not loop:
+            return self._notify(group.loop, now) + PATIENCE
+        return due
+
+    def _next_group(self, loop: asyncio.AbstractEventLoop, now: float) -> _Group | None:
+        """Return the group whose first caller is next: it has a slot, and its loop reacts."""
+        for closed in [group for group in self._groups.values() if group.loop.is_closed()]:
+            del self._groups[closed.slots]
+            self._timers.pop(closed.loop, None)
+            self._notified.pop(closed.loop, None)
+        candidates = (
+            group
+            for group in self._groups.values()
+            if group.slots.free
+            and (group.loop is loop or now < self._notified.get(group.loop, now) + PATIENCE)
+        )
+        return min(candidates, key=lambda group: group.arrival, default=None)
+
+    def _notify(self, loop: asyncio.AbstractEventLoop, now: float) -> float:
+        """Let another loop take its token, and return since when it was notified."""
+        if loop not in self._notified:
+            self._notified[loop] = now
+            loop.call_soon_threadsafe(self.dispatch)
+        return self._notified[loop]
+
+    def _add(self, slots: ConnectionSlots, waiter: _Waiter) -> _Waiter:
+        group = self._groups.get(slots)
+        if group is None:
+            group = self._groups[slots] = _Group(slots)
+            slots.queues.add(self)
+        group.waiters[waiter] = None
+        return waiter
+
+    def _discard(self, group: _Group, waiter: _Waiter) -> None:
+        del group.waiters[waiter]
+        if not group.waiters:
+            del self._groups[group.slots]
+            group.slots.queues.discard(self)
+
+    def _remove(self, slots: ConnectionSlots, waiter: _Waiter) -> None:
+        """Remove a caller that leaves, and pass on what it may already have."""
+        future = waiter.future
+        with self._lock:
+            group = self._groups.get(slots)
+            if group is not None and waiter in group.waiters:
+                self._discard(group, waiter)
+            elif future.done() and not future.cancelled():
+                slots.starting -= 1
+                self.bucket.release_unused(future.result())
+                slots.release()
+        self.dispatch()
+
+    def _announce(self, waiters: Iterator[tuple[int, _Waiter]]) -> None:
+        """Inform callers of this loop that they wait longer."""
+        loop, now = asyncio.get_running_loop(), self._clock.monotonic()
+        for ahead, waiter in itertools.islice(waiters, _ANNOUNCED_AT_ONCE):
+            is_here = waiter.future.get_loop() is loop and not waiter.future.done()
+            if is_here and waiter.on_wait is not None:
+                waiter.on_wait(ahead, self.bucket.wait(now, ahead))
+        if rest := next(waiters, None):
+            loop.call_soon(self._announce, itertools.chain([rest], waiters))
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        set_for, timer = self._timers.get(loop, (math.inf, None))
+        if due == set_for:
+            return
+        if timer is not None:
+            timer.cancel()
+            del self._timers[loop]
         if due < math.inf:
             delay = max(due - self._clock.monotonic(), 0.0)
-            self._timer = self._clock.call_later(delay, self._wake)
+            self._timers[loop] = (due, self._clock.call_later(delay, self._wake))
 
     def _wake(self) -> None:
-        self._timer, self._due = None, math.inf
-        self._dispatch()
+        with self._lock:
+            self._timers.pop(asyncio.get_running_loop(), None)
+        self.dispatch()
 
     def __repr__(self) -> str:
-        self.bucket.refill(self._clock.monotonic())
-        return f"<{len(self._waiting)} waiting for {self.bucket!r}>"
+        with self._lock:
+            self.bucket.refill(self._clock.monotonic())
+            return f"<{self.queued} waiting for {self.bucket!r}>"

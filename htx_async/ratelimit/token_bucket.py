@@ -11,8 +11,13 @@ again, HTX has therefore counted the previous request of that token at least `pe
 and the next request has yet to arrive. So each token is counted at most once in any window of
 `per` seconds, and `requests` tokens at most `requests` times.
 
-Assumptions: a request without a response is over once its connection is closed (no part of it
-arrives later), and HTX never counts a request for which no connection was established.
+A request without a response is over once its connection is closed, and its token returns `per`
+seconds later. An attempt is over at a time that is known when it starts (`until`): if it never
+returns its token, e.g. because its event loop was abandoned, the token returns `per` seconds after
+that time.
+
+Assumptions: no part of a request arrives after its attempt is over, and HTX never counts a request
+for which no connection was established.
 
 Why not the usual algorithms: a bucket that refills while it is drained admits nearly
 `2 * requests` requests in its first window. A bucket that counts from the time of sending admits
@@ -63,47 +68,73 @@ class TokenBucket:
     The cost of an operation is `log(limit)` and does not depend on the number of waiters.
     """
 
-    __slots__ = ("_returns", "_sequence", "blocked_until", "free", "in_use", "limit")
+    __slots__ = (
+        "_expires_from",
+        "_returns",
+        "_sequence",
+        "_until",
+        "blocked_until",
+        "free",
+        "limit",
+    )
 
     def __init__(self, limit: RateLimit) -> None:
         self.limit: RateLimit = limit
         self.free: int = limit.requests
-        self.in_use: int = 0
         self.blocked_until: float = -math.inf
         # A heap of the times at which the returning tokens become free.
         self._returns: list[float] = []
         self._sequence = 0
+        # Latest ends of the attempts whose tokens are in use, and a lower bound of them.
+        self._until: dict[int, float] = {}
+        self._expires_from = math.inf
 
-    def try_acquire(self, now: float) -> Permit | None:
-        """Acquire a token, or return `None` if none is available."""
+    @property
+    def in_use(self) -> int:
+        """The number of tokens of attempts that may still run."""
+        return len(self._until)
+
+    def try_acquire(self, now: float, until: float = math.inf) -> Permit | None:
+        """Acquire a token for an attempt that is over at *until*; `None` if none is available."""
         self.refill(now)
         if not self.free or now < self.blocked_until:
             return None
         self.free -= 1
-        self.in_use += 1
         self._sequence += 1
+        self._until[self._sequence] = until
+        self._expires_from = min(self._expires_from, until)
         return Permit(self.free, self._sequence)
 
     def refill(self, now: float) -> None:
         """Free the tokens that have returned by *now*."""
+        if now >= self._expires_from:
+            self._expire(now)
         returns = self._returns
         while returns and returns[0] <= now:
             heapq.heappop(returns)
             self.free += 1
 
-    def release_unused(self) -> None:
+    def _expire(self, now: float) -> None:
+        """Let the tokens of attempts that must be over return."""
+        for sequence in [key for key, until in self._until.items() if until <= now]:
+            heapq.heappush(self._returns, self._until.pop(sequence) + self.limit.per)
+        self._expires_from = min(self._until.values(), default=math.inf)
+
+    def release_unused(self, permit: Permit) -> None:
         """Free a token at once: no request used it."""
-        self.in_use -= 1
-        self.free += 1
+        if self._until.pop(permit.sequence, None) is not None:
+            self.free += 1
 
-    def release_at(self, first_byte_at: float) -> None:
+    def release_at(self, permit: Permit, first_byte_at: float) -> None:
         """Free a token `per` seconds after *first_byte_at*, when its response began to arrive."""
-        self.in_use -= 1
-        heapq.heappush(self._returns, first_byte_at + self.limit.per)
+        if self._until.pop(permit.sequence, None) is not None:
+            heapq.heappush(self._returns, first_byte_at + self.limit.per)
 
-    def apply_server_remaining(self, permit: Permit, remaining: int, until: float) -> None:
+    def apply_server_remaining(self, permit: Permit, remaining: int, until: float) -> int:
         """
         Withhold free tokens until *until* if HTX reports fewer *remaining* requests than expected.
+
+        Return the number of requests that others have sent.
 
         When HTX wrote the response to *permit*, it had counted no request of this bucket other
         than those whose tokens were not free at that time. If nobody else uses the limit,
@@ -112,38 +143,27 @@ class TokenBucket:
         difference.
         """
         issued_since = self._sequence - permit.sequence
-        used_by_others = permit.free_after - issued_since - remaining
+        used_by_others = max(permit.free_after - issued_since - remaining, 0)
         for _ in range(min(used_by_others, self.free)):
             self.free -= 1
             heapq.heappush(self._returns, until)
+        return used_by_others
 
     def block_until(self, until: float) -> None:
         """Issue no permit before *until*: HTX returned a 429."""
         self.blocked_until = max(self.blocked_until, until)
 
-    def fork(self, now: float) -> TokenBucket:
-        """
-        Return a new bucket in the same state, for the loop that replaces a closed one.
-
-        Requests of the closed loop are over by *now*. Its tasks may still release their tokens
-        when they are garbage-collected; those releases must not count in the new bucket.
-        """
-        bucket = TokenBucket(self.limit)
-        bucket.blocked_until = self.blocked_until
-        bucket.free = self.free
-        bucket._returns = [*self._returns, *[now + self.limit.per] * self.in_use]
-        heapq.heapify(bucket._returns)
-        return bucket
-
     def is_full(self, now: float) -> bool:
-        """Return whether every token is free by *now*. Thread-safe: it changes nothing."""
-        return not self.in_use and now >= max((self.blocked_until, *self._returns))
+        """Return whether every token is free by *now*."""
+        self.refill(now)
+        return self.free == self.limit.requests and now >= self.blocked_until
 
     def next_available_at(self) -> float:
-        """Return when a token will be available; infinity while all tokens are in use."""
+        """Return the earliest time at which a token may be available, if none is released."""
         if self.free:
             return self.blocked_until
-        return max(self._returns[0], self.blocked_until) if self._returns else math.inf
+        returned_at = self._returns[0] if self._returns else math.inf
+        return max(min(returned_at, self._expires_from + self.limit.per), self.blocked_until)
 
     def wait(self, now: float, ahead: int = 0) -> float:
         """
@@ -176,33 +196,12 @@ class UnlimitedBucket(TokenBucket):
 
     __slots__ = ()
 
-    in_use: int
-
     def __init__(self) -> None:
         super().__init__(RateLimit(10**9, per=0.0))
 
-    def try_acquire(self, now: float) -> Permit | None:
-        """Acquire a token."""
-        del now
-        self.in_use += 1
-        return Permit(0, 0)
-
-    def release_unused(self) -> None:
-        """Release a token that no request used."""
-        self.in_use -= 1
-
-    def release_at(self, first_byte_at: float) -> None:
-        """Release a token."""
-        del first_byte_at
-        self.in_use -= 1
-
-    def apply_server_remaining(self, permit: Permit, remaining: int, until: float) -> None:
+    def apply_server_remaining(self, permit: Permit, remaining: int, until: float) -> int:
         """Ignore the number of remaining requests."""
+        return 0
 
     def block_until(self, until: float) -> None:
         """Ignore a 429."""
-
-    def fork(self, now: float) -> TokenBucket:
-        """Return a new unlimited bucket."""
-        del now
-        return UnlimitedBucket()

@@ -32,8 +32,7 @@ from htx_async.call_state import CallState
 from htx_async.events import Event
 from htx_async.middleware.coalescing import CANCEL_TIMEOUT, CLOSE_TIMEOUT
 from htx_async.options import RequestOptions
-from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
+from htx_async.ratelimit.slots import ConnectionSlots
 from htx_async.request import Request, Response
 from htx_async.sandbox import Sandbox, faults
 from htx_async.testing import ScriptedTransport
@@ -420,12 +419,12 @@ async def test_rate_limiting_sends_no_abandoned_call() -> None:
     stack = Stack()
     state = CallState()
     state.has_no_waiters = True
-    slots = TokenQueue(TokenBucket(RateLimit(1, per=0.0)), stack.clock)
+    slots = ConnectionSlots(1)
     rate_limiting = rate_limited(stack.world, stack.rate_limiter, stack.clock, slots)
     with pytest.raises(asyncio.CancelledError):
         await rate_limiting(Request(stack.endpoint, "/x", call=state))
     assert not stack.world.arrivals
-    assert (stack.bucket.in_use, slots.bucket.in_use) == (0, 0)
+    assert (stack.bucket.in_use, slots.in_use) == (0, 0)
 
 
 async def test_call_abandoned_during_recovery_ends(virtual_time: VirtualClock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from itertools import cycle
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from htx_async.errors import HTXError
 from htx_async.options import RequestOptions
 from htx_async.ratelimit.limiter import RateLimiter
-from htx_async.ratelimit.queue import TokenQueue
+from htx_async.ratelimit.slots import ConnectionSlots
 from htx_async.ratelimit.token_bucket import Permit, RateLimit, TokenBucket
 from htx_async.request import Request
 from tests.ratelimit.redis.virtual_server import flush_all, queue_of, start_processes
@@ -62,7 +63,8 @@ class RefillingBucket(TokenBucket):
         super().__init__(limit)
         self._level, self._since = float(limit.requests), 0.0
 
-    def try_acquire(self, now: float) -> Permit | None:
+    def try_acquire(self, now: float, until: float = math.inf) -> Permit | None:
+        del until
         self._level += (now - self._since) * self.limit.requests / self.limit.per
         self._level, self._since = min(self._level, float(self.limit.requests)), now
         if self._level < 1:
@@ -73,7 +75,7 @@ class RefillingBucket(TokenBucket):
     def next_available_at(self) -> float:
         return self._since + (1 - self._level) * self.limit.per / self.limit.requests + 1e-9
 
-    def release_at(self, first_byte_at: float) -> None:
+    def release_at(self, permit: Permit, first_byte_at: float) -> None:
         pass
 
 
@@ -82,13 +84,13 @@ class SendTimeBucket(TokenBucket):
 
     __slots__ = ()
 
-    def try_acquire(self, now: float) -> Permit | None:
-        permit = super().try_acquire(now)
+    def try_acquire(self, now: float, until: float = math.inf) -> Permit | None:
+        permit = super().try_acquire(now, until)
         if permit:
-            super().release_at(now)
+            super().release_at(permit, now)
         return permit
 
-    def release_at(self, first_byte_at: float) -> None:
+    def release_at(self, permit: Permit, first_byte_at: float) -> None:
         pass
 
 
@@ -115,7 +117,7 @@ async def make_calls(
     world = World(clock, cycle(network))
     target = endpoint(limit.requests, limit.per)
     sends = [
-        coalesced(rate_limited(world, limiter, clock, slots(clock)), clock) for limiter in limiters
+        coalesced(rate_limited(world, limiter, clock, ConnectionSlots(4)), clock) for limiter in limiters
     ]
 
     async def make(number: int, call: Call) -> None:
@@ -133,11 +135,6 @@ async def make_calls(
     await clock.sleep(10.0)
     assert not world.in_flight
     return world
-
-
-def slots(clock: VirtualClock) -> TokenQueue:
-    """Return four connection slots."""
-    return TokenQueue(TokenBucket(RateLimit(4, per=0.0)), clock)
 
 
 @given(settings_, st.lists(calls, max_size=40), st.lists(trips, min_size=1, max_size=20))
@@ -227,8 +224,7 @@ def test_attempts_never_exceed_connection_slots(slots: int, network: list[Trip])
     async def main() -> World:
         clock = VirtualClock()
         world = World(clock, cycle(network))
-        queue = TokenQueue(TokenBucket(RateLimit(slots, per=0.0)), clock)
-        send = rate_limited(world, RateLimiter(), clock, queue)
+        send = rate_limited(world, RateLimiter(), clock, ConnectionSlots(slots))
         target = endpoint(100, 1.0)
         await asyncio.gather(
             *(send(Request(target, "/x")) for _ in range(30)), return_exceptions=True

@@ -742,11 +742,11 @@ class ClientMachine(RuleBasedStateMachine):
     @invariant()
     def tokens_are_conserved(self) -> None:
         """Every token is free, in use or returning."""
-        for queue in (*self._queues(), self.slots):
+        for queue in self._queues():
             bucket = queue.bucket
             assert bucket.free + bucket.in_use + len(bucket._returns) == bucket.limit.requests
             assert min(bucket.free, bucket.in_use) >= 0
-        assert len(self.exchange.in_flight) <= self.slots.bucket.limit.requests
+        assert len(self.exchange.in_flight) <= self.slots.limit
 
     @invariant()
     def available_tokens_are_granted(self) -> None:
@@ -754,16 +754,15 @@ class ClientMachine(RuleBasedStateMachine):
         if not self.settled or self.actions:
             return
         now = self.loop.time()
-        for queue in (*self._queues(), self.slots):
+        for queue in self._queues():
             bucket = queue.bucket
-            if queue._waiting:
+            if queue.queued and self.slots.free:
                 assert bucket.next_available_at() > now - EPSILON
-                assert queue._timer is not None or bucket.next_available_at() == math.inf
-            else:
-                assert queue._timer is None
+                assert queue._timers or bucket.next_available_at() == math.inf
+            elif not queue.queued:
+                assert not queue._timers
         in_use = sum(queue.bucket.in_use for queue in self._queues())
-        assert in_use == len(self.exchange.in_flight) + len(self.slots._waiting)
-        assert self.slots.bucket.in_use == len(self.exchange.in_flight)
+        assert in_use == self.slots.in_use == len(self.exchange.in_flight)
         shared: dict[object, int] = {}
         for caller in self.exchange.callers:
             if caller.ended is not None:
@@ -789,11 +788,7 @@ class ClientMachine(RuleBasedStateMachine):
                 assert now <= max(left) + ABANDONED_TIMEOUT + EPSILON
 
     def _queues(self) -> list[TokenQueue]:
-        return [
-            queue
-            for queues in self.rate_limiter._queues.values()
-            for queue in tuple(queues.values())
-        ]
+        return [*self.rate_limiter._queues.values()]
 
     def teardown(self) -> None:
         """Let all calls end, close the client, and check that nothing remains."""
@@ -822,10 +817,11 @@ class ClientMachine(RuleBasedStateMachine):
         assert not asyncio.all_tasks(self.loop)
         assert not self.exchange.in_flight
         assert not [timer for timer in self.loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
-        for queue in (*self._queues(), self.slots):
-            assert not queue._waiting
-            assert queue._timer is None
+        for queue in self._queues():
+            assert not queue.queued
+            assert not queue._timers
             assert not queue.bucket.in_use
+        assert not self.slots.in_use
 
 
 def _select(items: list[Any], selection: Selection) -> list[Any]:
@@ -853,7 +849,9 @@ def _check_queue_error(caller: Caller, attempts: list[Attempt], error: RateLimit
     assert caller.ended is not None
     assert error.delivery == "not_sent"
     assert (error.retry_after or 0.0) >= 0.0
-    assert options.queue_timeout is not None or options.max_queue is not None
+    if options.queue_timeout is None and options.max_queue is None:
+        assert "timeout is" in str(error)  # it could not be served before its deadline
+        assert caller.ended + (error.retry_after or 0.0) >= caller.deadline - EPSILON
     if options.queue_timeout is not None:
         assert caller.ended <= caller.called_at + options.queue_timeout + EPSILON
     # At the moment of its timeout, the request may be sent for the other callers.

@@ -12,8 +12,7 @@ from htx_async.errors import ConnectError, RateLimitedError
 from htx_async.events import Event, SafeListener
 from htx_async.ratelimit.headers import EXPIRE_HEADER, REMAINING_HEADER
 from htx_async.ratelimit.limiter import RateLimiter
-from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
+from htx_async.ratelimit.slots import ConnectionSlots
 from htx_async.request import Handler, Request, Response
 from tests.virtual import DAY, VirtualClock, VirtualLoop
 from tests.world import endpoint, rate_limited
@@ -27,8 +26,9 @@ class Setting:
         self.events: list[Event] = []
         self.endpoint = endpoint(limit, per)
         self.rate_limiter = RateLimiter()
-        queue = TokenQueue(TokenBucket(RateLimit(slots, per=0.0)), self.clock)
-        self.send = rate_limited(send, self.rate_limiter, self.clock, queue, self.events.append)
+        self.send = rate_limited(
+            send, self.rate_limiter, self.clock, ConnectionSlots(slots), self.events.append
+        )
 
     async def call(self) -> Response:
         return await self.send(Request(self.endpoint, "/x"))
@@ -156,7 +156,7 @@ async def test_rate_limiting_releases_the_token_when_cancelled_without_a_slot() 
     first, second = (asyncio.create_task(setting.call()) for _ in range(2))
     await asyncio.sleep(0)
     bucket = setting.rate_limiter.queue_for(setting.endpoint, setting.clock).bucket
-    assert bucket.in_use == 2
+    assert bucket.in_use == 1
     second.cancel()
     await asyncio.gather(second, return_exceptions=True)
     assert (bucket.in_use, bucket.free) == (1, 1)
