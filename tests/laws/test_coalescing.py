@@ -166,14 +166,16 @@ def test_coalescing_never_returns_a_response_requested_before_the_call(
 
 @pytest.mark.usefixtures("virtual_time")
 async def test_coalescing_keeps_the_deadline_of_each_caller() -> None:
-    """A caller whose timeout expires does not end the call of the others."""
+    """A caller that cannot be served in time fails at once, and does not end the others' call."""
     stack = Stack()
     await stack.spend()
     short = asyncio.create_task(stack.call(timeout=0.25))
     long = asyncio.create_task(stack.call(timeout=9.0))
-    with pytest.raises(DeadlineExceededError) as caught:
+    with pytest.raises(RateLimitQueueError, match=r"timeout is 0\.25 s") as caught:
         await short
     assert caught.value.delivery == "not_sent"
+    assert caught.value.retry_after == 1.0
+    assert stack.clock.monotonic() == TICK  # at once
     assert (await long).value == 3
 
 
