@@ -37,6 +37,7 @@ OnWait: TypeAlias = Callable[[int, float], object]
 """Called with the number of waiters ahead and the minimum wait in seconds."""
 
 _log = logging.getLogger("htx_async")
+_arrivals = itertools.count()
 
 
 @attrs.frozen
@@ -157,7 +158,6 @@ class TokenQueue:
         self._name = name
         self._clock = clock
         self._lock = threading.RLock()
-        self._arrivals = itertools.count()
         self._groups: dict[ConnectionSlots, _Group] = {}
         self._timers: dict[asyncio.AbstractEventLoop, tuple[float, asyncio.TimerHandle]] = {}
         # When loops were notified that have not reacted since.
@@ -193,7 +193,7 @@ class TokenQueue:
             ahead = self.queued
             must_wait = ahead or not slots.free or self.bucket.next_available_at() > now
             wait = self.bucket.wait(now, ahead) if must_wait else 0.0
-            waiter = self._add(slots, _Waiter(next(self._arrivals), lease, on_wait))
+            waiter = self._add(slots, _Waiter(next(_arrivals), lease, on_wait))
         try:
             if on_wait is not None and must_wait:
                 on_wait(ahead, wait)
@@ -311,14 +311,13 @@ class TokenQueue:
             group.slots.free -= 1
             group.slots.starting += 1
             waiter.future.set_result(permit)
-        if all(other.loop is not loop for other in self._groups.values()):
-            return math.inf
-        due = self.bucket.next_available_at()
         if group is None:  # none has a free slot
             return math.inf
-        if due <= now and group.loop is not loop:
-            return self._notify(group.loop, now) + PATIENCE
-        return due
+        due = self.bucket.next_available_at()
+        if group.loop is not loop:
+            due = self._notify(group.loop, now, due)
+        waits_here = any(other.loop is loop for other in self._groups.values())
+        return due if waits_here else math.inf
 
     def _next_group(self, loop: asyncio.AbstractEventLoop, now: float) -> _Group | None:
         """Return the group whose first caller is next: it has a slot, and its loop reacts."""
@@ -334,12 +333,17 @@ class TokenQueue:
         )
         return min(candidates, key=lambda group: group.arrival, default=None)
 
-    def _notify(self, loop: asyncio.AbstractEventLoop, now: float) -> float:
-        """Let another loop take its token, and return since when it was notified."""
+    def _notify(self, loop: asyncio.AbstractEventLoop, now: float, due: float) -> float:
+        """Let another loop take its token at *due*, and return when to pass over it."""
+        timer_at = self._timers.get(loop, (math.inf, None))[0]
+        if due > now:
+            if due < timer_at:
+                loop.call_soon_threadsafe(self.dispatch)
+            return due
         if loop not in self._notified:
             self._notified[loop] = now
             loop.call_soon_threadsafe(self.dispatch)
-        return self._notified[loop]
+        return self._notified[loop] + PATIENCE
 
     def _add(self, slots: ConnectionSlots, waiter: _Waiter) -> _Waiter:
         group = self._groups.get(slots)

@@ -1,25 +1,26 @@
-"""Token queue: order, cancellation and timers."""
+"""Token queue: order, cancellation, timers, connection slots, and event loops in threads."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
-from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import Permit, RateLimit, TokenBucket
+from htx_async.clock import Clock
+from htx_async.ratelimit.headers import RateLimitHeaders
+from htx_async.ratelimit.queue import PATIENCE, TokenQueue
+from htx_async.ratelimit.slots import ConnectionSlots
+from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket
 from tests.virtual import VirtualClock, run
-
-ANY = Permit(0, 0)
-"""A permit; the tokens of one local bucket are interchangeable."""
+from tests.world import most_in_a_window
 
 
-def queue_of(requests: int, per: float) -> TokenQueue:
-    """Return a queue on virtual time."""
-    return TokenQueue(TokenBucket(RateLimit(requests, per)), VirtualClock())
+def queue_of(requests: int, per: float, clock: Clock | None = None) -> TokenQueue:
+    """Return a queue, on virtual time by default."""
+    return TokenQueue(TokenBucket(RateLimit(requests, per)), clock or VirtualClock(), "GET /x")
 
 
 def timers() -> int:
@@ -28,29 +29,58 @@ def timers() -> int:
     return sum(not handle.cancelled() for handle in scheduled)
 
 
+class Holder:
+    """Holds a token until `end` is called: its response began then, or it was unused."""
+
+    def __init__(self, queue: TokenQueue, slots: ConnectionSlots | None = None) -> None:
+        self.is_held = False
+        self._end = asyncio.Event()
+        self._first_byte_at: float | None = None
+        self._token = queue.token(slots or ConnectionSlots(99))
+        self.task = asyncio.create_task(self._hold())
+
+    async def _hold(self) -> None:
+        async with self._token as token:
+            self.is_held = True
+            await self._end.wait()
+            token.is_unused = self._first_byte_at is None
+            token.first_byte_at = self._first_byte_at
+
+    async def end(self, first_byte_at: float | None = None) -> None:
+        self._first_byte_at = first_byte_at
+        self._end.set()
+        await self.task
+
+
+async def settle() -> None:
+    """Let the loop run everything that is ready."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
 @pytest.mark.usefixtures("virtual_time")
 async def test_token_queue_has_no_timer_without_returning_token() -> None:
     """No timer before the first waiter, while all tokens are in use, or after the last waiter."""
     queue = queue_of(1, 1.0)
-    await queue.acquire()
+    first = Holder(queue)
+    await settle()
     assert timers() == 0
-    waiter = asyncio.create_task(queue.acquire())
-    await asyncio.sleep(0)
+    second = Holder(queue)
+    await settle()
     assert timers() == 0  # the token is in use, so its return time is not known
-    queue.release_at(ANY, 0.0)
+    await first.end(0.0)
     assert timers() == 1
-    waiter.cancel()
-    await asyncio.gather(waiter, return_exceptions=True)
+    second.task.cancel()
+    await asyncio.gather(second.task, return_exceptions=True)
     assert timers() == 0
 
 
 @pytest.mark.usefixtures("virtual_time")
 async def test_token_queue_has_one_timer_for_all_waiters() -> None:
     queue = queue_of(1, 1.0)
-    await queue.acquire()
-    queue.release_at(ANY, 0.0)
-    waiters = [asyncio.create_task(queue.acquire()) for _ in range(1000)]
-    await asyncio.sleep(0)
+    await Holder(queue).end(0.0)
+    waiters = [Holder(queue).task for _ in range(1000)]
+    await settle()
     assert timers() == 1
     for waiter in waiters:
         waiter.cancel()
@@ -62,99 +92,153 @@ async def test_token_queue_has_one_timer_for_all_waiters() -> None:
 async def test_token_queue_passes_token_on_when_cancelled_after_grant() -> None:
     """The first waiter is granted a token and cancelled in the same loop iteration."""
     queue = queue_of(1, 1.0)
-    await queue.acquire()
-    first, second = (asyncio.create_task(queue.acquire()) for _ in range(2))
-    await asyncio.sleep(0)
-    queue.release_unused(ANY)  # grants it to the first
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
-    assert first.cancelled()
-    assert (await second).sequence > 1
+    holder = Holder(queue)
+    await settle()
+    first, second = Holder(queue), Holder(queue)
+    await settle()
+    holder._end.set()
+    while queue.queued == 2:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    first.task.cancel()
+    await settle()
+    assert (first.is_held, second.is_held) == (False, True)
+    await second.end()
+    assert queue.bucket.free == 1
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_token_queue_skips_waiter_cancelled_before_grant() -> None:
-    """The first waiter is cancelled and would be granted a token in the same loop iteration."""
-    queue = queue_of(1, 1.0)
-    await queue.acquire()
-    first, second = (asyncio.create_task(queue.acquire()) for _ in range(2))
-    await asyncio.sleep(0)
-    first.cancel()
-    queue.release_unused(ANY)
-    await asyncio.gather(first, return_exceptions=True)
-    assert first.cancelled()
-    await second
-    assert queue.bucket.in_use == 1
-
-
-@pytest.mark.usefixtures("virtual_time")
-async def test_token_queue_new_caller_does_not_overtake_waiter() -> None:
+async def test_token_queue_serves_in_order_of_arrival() -> None:
     """A free token goes to the waiter, even if a new caller runs first."""
     queue = queue_of(1, 1.0)
-    await queue.acquire()
     order: list[str] = []
 
     async def use(name: str) -> None:
-        await queue.acquire()
-        order.append(name)
-        queue.release_unused(ANY)
+        async with queue.token(ConnectionSlots(1)):
+            order.append(name)
 
-    waiting = asyncio.create_task(use("first"))
-    await asyncio.sleep(0)
-    queue.release_unused(ANY)
-    newcomer = asyncio.create_task(use("newcomer"))
-    await asyncio.gather(waiting, newcomer)
+    holder = Holder(queue)
+    await settle()
+    tasks = [asyncio.create_task(use("first"))]
+    await settle()
+    holder._end.set()
+    tasks.append(asyncio.create_task(use("newcomer")))
+    await asyncio.gather(holder.task, *tasks)
     assert order == ["first", "newcomer"]
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_token_queue_reports_position_and_wait_before_waiting() -> None:
+async def test_token_queue_reports_position_and_wait() -> None:
     """`on_wait` gets the number of waiters ahead and the minimum wait, and only if there is one."""
-    queue = queue_of(1, 1.0)
+    queue, slots = queue_of(1, 1.0), ConnectionSlots(9)
     waits: list[tuple[int, float]] = []
 
-    def on_wait(ahead: int, wait: float) -> None:
-        waits.append((ahead, wait))
+    async def use() -> None:
+        async with queue.token(slots, 9.0, lambda *wait: waits.append(wait)) as token:
+            token.is_unused = False
+            token.first_byte_at = 0.0
 
-    await queue.acquire(on_wait)
-    queue.release_at(ANY, 0.0)
-    tasks = [asyncio.create_task(queue.acquire(on_wait)) for _ in range(2)]
-    await asyncio.sleep(0)
+    await use()
+    tasks = [asyncio.create_task(use()) for _ in range(2)]
+    await settle()
     assert waits == [(0, 1.0), (1, 2.0)]
     assert queue.wait() == 3.0
+    queue.on_rate_limited(5.0)  # the waiters learn that they wait longer
+    await settle()
+    assert waits[2:] == [(0, 5.0), (1, 6.0)]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_token_queue_acquire_with_slot_returns_token_when_cancelled() -> None:
-    """A caller that is cancelled while it waits for a slot keeps neither token nor slot."""
-    queue, slots = queue_of(2, 1.0), queue_of(1, 0.0)
-    waits: list[tuple[int, float]] = []
+async def test_token_queue_informs_many_waiters_in_steps() -> None:
+    """A 429 with ten thousand waiters does not block the loop."""
+    queue, slots = queue_of(1, 1.0), ConnectionSlots(1)
+    informed: list[int] = []
+    holder = Holder(queue, slots)
+    await settle()
 
-    def acquire() -> Coroutine[Any, Any, tuple[Permit, Permit]]:
-        return queue.acquire_with_slot(slots, lambda *wait: waits.append(wait), lambda: 9.0)
+    async def use() -> None:
+        async with queue.token(slots, 9.0, lambda ahead, _: informed.append(ahead)):
+            pass
 
-    await acquire()
-    waiter = asyncio.create_task(acquire())
-    await asyncio.sleep(0)
-    assert (queue.bucket.in_use, slots.status().queued, waits) == (2, 1, [(0, 0.0)])
-    waiter.cancel()
-    await asyncio.gather(waiter, return_exceptions=True)
-    assert (queue.bucket.in_use, slots.bucket.in_use, slots.status().queued) == (1, 1, 0)
+    tasks = [asyncio.create_task(use()) for _ in range(10_000)]
+    await settle()
+    informed.clear()
+    queue.on_rate_limited(5.0)
+    assert 0 < len(informed) <= 200
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert informed == list(range(10_000))
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await holder.end()
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_token_queue_holds_no_token_while_it_waits_for_a_slot() -> None:
+    """Another client gets the token, and the waiter keeps its place."""
+    queue, busy = queue_of(2, 1.0), ConnectionSlots(1)
+    first = Holder(queue, busy)
+    await settle()
+    waiting = Holder(queue, busy)
+    await settle()
+    other = Holder(queue, ConnectionSlots(1))
+    await settle()
+    assert (first.is_held, waiting.is_held, other.is_held) == (True, False, True)
+    assert (queue.bucket.free, busy.free) == (0, 0)
+    await first.end()
+    await settle()
+    assert waiting.is_held
+    await waiting.end()
+    await other.end()
+    assert (queue.bucket.free, busy.free) == (2, 1)
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_slot_goes_to_the_call_that_waits_longest() -> None:
+    """Of all endpoints."""
+    one, two, slots = queue_of(2, 1.0), queue_of(2, 1.0), ConnectionSlots(1)
+    first = Holder(one, slots)
+    await settle()
+    second, third, fourth = Holder(two, slots), Holder(one, slots), Holder(two, slots)
+    order = [second, third, fourth]
+    await settle()
+    await first.end()
+    for holder in order:
+        await settle()
+        assert [other.is_held for other in order] == [other is holder for other in order] or (
+            holder.is_held
+        )
+        await holder.end()
+
+
+async def test_foreign_use_is_logged_once(
+    virtual_time: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And shown in the status."""
+    queue = queue_of(10, 1.0, virtual_time)
+    for _ in range(2):
+        async with queue.token(ConnectionSlots(1)) as token:
+            queue.on_server_headers(token.permit, RateLimitHeaders(remaining=5, expire=None), 0.0)
+    assert queue.status().used_elsewhere > 0
+    (record,) = caplog.records
+    assert "GET /x" in record.getMessage()
 
 
 @pytest.mark.usefixtures("virtual_time")
 async def test_token_queue_status_and_repr_show_current_state() -> None:
     queue = queue_of(2, 1.0)
-    await queue.acquire()
+    holder = Holder(queue)
+    await settle()
     status = queue.status()
     assert (status.available, status.queued, status.wait) == (1, 0, 0.0)
     queue.on_rate_limited(0.5)
     status = queue.status()
     assert (status.available, status.wait, status.rate_limited) == (0, 0.5, 1)
     assert "0 waiting for <TokenBucket 1/2 free" in repr(queue)
+    await holder.end()
 
 
 @pytest.mark.parametrize("waiting", [1, 20_000])
@@ -162,16 +246,107 @@ def test_token_queue_cancels_many_waiters_without_searching(waiting: int) -> Non
     """Removing a waiter takes constant time, so cancelling all of them ends quickly."""
 
     async def main() -> None:
-        queue = queue_of(1, 1.0)
-        await queue.acquire()
-        tasks = [asyncio.create_task(queue.acquire()) for _ in range(waiting)]
-        await asyncio.sleep(0)
+        queue, slots = queue_of(1, 1.0), ConnectionSlots(99)
+        holder = Holder(queue, slots)
+        await settle()
+        tasks = [Holder(queue, slots).task for _ in range(waiting)]
+        await settle()
         for task in reversed(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert queue.status().queued == 0
+        assert queue.queued == 0
+        await holder.end()
 
     before = time.process_time()
     run(main())
     # A linear search would take minutes for 20,000 waiters, so a rough bound is enough.
     assert time.process_time() - before < 20
+
+
+# Several event loops
+
+
+def in_thread(main: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=main)
+    thread.start()
+    return thread
+
+
+@pytest.mark.slow
+def test_threads_share_one_bucket() -> None:
+    """Four event loops at a time: never more than `requests` in any window."""
+    queue, arrivals = queue_of(10, 0.2, Clock()), list[float]()
+
+    async def call(slots: ConnectionSlots) -> None:
+        async with queue.token(slots, 5.0) as token:
+            token.is_unused = False
+            arrivals.append(time.monotonic())
+            await asyncio.sleep(0.001)
+            token.first_byte_at = time.monotonic()
+
+    async def main() -> None:
+        slots = ConnectionSlots(5)
+        await asyncio.gather(*(call(slots) for _ in range(15)))
+
+    threads = [in_thread(lambda: asyncio.run(main())) for _ in range(4)]
+    for thread in threads:
+        thread.join()
+    assert len(arrivals) == 60
+    assert most_in_a_window(arrivals, 0.2) <= 10
+    assert max(arrivals) - min(arrivals) < 0.2 * 60 / 10 + 1.0
+    assert not queue.queued
+
+
+@pytest.mark.slow
+def test_loop_that_does_not_run_is_passed_over() -> None:
+    """After a second; its caller keeps its place, and is served when the loop runs again."""
+    queue, slots = queue_of(1, 0.05, Clock()), ConnectionSlots(1)
+
+    async def use() -> float:
+        async with queue.token(slots, 5.0) as token:
+            token.is_unused = False
+            return time.monotonic()
+
+    stopped = asyncio.new_event_loop()
+    stopped.run_until_complete(use())  # the token returns in 0.05 s
+    waiting = stopped.create_task(use())
+    stopped.run_until_complete(asyncio.sleep(0))
+
+    async def other() -> None:
+        since = time.monotonic()
+        slots = ConnectionSlots(1)
+        for _ in range(3):
+            async with queue.token(slots, 5.0) as token:
+                token.is_unused = False
+        assert PATIENCE <= time.monotonic() - since < PATIENCE + 0.5
+        assert queue.queued == 1
+
+    asyncio.run(other())
+    stopped.run_until_complete(asyncio.wait_for(waiting, 2))
+    stopped.close()
+    assert not queue.queued
+
+
+@pytest.mark.slow
+def test_closed_loop_delays_nobody() -> None:
+    """Its callers are forgotten, and its tokens return when their attempts must be over."""
+    queue, slots = queue_of(1, 0.05, Clock()), ConnectionSlots(2)
+
+    async def hold() -> None:
+        async with queue.token(slots, 0.2) as token:
+            token.is_unused = False
+            await asyncio.sleep(60)
+
+    closed = asyncio.new_event_loop()
+    tasks = [closed.create_task(hold()) for _ in range(2)]
+    closed.run_until_complete(asyncio.sleep(0.01))
+    closed.close()
+
+    async def other() -> None:
+        since = time.monotonic()
+        async with queue.token(ConnectionSlots(1), 5.0):
+            assert 0.15 <= time.monotonic() - since < 0.6
+        assert not queue.queued
+
+    asyncio.run(other())
+    del tasks
