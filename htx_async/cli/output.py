@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any, TypeVar, cast
 
 from htx_async import HTXClient, InvalidInputError, Model
@@ -38,7 +39,8 @@ def fetch(
 def emit(options: OutputOptions, value: object, table: Callable[[], Any]) -> None:
     """Print *value* as JSON, or the table that *table* returns."""
     if options.json:
-        print(json.dumps(_to_plain(value), indent=2, ensure_ascii=False))
+        plain, default = _to_plain(value), datetime.isoformat
+        print(json.dumps(plain, indent=2, ensure_ascii=False, default=default))
     else:
         console().print(table())
 

@@ -26,7 +26,6 @@ from htx_async import (
 )
 from htx_async.cli.number_format import add_amount_columns, align, format_amount
 from htx_async.models.decimals import total
-from htx_async.ratelimit.headers import RateLimitHeaders
 from htx_async.redaction import one_line
 
 COLUMN_TYPES = (BalanceType.TRADE, BalanceType.FROZEN)
@@ -222,8 +221,8 @@ def limits(limits: Mapping[str, RateLimitStatus], server_time: float) -> Table:
         limit, rate_limited = status.limit, str(status.rate_limited)
         remaining = "-" if status.remaining is None else str(status.remaining)
         if status.resets_at is not None:
-            headers = RateLimitHeaders(status.remaining, status.resets_at)
-            remaining += f" ({headers.window_remaining(server_time, limit.per):.1f} s)"
+            seconds = status.resets_at.timestamp() - server_time
+            remaining += f" ({min(max(seconds, 0.0), limit.per):.1f} s)"
         path, per = name.removeprefix("GET "), f"{limit.requests}/{limit.per:g} s"
         table.add_row(path, per, str(status.available), remaining, rate_limited)
     return table

@@ -10,12 +10,14 @@ import re
 import signal
 import subprocess
 import sys
+from datetime import datetime, timedelta
 
+import attrs
 import pytest
 from cyclopts import CycloptsError
 from rich.console import Console
 
-from htx_async import Account, AccountBalance, Accounts, APIError
+from htx_async import Account, AccountBalance, Accounts, APIError, RateLimitStatus
 from htx_async.__main__ import main
 from htx_async.cli import main as cli_main
 from htx_async.cli import output, progress, session
@@ -302,9 +304,9 @@ def test_limits_json_has_fields_of_rate_limit_status(capsys: pytest.CaptureFixtu
     assert run(["limits", "--json", "--sandbox"]) == OK
     limits = json.loads(capsys.readouterr().out)
     accounts = limits["GET /v1/account/accounts"]
-    fields = {"limit", "available", "queued", "wait", "rate_limited", "remaining", "resets_at"}
-    assert accounts.keys() == fields
+    assert accounts.keys() == {field.name for field in attrs.fields(RateLimitStatus)}
     assert accounts["remaining"] == 99
+    assert datetime.fromisoformat(accounts["resets_at"]).utcoffset() == timedelta(0)
     assert limits["GET /v2/point/account"]["limit"] == {"requests": 2, "per": 1.0}
 
 

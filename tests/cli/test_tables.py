@@ -26,6 +26,7 @@ from htx_async.cli import tables
 from htx_async.cli.number_format import add_amount_columns, format_amount
 from htx_async.resources.accounts import BALANCE
 from tests.decoded import decoded
+from tests.virtual import DAY
 
 
 def rendered(table: RenderableType, width: int = 80) -> str:
@@ -156,12 +157,19 @@ def test_snapshot_lists_balances_total_empty_and_failed_accounts() -> None:
 
 @pytest.mark.parametrize(
     ("remaining", "resets_at", "expected"),
-    [(None, None, "-"), (7, "500", "7 (0.5 s)"), (0, "1500001900", "0 (1.9 s)")],
+    [
+        (None, None, "-"),
+        (7, None, "7"),
+        (7, 0.5, "7 (0.5 s)"),
+        (0, 1.9, "0 (1.9 s)"),
+        (0, -9.0, "0 (0.0 s)"),  # the window has ended
+        (0, 9.0, "0 (2.0 s)"),  # at most the length of a window
+    ],
 )
 def test_limits_show_seconds_until_reset(
-    remaining: int | None, resets_at: str | None, expected: str
+    remaining: int | None, resets_at: float | None, expected: str
 ) -> None:
-    """In seconds, whatever unit HTX used."""
-    status = RateLimitStatus(RateLimit(100, 2.0), 98, 0, 0.0, 3, remaining, resets_at)
-    row = rendered(tables.limits({"GET /v1/x": status}, 1_500_001_898.1)).splitlines()[3]
+    end = None if resets_at is None else datetime.fromtimestamp(DAY + resets_at, UTC)
+    status = RateLimitStatus(RateLimit(100, 2.0), 98, 0, 0.0, 3, remaining, end)
+    row = rendered(tables.limits({"GET /v1/x": status}, DAY)).splitlines()[3]
     assert " ".join(row.split()) == f"/v1/x 100/2 s 98 {expected} 3"
