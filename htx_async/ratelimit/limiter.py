@@ -50,6 +50,8 @@ class RateLimiter:
 
     def __init__(self) -> None:
         self._queues: dict[str, TokenQueue] = {}
+        # Kept, so that it is not forgotten while its queues are in use here.
+        self._address_limiter: RateLimiter | None = None
 
     def for_owner(self, owner: Hashable) -> RateLimiter:
         """Return the rate limiter for a client whose credentials are those of *owner*."""
@@ -64,7 +66,9 @@ class RateLimiter:
         return self._queues.get(endpoint.name) or self._open_queue(endpoint, clock)
 
     def _open_queue(self, endpoint: LimitedEndpoint, clock: Clock) -> TokenQueue:
-        limiter = self if endpoint.signed else self._for_address(clock)
+        limiter = self
+        if not endpoint.signed:
+            limiter = self._address_limiter = self._for_address(clock)
         with registry_lock:
             queue = limiter._queues.get(endpoint.name)
             if queue is None:
@@ -74,7 +78,11 @@ class RateLimiter:
 
     def _for_address(self, clock: Clock) -> RateLimiter:
         """Return the limiter of this machine's IP address; a simulation has one of its own."""
-        return shared_rate_limiter(("IP address", None if type(clock) is Clock else clock))
+        if type(clock) is Clock:
+            return shared_rate_limiter("IP address")
+        with registry_lock:
+            # Not `_recent`, which uses the system's time. The limiter's queues keep the clock.
+            return _active.setdefault(("IP address", id(clock)), RateLimiter())
 
     def _new_queue(self, endpoint: LimitedEndpoint, clock: Clock) -> TokenQueue:
         return TokenQueue(TokenBucket(endpoint.limit), clock, endpoint.name)

@@ -214,9 +214,7 @@ class TokenQueue:
                 self.bucket.release_unused(token.permit)
             else:
                 at = token.first_byte_at
-                self.bucket.release_at(
-                    token.permit, self._clock.monotonic() if at is None else at
-                )
+                self.bucket.release_at(token.permit, self._clock.monotonic() if at is None else at)
         token.slots.release()
         self.dispatch()
 

@@ -5,33 +5,83 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import httpx
+import msgspec
 import pytest
 
 from htx_async import UNLIMITED, Credentials, HTXClient, RateLimiter
 from htx_async.clock import Clock
+from htx_async.middleware.retrying import SERVER_TIME
 from htx_async.ratelimit import limiter as module
 from htx_async.ratelimit.limiter import shared_rate_limiter
-from htx_async.ratelimit.token_bucket import TokenBucket
+from htx_async.ratelimit.slots import ConnectionSlots
+from htx_async.request import Endpoint, Request, Response
 from htx_async.sandbox import Sandbox
-from tests.virtual import VirtualClock, VirtualLoop, run
-from tests.world import endpoint, most_in_a_window
+from tests.virtual import VirtualClock, VirtualLoop
+from tests.world import endpoint, most_in_a_window, rate_limited
 
+T = TypeVar("T")
 KEYS = Credentials("access-key", "secret-key")
 
 
-class ShiftedClock(Clock):
-    """Virtual time that starts at *start*, so that all loops of a test share one time axis."""
+class Loops:
+    """Virtual loops that share one time axis. They are closed at the end of the `with` block."""
 
-    def __init__(self, start: float) -> None:
-        self.start = start
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._loops: list[VirtualLoop] = []
 
-    def monotonic(self) -> float:
-        return self.start + asyncio.get_running_loop().time()
+    def new(self) -> VirtualLoop:
+        """Return a new loop."""
+        self._loops.append(VirtualLoop())
+        return self._loops[-1]
 
-    def now(self) -> float:
-        return 1_700_000_000.0 + self.monotonic()
+    def run(self, main: Coroutine[Any, Any, T], loop: VirtualLoop | None = None) -> T:
+        """Run *main* on *loop*, which stays open, or on a new one, as `asyncio.run` does."""
+        used = loop or self.new()
+        used._jumping.time = self.now
+        try:
+            return used.run_until_complete(main)
+        finally:
+            self.now = used.time()
+            if loop is None:
+                used.close()
+
+    def __enter__(self) -> Loops:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for loop in self._loops:
+            loop.close()
+
+
+class Caller:
+    """Sends requests through the middleware, and records when they arrived."""
+
+    def __init__(self, limiter: RateLimiter, target: Endpoint[int], clock: Clock) -> None:
+        self.arrivals: list[float] = []
+        self._target, self._clock = target, clock
+        self._limiter = limiter
+
+    async def __call__(self, count: int) -> None:
+        """Make *count* calls at once, as one client of the running loop."""
+        send = rate_limited(self._respond, self._limiter, self._clock, ConnectionSlots(20))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(count):
+                group.create_task(send(Request(self._target, "/x")))
+
+    async def _respond(self, request: Request) -> Response:
+        del request
+        self.arrivals.append(self._clock.monotonic())
+        await self._clock.sleep(0.001)
+        return Response(200, {}, b"", self._clock.monotonic())
+
+
+def unsigned(limit: int, per: float) -> Endpoint[int]:
+    return msgspec.structs.replace(endpoint(limit, per), signed=False)
 
 
 def test_rate_limiter_is_shared_by_clients_of_one_key() -> None:
@@ -78,85 +128,148 @@ def test_shared_rate_limiter_outlives_its_clients(monkeypatch: pytest.MonkeyPatc
 
 
 def test_rate_limiter_second_loop_takes_over_from_closed_loop() -> None:
-    """After a second `asyncio.run`, used tokens stay used and open requests are over."""
-    shared, points = RateLimiter(), endpoint(2, 1.0)
+    """Used tokens stay used, and those of lost attempts return when these must be over."""
+    clock, points, slots = VirtualClock(), endpoint(2, 1.0), ConnectionSlots(9)
+    queue = RateLimiter().queue_for(points, clock)
 
     async def first() -> None:
-        queue = shared.queue_for(points, ShiftedClock(0.0))
-        permit = await queue.acquire()
-        await queue.acquire()
-        queue.release_at(permit, 0.0)  # the other token is still in use when the loop ends
+        await queue.token(slots, 3.0).__aenter__()  # never released: the loop ends
+        async with queue.token(slots) as token:
+            token.is_unused = False
 
-    async def second() -> float:
-        clock = ShiftedClock(0.25)
-        queue = shared.queue_for(points, clock)
-        await queue.acquire()
-        assert clock.monotonic() == 1.0
-        await queue.acquire()
-        return clock.monotonic()
+    async def second() -> list[float]:
+        times = []
+        for _ in range(2):
+            await queue.token(ConnectionSlots(9)).__aenter__()
+            times.append(clock.monotonic())
+        return times
 
-    run(first())
-    assert run(second()) == 1.25
+    with Loops() as loops:
+        loops.run(first())
+        assert loops.run(second()) == [1.0, 4.0]
 
 
-def test_rate_limiter_keeps_limit_across_two_asyncio_runs() -> None:
-    """Two runs with two calls each: at most two requests in a second."""
-    arrivals: list[float] = []
+def test_rate_limiter_keeps_limit_across_asyncio_runs() -> None:
+    """Three runs with two calls each: at most two requests in a second."""
+    clock, shared = VirtualClock(), RateLimiter()
+    sandbox = Sandbox(clock=clock)
 
-    async def main(start: float) -> float:
-        clock = ShiftedClock(start)
-        sandbox = Sandbox(clock=clock)
+    async def main() -> None:
         transport = httpx.ASGITransport(app=sandbox)
         async with HTXClient(KEYS, transport=transport, rate_limiter=shared, clock=clock) as htx:
             await asyncio.gather(*(htx.points.balance(sub_uid=1001 + uid) for uid in range(2)))
-        arrivals.extend(arrival.at for arrival in sandbox.arrivals)
-        return clock.monotonic()
 
-    shared = RateLimiter()
-    end = run(main(0.0))
-    run(main(end + 0.125))
-    assert len(arrivals) == 4
+    with Loops() as loops:
+        for _ in range(3):
+            loops.run(main())
+    arrivals = [arrival.at for arrival in sandbox.arrivals]
+    assert len(arrivals) == 6
     assert most_in_a_window(arrivals, 1.0) == 2
+    assert sandbox.rate_limited == 0
 
 
-def test_rate_limiter_counts_concurrent_loops_separately() -> None:
-    """Two loops that run at the same time have a bucket each."""
-    shared, points = RateLimiter(), endpoint(1, 1.0)
-    buckets: list[TokenBucket] = []
-
-    async def use() -> None:
-        buckets.append(shared.queue_for(points, Clock()).bucket)
-        if len(buckets) == 1:
-            thread = threading.Thread(target=asyncio.run, args=(use(),))
-            thread.start()
-            thread.join()
-            assert shared.queue_for(points, Clock()).bucket is buckets[0]
-
-    asyncio.run(use())
-    assert buckets[0] is not buckets[1]
+def test_rate_limiter_keeps_limit_across_loops_that_stay_open() -> None:
+    """Loops that are used in turn and never closed, as in notebooks, have one bucket."""
+    call = Caller(RateLimiter(), endpoint(10, 2.0), VirtualClock())
+    with Loops() as loops:
+        opened = [loops.new() for _ in range(4)]
+        for _ in range(3):
+            for loop in opened:
+                loops.run(call(9), loop)
+    assert len(call.arrivals) == 3 * 4 * 9
+    assert most_in_a_window(call.arrivals, 2.0) == 10
 
 
-def test_shared_rate_limiter_forgets_full_limiters(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [endpoint(20, 0.25), unsigned(20, 0.25)])
+def test_rate_limiter_keeps_limit_after_loops_overlapped(target: Endpoint[int]) -> None:
+    """Two threads' loops overlap, then `asyncio.run` is called in both, and here, in turn."""
+    call, both = Caller(RateLimiter(), target, Clock()), threading.Barrier(2)
+
+    async def overlapping() -> None:
+        both.wait()
+        await call(15)
+
+    def use() -> None:
+        asyncio.run(overlapping())
+        asyncio.run(call(10))
+
+    threads = [threading.Thread(target=use) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for _ in range(4):
+        asyncio.run(call(18))
+    assert len(call.arrivals) == 2 * (15 + 10) + 4 * 18
+    assert most_in_a_window(call.arrivals, target.limit.per) <= 20
+
+
+def test_rate_limiters_share_buckets_of_unsigned_endpoints() -> None:
+    """HTX counts unsigned requests by IP address, whatever the key."""
+    first, second, clock = RateLimiter(), RateLimiter(), Clock()
+    calibration = first.queue_for(SERVER_TIME, clock)
+    for number in range(10):  # the registry forgets limiters that are not used
+        shared_rate_limiter(number)
+    gc.collect()
+    assert second.queue_for(SERVER_TIME, clock) is calibration
+    assert first.queue_for(endpoint(), clock) is not second.queue_for(endpoint(), clock)
+    assert UNLIMITED.queue_for(SERVER_TIME, clock) is not calibration
+
+
+async def test_rate_limiters_of_a_simulation_share_buckets_of_unsigned_endpoints(
+    virtual_time: VirtualClock,
+) -> None:
+    """Those with the same clock. The system's time does not change them."""
+    calls = [Caller(RateLimiter(), unsigned(2, 1.0), virtual_time) for _ in range(3)]
+    for call in calls:
+        await call(2)
+        for number in range(3):
+            shared_rate_limiter(number)
+    assert most_in_a_window([at for call in calls for at in call.arrivals], 1.0) == 2
+    queues = {RateLimiter().queue_for(SERVER_TIME, VirtualClock()) for _ in range(2)}
+    assert len(queues) == 2
+
+
+def test_shared_rate_limiter_forgets_full_limiters() -> None:
     """Many keys use bounded memory, and a limiter that is in use is never replaced."""
-    monkeypatch.setattr(module, "_SWEEP_AT", 3)
     used = shared_rate_limiter("in use")
-    for number in range(10):
+    for number in range(100):
         shared_rate_limiter(f"key {number}")
-    assert len(module._recent) <= 3
+        assert len(module._recent) <= 3
     assert shared_rate_limiter("in use") is used
 
 
-def test_shared_rate_limiter_keeps_limiter_with_returning_tokens(
+def test_shared_rate_limiter_looks_at_few_of_many_active_limiters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_SWEEP_AT", 1)
+    """Creating a client costs the same with ten thousand users whose tokens are in use."""
+    looked_at: list[RateLimiter] = []
 
+    def is_idle_full(limiter: RateLimiter, now: float) -> bool:
+        del now
+        looked_at.append(limiter)
+        return False
+
+    monkeypatch.setattr(RateLimiter, "is_idle_full", is_idle_full)
+    for number in range(10_000):
+        shared_rate_limiter(number)
+    assert len(module._recent) == 10_000
+    looked_at.clear()
+    HTXClient(KEYS)
+    assert len(looked_at) <= 2
+    assert module._recent.popitem(last=False)[0] != 0  # the next time it looks at others
+
+
+def test_shared_rate_limiter_keeps_limiter_with_returning_tokens() -> None:
     async def use() -> None:
         queue = shared_rate_limiter("used").queue_for(endpoint(1, 1000.0), Clock())
-        queue.release_at(await queue.acquire(), Clock().monotonic())
+        async with queue.token(ConnectionSlots(1)) as token:
+            token.is_unused = False
 
     asyncio.run(use())
-    shared_rate_limiter("other")
+    for number in range(10):
+        shared_rate_limiter(number)
     gc.collect()
     assert not shared_rate_limiter("used").is_idle_full(Clock().monotonic())
 
@@ -167,16 +280,15 @@ async def test_unlimited_rate_limiter_never_waits() -> None:
     queue = UNLIMITED.queue_for(endpoint(1, 1.0), VirtualClock())
     async with asyncio.timeout(1.0):
         for _ in range(3):
-            await queue.acquire()
+            async with queue.token(ConnectionSlots(1)) as token:
+                token.is_unused = False
 
 
-def test_rate_limiter_repr_shows_endpoints_and_tokens() -> None:
-    async def main() -> None:
-        shared = RateLimiter()
-        await shared.queue_for(endpoint(2, 1.0), VirtualClock()).acquire()
-        assert "GET /v1/test: [<0 waiting for <TokenBucket 1/2 free" in repr(shared)
-
-    run(main())
+@pytest.mark.usefixtures("virtual_time")
+async def test_rate_limiter_repr_shows_endpoints_and_tokens() -> None:
+    shared = RateLimiter()
+    async with shared.queue_for(endpoint(2, 1.0), VirtualClock()).token(ConnectionSlots(1)):
+        assert "GET /v1/test: <0 waiting for <TokenBucket 1/2 free" in repr(shared)
     assert repr(UNLIMITED) == "UNLIMITED"
 
 
