@@ -69,11 +69,15 @@ class RateLimiter:
         limiter = self
         if not endpoint.signed:
             limiter = self._address_limiter = self._for_address(clock)
+        queue = limiter._own_queue(endpoint, clock)  # noqa: SLF001 - it is of this class
+        self._queues[endpoint.name] = queue
+        return queue
+
+    def _own_queue(self, endpoint: LimitedEndpoint, clock: Clock) -> TokenQueue:
         with registry_lock:
-            queue = limiter._queues.get(endpoint.name)
+            queue = self._queues.get(endpoint.name)
             if queue is None:
-                queue = limiter._queues[endpoint.name] = limiter._new_queue(endpoint, clock)
-            self._queues[endpoint.name] = queue
+                queue = self._queues[endpoint.name] = self._new_queue(endpoint, clock)
             return queue
 
     def _for_address(self, clock: Clock) -> RateLimiter:

@@ -201,6 +201,7 @@ class UnlimitedBucket(TokenBucket):
 
     def apply_server_remaining(self, permit: Permit, remaining: int, until: float) -> int:
         """Ignore the number of remaining requests."""
+        del permit, remaining, until
         return 0
 
     def block_until(self, until: float) -> None:

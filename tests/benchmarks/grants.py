@@ -13,6 +13,7 @@ import attrs
 from htx_async import RateLimiter, RedisRateLimiter
 from htx_async.clock import Clock
 from htx_async.ratelimit.queue import TokenQueue
+from htx_async.ratelimit.slots import ConnectionSlots
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint
 from tests.benchmarks.tables import Goal, Options, machine, table
@@ -23,6 +24,7 @@ ROUNDS: Final = 300
 CROWD: Final = 50
 _PLENTY: Final = RateLimit(10**6, per=0.001)
 _TRUSTED_AGE: Final = 4.0
+_LEASE: Final = 11.0
 _HEAD: Final = ("rate limiter", "callers at once", "µs a token", "round trips a token")
 
 
@@ -39,10 +41,11 @@ class Row:
 async def _rounds(
     queue: TokenQueue, callers: int, trips: Callable[[], int], name: str, rounds: int
 ) -> Row:
-    clock, times = Clock(), list[float]()
+    slots, times = ConnectionSlots(callers), list[float]()
 
     async def use() -> None:
-        queue.release_at(await queue.acquire(), clock.monotonic())
+        async with queue.token(slots, _LEASE) as token:
+            token.is_unused = False
 
     await use()
     before = trips()

@@ -16,8 +16,8 @@ import attrs
 
 from htx_async.clock import Clock
 from htx_async.ratelimit.limiter import RateLimiter
-from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.token_bucket import Permit, RateLimit, TokenBucket
+from htx_async.ratelimit.slots import ConnectionSlots
+from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Request, Response
 from tests.benchmarks.tables import version
 from tests.virtual import DAY
@@ -25,41 +25,37 @@ from tests.world import rate_limited
 
 Send: TypeAlias = Callable[[], Awaitable[float]]
 """Sends a request, and returns when its response began to arrive, in seconds of the loop."""
-_CONNECTIONS: Final = RateLimit(1000, per=0.0)
+_CONNECTIONS: Final = 1000
 
 
 class Limiter(ABC):
-    """A limiter as its users call it: wait, then send."""
+    """A limiter as its users call it."""
+
+    @abstractmethod
+    async def request(self, send: Send) -> None:
+        """Wait for the right to send one request, and send it."""
+
+
+class AcquiringLimiter(Limiter):
+    """A limiter that does not learn when the response arrives."""
 
     @abstractmethod
     async def acquire(self) -> None:
         """Wait for the right to send one request."""
 
-    def release(self, first_byte_at: float) -> None:  # noqa: B027 - most have nothing to do
-        """Report that a response began to arrive; most limiters ignore it."""
-
     async def request(self, send: Send) -> None:
-        """Wait, and send."""
         await self.acquire()
-        self.release(await send())
+        await send()
 
 
 class Ours(Limiter):
-    """The middleware `RateLimiting`; its queue alone where only the limiter's cost matters."""
+    """The middleware `RateLimiting`."""
 
     def __init__(self, rule: RateLimit, clock: Clock) -> None:
         self._clock = clock
         self._endpoint = Endpoint("/v1/limits", rule, bytes)
         self._limiter = RateLimiter()
-        self._slots = TokenQueue(TokenBucket(_CONNECTIONS), clock)
-        self._queue = self._limiter.queue_for(self._endpoint, clock)
-        self._permit = Permit(0, 0)
-
-    async def acquire(self) -> None:
-        self._permit = await self._queue.acquire()
-
-    def release(self, first_byte_at: float) -> None:
-        self._queue.release_at(self._permit, first_byte_at)
+        self._slots = ConnectionSlots(_CONNECTIONS)
 
     async def request(self, send: Send) -> None:
 
@@ -72,7 +68,7 @@ class Ours(Limiter):
         await limiting(Request(self._endpoint, self._endpoint.path))
 
 
-class PlainBucket(Limiter):
+class PlainBucket(AcquiringLimiter):
     """The plain token bucket: *limit* at once, then *limit* / *per* a second, in order."""
 
     def __init__(self, rule: RateLimit, clock: Clock) -> None:
@@ -95,7 +91,7 @@ class PlainBucket(Limiter):
         self._since = now
 
 
-class PyrateLimiter(Limiter):
+class PyrateLimiter(AcquiringLimiter):
     """pyrate-limiter, a sliding log; without its thread that clears the log every 10 s."""
 
     def __init__(self, rule: RateLimit, clock: Clock) -> None:
@@ -109,7 +105,7 @@ class PyrateLimiter(Limiter):
         await self._limiter.try_acquire_async("limits")
 
 
-class Limits(Limiter):
+class Limits(AcquiringLimiter):
     """limits only rejects, so its users wait until the window is reset, and call it again."""
 
     def __init__(self, strategy: str, rule: RateLimit, clock: Clock) -> None:
@@ -127,7 +123,7 @@ class Limits(Limiter):
             await asyncio.sleep(max(window.reset_time - self._clock.now(), 0.001))
 
 
-class Ccxt(Limiter):
+class Ccxt(AcquiringLimiter):
     """ccxt's throttler with the figures of its `htx`: a bucket of 1, at 50/s a cost of 0.2."""
 
     RATE_LIMIT: Final = 100.0

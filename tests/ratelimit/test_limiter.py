@@ -6,7 +6,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 import msgspec
@@ -50,7 +50,7 @@ class Loops:
             if loop is None:
                 used.close()
 
-    def __enter__(self) -> Loops:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
