@@ -29,6 +29,9 @@ from htx_async import (
     RateLimiter,
     RetryPolicy,
 )
+from htx_async.clock import Clock
+from htx_async.ratelimit.limiter import LimitedEndpoint
+from htx_async.ratelimit.queue import TokenQueue
 from htx_async.ratelimit.token_bucket import TokenBucket
 from tests.soak.exchange import ACCOUNTS, LIMITS, Counts, exchange
 
@@ -45,9 +48,10 @@ Read = Callable[[HTXClient], Awaitable[object]]
 class RaisedLimits(RateLimiter):
     """The limits as the exchange of the soak has them."""
 
-    def _new_bucket(self, limit: RateLimit) -> TokenBucket:
+    def _new_queue(self, endpoint: LimitedEndpoint, clock: Clock) -> TokenQueue:
         # As many requests, in a shorter window: a 429 blocks all for a short time only.
-        return TokenBucket(RateLimit(limit.requests, limit.per / LIMITS))
+        limit = RateLimit(endpoint.limit.requests, endpoint.limit.per / LIMITS)
+        return TokenQueue(TokenBucket(limit), clock, endpoint.name)
 
 
 @attrs.frozen
@@ -195,8 +199,8 @@ class Soak:
         """Close a client, and count what it left behind."""
         await htx.aclose()
         slots = htx._connection_slots
-        self.left["slots"] += slots.bucket.in_use
-        self.left["waiters"] += slots.status().queued
+        self.left["slots"] += slots.in_use
+        self.left["queues"] += len(slots.queues)
         if pool := htx._adapter._pool:  # type: ignore[attr-defined]  # it was used
             self.left["TLS" if is_tls(htx) else "plain"] += pool.open_connections
 
@@ -217,11 +221,11 @@ def is_tls(htx: HTXClient) -> bool:
 
 def left_behind(soak: Soak) -> dict[str, int]:
     """Return counts that must be zero at the end."""
-    queues = [queue for of in soak.rate_limiter._queues.values() for queue in of.values()]
+    queues = soak.rate_limiter._queues.values()
     return {
         "tokens out": sum(queue.bucket.in_use for queue in queues),
         "slots taken": soak.left["slots"],
-        "waiters": soak.left["waiters"] + sum(queue.status().queued for queue in queues),
+        "waiters": soak.left["queues"] + sum(queue.queued for queue in queues),
         "tasks": len(asyncio.all_tasks()) - 1,
         "plain connections": soak.left["plain"],
         "TLS connections": soak.left["TLS"],
