@@ -156,7 +156,9 @@ class HTXClient:
             lambda call_next: RequestCoalescing(call_next, clock, events, str(origin)),
             lambda call_next: Retrying(call_next, clock, server_clock, store, adapter),
             lambda call_next: RateLimiting(call_next, limiter, slots, clock, server_clock, events),
-            lambda call_next: EnvelopeParsing(call_next, server_clock.observe, drift),
+            lambda call_next: EnvelopeParsing(
+                call_next, server_clock.observe, drift, server_clock.now
+            ),
             lambda call_next: Signing(call_next, store, origin.host, clock, server_clock),
         ]
         handler: Handler = adapter

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from datetime import UTC
 from decimal import Decimal
+from email.utils import formatdate
 from itertools import cycle, repeat
 
 import httpx
@@ -23,6 +24,7 @@ from htx_async import (
     HTXClient,
     InvalidInputError,
     PointBalance,
+    RateLimitedError,
     RateLimitQueueError,
     RetryPolicy,
     SignatureError,
@@ -30,7 +32,7 @@ from htx_async import (
 from htx_async.resources import ENDPOINTS
 from htx_async.sandbox import Sandbox
 from htx_async.testing import ScriptedTransport
-from tests.virtual import VirtualClock, run
+from tests.virtual import DAY, VirtualClock, run
 
 KEYS = Credentials("access-key", "secret-key")
 
@@ -310,6 +312,26 @@ def test_request_without_callers_ends_after_two_seconds(timeout: float, ends_at:
             assert transport.finished == 1
 
     run(main())
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_retry_after_date_is_compared_with_the_corrected_clock() -> None:
+    """If its response has no date: the local clock is an hour ahead."""
+    dated = {"date": formatdate(DAY, usegmt=True)}
+    blocked = {"retry-after": formatdate(DAY + 60, usegmt=True)}
+    responses = iter(
+        [
+            httpx.Response(200, headers=dated, json={"status": "ok", "data": []}),
+            httpx.Response(429, headers=blocked, json={"code": 1006}),
+        ]
+    )
+    transport = httpx.MockTransport(lambda _: next(responses))
+    async with HTXClient(KEYS, transport=transport, clock=VirtualClock(skew=3600.0)) as htx:
+        await htx.accounts.list()
+        with pytest.raises(RateLimitedError) as caught:
+            await htx.accounts.list()
+        assert caught.value.retry_after == pytest.approx(59.5)
+        assert htx.limits()["GET /v1/account/accounts"].wait == pytest.approx(59.5)
 
 
 def test_rate_limiting_serves_five_hundred_balances_without_429() -> None:

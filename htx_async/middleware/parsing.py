@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from htx_async.clock import PLAUSIBLE_EPOCH_MS
+from htx_async.clock import PLAUSIBLE_EPOCH_MS, Clock
 from htx_async.error_codes import HTTP_STATUS_ERRORS, Code, cause_of
 from htx_async.errors import (
     APIError,
@@ -47,8 +48,9 @@ _EXCERPT_BYTES = 2000
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
 _TOO_LARGE = 10**9
 _CODE_LENGTH = 80
+_LOCAL_TIME = Clock().now
 _CLIENT_IP = re.compile(r"(?i)ip address[^:]*:\s*([0-9a-f.:]{3,45})")
-_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
+_SECONDS = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?")
 
 
 class _Envelope(msgspec.Struct, Generic[D]):
@@ -81,11 +83,13 @@ class EnvelopeParsing(msgspec.Struct, frozen=True):
         on_server_time: Called with HTX's wall clock, and the time of the first byte in monotonic
             seconds.
         drift: Reports what the models do not know.
+        server_now: Returns HTX's wall clock, as far as the client knows it.
     """
 
     call_next: Handler
     on_server_time: Callable[[float, float], None] | None = None
     drift: SchemaDriftReporter | None = None
+    server_now: Callable[[], float] = _LOCAL_TIME
 
     async def __call__(self, request: Request) -> Response:
         """Return the response with its `value` or `error`."""
@@ -103,7 +107,7 @@ class EnvelopeParsing(msgspec.Struct, frozen=True):
         return response
 
     def _parse(self, request: Request, response: Response) -> Response:
-        parsed = parse_response(request.endpoint, response)
+        parsed = parse_response(request.endpoint, response, self.server_now)
         if request.account_id is not None:
             parsed = _check_account(request, request.account_id, parsed)
         if self.drift is not None and not isinstance(parsed.error, APIError):
@@ -111,8 +115,17 @@ class EnvelopeParsing(msgspec.Struct, frozen=True):
         return parsed
 
 
-def parse_response(endpoint: Endpoint[Any], response: Response) -> Response:
+def parse_response(
+    endpoint: Endpoint[Any], response: Response, server_now: Callable[[], float] = _LOCAL_TIME
+) -> Response:
     """Return *response* with its `value`, or with its `error`."""
+    parsed = _parse_body(endpoint, response)
+    if isinstance(parsed.error, APIError):
+        parsed.error.retry_after = _retry_after(response.headers, server_now)
+    return parsed
+
+
+def _parse_body(endpoint: Endpoint[Any], response: Response) -> Response:
     data_type: Any = endpoint.data_type
     exact = decoding.decode_as(response.body, _envelope_type(data_type))
     envelope = exact or _decode_error_envelope(response.body) or _decode_raw(response.body)
@@ -188,21 +201,38 @@ def _error_in(envelope: _Envelope[Any], endpoint: str, response: Response) -> HT
 def _server_time(response: Response, envelope: _Envelope[Any]) -> float | None:
     """Return HTX's wall clock: by the header, which is when it responded, else by the body."""
     time = _parse_date(response.headers.get("date", ""))
-    if time is None and isinstance(envelope.ts, int) and envelope.ts in PLAUSIBLE_EPOCH_MS:
-        return envelope.ts / 1000
-    return time
+    if time is not None:
+        return time + 0.5  # the middle of the second
+    is_time = isinstance(envelope.ts, int) and envelope.ts in PLAUSIBLE_EPOCH_MS
+    return envelope.ts / 1000 if is_time else None
 
 
 @functools.lru_cache(maxsize=4)
 def _parse_date(header: str) -> float | None:
-    """Return the middle of the second in a `Date` header."""
-    from email.utils import mktime_tz, parsedate_tz  # noqa: PLC0415 - imports ten modules
+    """Return the time in a header, in seconds since 1970; `None` if it is not an HTTP date."""
+    from email.utils import parsedate_tz  # noqa: PLC0415 - imports ten modules
 
     parsed = parsedate_tz(header)
     try:
-        return mktime_tz(parsed) + 0.5 if parsed else None
+        return datetime(*parsed[:6], tzinfo=UTC).timestamp() - (parsed[9] or 0) if parsed else None
     except (ValueError, OverflowError):
         return None
+
+
+def _retry_after(headers: Mapping[str, str], server_now: Callable[[], float]) -> float | None:
+    """
+    Return the seconds in `Retry-After`, at least 0; `None` if it is missing or malformed.
+
+    RFC 9110, section 10.2.3: seconds, or a date. That is compared with the `Date` of the response,
+    because the local clock may be wrong.
+    """
+    header = headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(header):
+        return max(0.0, float(header))
+    until, date = _parse_date(header), _parse_date(headers.get("date", ""))
+    if until is None:
+        return None
+    return max(0.0, until - (server_now() if date is None else date))
 
 
 def _parse_status(envelope: _Envelope[Any]) -> _ErrorPayload | str:
@@ -284,7 +314,6 @@ def _create_error(
         code=code,
         message=message or None,
         http_status=response.status,
-        retry_after=_retry_after(response),
     )
 
 
@@ -312,8 +341,3 @@ def _excerpt(response: Response) -> str:
 
 def _sanitize(text: str, response: Response, limit: int = EXCERPT_LENGTH) -> str:
     return one_line(redact(text, auth_values(response.sent_query)), limit)
-
-
-def _retry_after(response: Response) -> float | None:
-    header = response.headers.get("retry-after", "").strip()
-    return float(header) if _SECONDS.fullmatch(header) else None

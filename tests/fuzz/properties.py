@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import Any, Final
 
@@ -84,7 +85,10 @@ def _check_date(data: bytes, _: int) -> None:
 
 
 def _check_retry_after(data: bytes, _: int) -> None:
-    check_response(data[9:], 429, {"retry-after": data[:9].decode("latin-1")}, NAMES[0])
+    header = data[:40].decode("latin-1")
+    error = check_response(data[40:], 429, {"retry-after": header}, NAMES[0]).error
+    assert error is not None, "a value of a 429"
+    assert error.retry_after is None or 0.0 <= error.retry_after < math.inf, "not a delay"
 
 
 CHECKS: Final = (_check_status, _check_date, _check_retry_after, _check_data, _check_body)

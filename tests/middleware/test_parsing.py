@@ -43,6 +43,8 @@ SENT_QUERY = (
 )
 RAW = Endpoint("/v1/account/accounts", RateLimit(1, per=1.0), bytes)
 ENDPOINT = RAW.name
+HALF_PAST = 1_445_412_480.5
+"""The middle of the second 2015-10-21T07:28:00Z."""
 
 
 def parsed(
@@ -414,18 +416,55 @@ def test_account_that_does_not_exist() -> None:
         ("3", 3.0),
         (" 0.5 ", 0.5),
         ("0", 0.0),
+        ("9999999", 9_999_999.0),
+        ("-1", 0.0),
         ("", None),
-        ("-1", None),
         ("nan", None),
+        ("inf", None),
         ("1e3", None),
-        ("9999999", None),
-        ("Wed, 21 Oct 2015 07:28:00 GMT", None),
+        ("3 s", None),
+        ("9" * 16, None),
+        ("٣", None),  # a digit that is not ASCII
     ],
 )
 @pytest.mark.parametrize("body", ["", '{"code":1006}'])
 def test_retry_after_in_seconds(header: str, seconds: float | None, body: str) -> None:
-    """`Retry-After` in seconds is used; a date, or nonsense, is not."""
     assert error_of(body, 429, retry_after=header).retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("Wed, 21 Oct 2015 07:28:30 GMT", 30.0),
+        ("Wednesday, 21-Oct-15 07:28:30 GMT", 30.0),
+        ("Wed Oct 21 07:28:30 2015", 30.0),
+        ("Thu, 22 Oct 2015 07:28:00 GMT", 86_400.0),
+        ("Wed, 21 Oct 2015 07:27:00 GMT", 0.0),
+        ("Wed, 99 Oct 2015 07:28:00 GMT", None),
+        ("Wed, 21 Oct 20155 07:28:00 GMT", None),
+        ("2015-10-21T07:28:30Z", None),
+        ("tomorrow", None),
+    ],
+)
+@pytest.mark.parametrize("body", ["", '{"code":1006}', '{"code":1006,"ts":1}'])
+def test_retry_after_as_date(header: str, seconds: float | None, body: str) -> None:
+    """Relative to the response's date, whatever the local clock is."""
+    date = "Wed, 21 Oct 2015 07:28:00 GMT"
+    assert error_of(body, 429, retry_after=header, date=date).retry_after == seconds
+
+
+@pytest.mark.parametrize("date", ["", "nonsense"])
+async def test_retry_after_as_date_without_date_of_the_response(date: str) -> None:
+    """Relative to HTX's time as the client knows it."""
+    headers = {"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT", "date": date}
+
+    async def send(_: Request) -> Response:
+        return Response(429, headers, b"")
+
+    parsing = EnvelopeParsing(send, server_now=lambda: HALF_PAST)
+    error = (await parsing(Request(RAW, RAW.path))).error
+    assert isinstance(error, RateLimitedError)
+    assert error.retry_after == 29.5
 
 
 @pytest.mark.parametrize("status", [200, 429, 503])
@@ -537,10 +576,6 @@ def test_any_envelope_has_a_value_or_an_error(envelope: dict[str, Any], status: 
     else:
         assert isinstance(response.error, APIError | DecodeError)
         assert str(response.error).isprintable()
-
-
-HALF_PAST = 1_445_412_480.5
-"""The middle of the second 2015-10-21T07:28:00Z."""
 
 
 @pytest.mark.parametrize(

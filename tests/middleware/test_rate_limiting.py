@@ -10,6 +10,8 @@ import pytest
 
 from htx_async.errors import ConnectError, RateLimitedError
 from htx_async.events import Event, SafeListener
+from htx_async.middleware.parsing import EnvelopeParsing
+from htx_async.middleware.rate_limiting import MAX_BLOCK
 from htx_async.ratelimit.headers import EXPIRE_HEADER, REMAINING_HEADER
 from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.slots import ConnectionSlots
@@ -76,22 +78,47 @@ async def test_rate_limiting_delays_all_calls_after_a_429(
     assert setting.rate_limiter.queue_for(setting.endpoint, virtual_time).status().rate_limited == 1
 
 
-@pytest.mark.parametrize(("retry_after", "blocked"), [(60.0, 60.0), (9_999.0, 300.0), (None, 2.0)])
-async def test_rate_limiting_honours_retry_after_up_to_five_minutes(
-    retry_after: float | None, blocked: float, virtual_time: VirtualClock
+DATE, HALF_A_MINUTE_LATER = "Tue, 14 Nov 2023 12:00:00 GMT", "Tue, 14 Nov 2023 12:00:30 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "retry_after", "blocked"),
+    [
+        ({"retry-after": "30"}, 30.0, 30.0),
+        ({"retry-after": "30", EXPIRE_HEADER: "700"}, 30.0, 30.0),
+        ({"retry-after": HALF_A_MINUTE_LATER, "date": DATE}, 30.0, 30.0),
+        ({"retry-after": "100000"}, 100_000.0, MAX_BLOCK),
+        ({"retry-after": "0", EXPIRE_HEADER: "700"}, 0.0, 0.0),
+        ({"retry-after": "soon", EXPIRE_HEADER: "700"}, None, 0.7),
+        ({EXPIRE_HEADER: "700"}, None, 0.7),
+        ({REMAINING_HEADER: "0"}, None, 2.0),
+        ({}, None, 2.0),
+    ],
+)
+async def test_rate_limiting_blocks_the_endpoint_as_long_as_a_429_says(
+    headers: Mapping[str, str],
+    retry_after: float | None,
+    blocked: float,
+    virtual_time: VirtualClock,
 ) -> None:
-    """The endpoint is blocked for that long; the error has the whole value."""
+    """`Retry-After`, at most 5 minutes; else until HTX's window ends; else a whole window."""
+    arrivals: list[float] = []
 
     async def send(request: Request) -> Response:
         del request
-        error = RateLimitedError("too many", retry_after=retry_after)
-        return Response(429, {}, b"", virtual_time.monotonic(), error=error)
+        arrivals.append(virtual_time.monotonic())
+        if len(arrivals) == 1:
+            return Response(429, headers, b'{"code":1006}', virtual_time.monotonic())
+        return Response(200, {}, b'{"code":200,"data":7}', virtual_time.monotonic())
 
-    setting = Setting(send, limit=5, per=2.0)
+    setting = Setting(EnvelopeParsing(send), limit=5, per=2.0)
+    other = rate_limited(EnvelopeParsing(send), setting.rate_limiter, virtual_time)
     with pytest.raises(RateLimitedError) as caught:
         await setting.call()
     assert caught.value.retry_after == retry_after
-    assert setting.rate_limiter.queue_for(setting.endpoint, virtual_time).wait() == blocked
+    request = Request(endpoint(5, 2.0), "/y")
+    await asyncio.gather(setting.call(), other(request), setting.call(), other(request))
+    assert arrivals == pytest.approx([0.0] + [blocked] * 4)
 
 
 @pytest.mark.usefixtures("virtual_time")
