@@ -99,9 +99,9 @@ def test_token_bucket_never_exceeds_the_limit_with_lost_tokens(
             elif release:
                 bucket.release_unused(permit)
         held = [item for item in held if item[0] > now]
-        if permit := bucket.try_acquire(now, now + lease):
+        if acquired := bucket.try_acquire(now, now + lease):
             end = now + latency * tick
-            held.append((end, permit, how))
+            held.append((end, acquired, how))
             if how != "unused":  # HTX counts it as late as possible
                 counted.append(min(end, now + lease) if how == "at" else now + lease)
         assert 0 <= bucket.free <= LIMIT.requests
