@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -349,4 +350,7 @@ def test_closed_loop_delays_nobody() -> None:
         assert not queue.queued
 
     asyncio.run(other())
+    assert not slots.queues
     del tasks
+    gc.collect()  # the abandoned callers release their tokens and slots
+    assert slots.free == 2
