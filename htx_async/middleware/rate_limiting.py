@@ -44,9 +44,10 @@ class RateLimiting(msgspec.Struct, frozen=True):
         """Wait for a token and a slot, send, and return the response or raise its error."""
         call, queue = request.call, self.rate_limiter.queue_for(request.endpoint, self.clock)
 
-        def on_wait(ahead: int, wait: float) -> None:
+        def on_wait(ahead: int, wait: float) -> bool:
             self._emit("queued", request, wait=wait)
             call.queue_delayed(ahead, wait, self.clock.monotonic())
+            return not call.has_no_waiters
 
         call.queue_started(self.clock.monotonic())
         lease = request.options.attempt_timeout + LEASE_MARGIN

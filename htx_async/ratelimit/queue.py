@@ -34,7 +34,10 @@ _ANNOUNCED_AT_ONCE = 200
 """Callers that are informed in one iteration of the loop."""
 
 OnWait: TypeAlias = Callable[[int, float], object]
-"""Called with the number of waiters ahead and the minimum wait in seconds."""
+"""
+Called with the number of waiters ahead and the minimum wait in seconds. Returns `False` if the
+caller leaves: then it is not counted as being ahead of others.
+"""
 
 _log = logging.getLogger("htx_async")
 _arrivals = itertools.count()
@@ -195,8 +198,9 @@ class TokenQueue:
             wait = self.bucket.wait(now, ahead) if must_wait else 0.0
             waiter = self._add(slots, _Waiter(next(_arrivals), lease, on_wait))
         try:
-            if on_wait is not None and must_wait:
-                on_wait(ahead, wait)
+            if on_wait is not None and must_wait and on_wait(ahead, wait) is False:
+                waiter.future.cancel()
+                self._remove(slots, waiter)  # at once: others may arrive before its task ends
             self.dispatch()
             if waiter.future.done():  # yield, so that callers with an earlier token run first
                 await asyncio.sleep(0)
@@ -247,7 +251,7 @@ class TokenQueue:
             self.bucket.block_until(now + seconds)
             waiters = [waiter for group in self._groups.values() for waiter in group.waiters]
         self.dispatch()
-        self._announce(iter(enumerate(sorted(waiters, key=lambda waiter: waiter.arrival))))
+        self._announce(iter(sorted(waiters, key=lambda waiter: waiter.arrival)), 0)
 
     @property
     def queued(self) -> int:
@@ -371,15 +375,16 @@ class TokenQueue:
                 slots.release()
         self.dispatch()
 
-    def _announce(self, waiters: Iterator[tuple[int, _Waiter]]) -> None:
-        """Inform callers of this loop that they wait longer."""
+    def _announce(self, waiters: Iterator[_Waiter], ahead: int) -> None:
+        """Inform callers of this loop that they wait longer; *ahead* others are before them."""
         loop, now = asyncio.get_running_loop(), self._clock.monotonic()
-        for ahead, waiter in itertools.islice(waiters, _ANNOUNCED_AT_ONCE):
-            is_here = waiter.future.get_loop() is loop and not waiter.future.done()
-            if is_here and waiter.on_wait is not None:
-                waiter.on_wait(ahead, self.bucket.wait(now, ahead))
+        for waiter in itertools.islice(waiters, _ANNOUNCED_AT_ONCE):
+            stays = not waiter.future.done()
+            if stays and waiter.on_wait is not None and waiter.future.get_loop() is loop:
+                stays = waiter.on_wait(ahead, self.bucket.wait(now, ahead)) is not False
+            ahead += stays
         if rest := next(waiters, None):
-            loop.call_soon(self._announce, itertools.chain([rest], waiters))
+            loop.call_soon(self._announce, itertools.chain([rest], waiters), ahead)
 
     def _set_timer(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         set_for, timer = self._timers.get(loop, (math.inf, None))

@@ -180,6 +180,44 @@ async def test_coalescing_keeps_the_deadline_of_each_caller() -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
+async def test_calls_that_cannot_be_served_in_time_fail_at_once() -> None:
+    """Of ten thousand calls, those whose token comes after their deadline; they delay nobody."""
+    stack = Stack(limit=100, per=2.0)
+    failed: list[float | None] = []
+
+    async def call(number: int) -> None:
+        try:
+            await stack.call(f"/{number}", timeout=3.0)
+        except RateLimitQueueError as error:
+            failed.append(error.retry_after)
+            assert stack.clock.monotonic() == 0.0
+
+    calls = (call(number) for number in range(10_000))
+    await asyncio.gather(*calls, stack.call("/patient", timeout=4.5))
+    assert len(stack.world.arrivals) == 201
+    assert failed == [4.0] * 9_800
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_queued_calls_fail_at_once_when_a_429_delays_them_past_their_deadline() -> None:
+    """A call that has more time is not delayed by those that fail."""
+    stack = Stack()
+    await stack.spend()
+    start = stack.clock.monotonic()
+    short = [asyncio.create_task(stack.call(f"/{name}", timeout=20.0)) for name in range(38)]
+    long = asyncio.create_task(stack.call("/long", timeout=30.5))
+    await asyncio.sleep(0.25)
+    stack.rate_limiter.queue_for(stack.endpoint, stack.clock).on_rate_limited(30.0)
+    errors = await asyncio.gather(*short, return_exceptions=True)
+    assert stack.clock.monotonic() == start + 0.25
+    for error in errors:
+        assert isinstance(error, RateLimitQueueError)
+        assert error.retry_after == 30.0
+    await long
+    assert stack.world.arrivals[2:] == [start + 30.25]
+
+
+@pytest.mark.usefixtures("virtual_time")
 async def test_coalescing_raises_a_separate_error_copy_for_each_caller() -> None:
     """A note that one caller adds is not on the error of another."""
     stack = Stack([Trip(), Trip(), Trip(fault="cut")])

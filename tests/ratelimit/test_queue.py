@@ -152,6 +152,29 @@ async def test_token_queue_reports_position_and_wait() -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
+async def test_token_queue_does_not_count_callers_that_leave() -> None:
+    """A caller that cannot wait is not ahead of those that arrive in the same iteration."""
+    queue, slots = queue_of(1, 1.0), ConnectionSlots(9)
+    aheads: list[int] = []
+
+    def leave(ahead: int, wait: float) -> bool:
+        del wait
+        aheads.append(ahead)
+        return False
+
+    async def use() -> None:
+        async with queue.token(slots, 9.0, leave):
+            raise AssertionError
+
+    holder = Holder(queue, slots)
+    await settle()
+    outcomes = await asyncio.gather(*(use() for _ in range(3)), return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {asyncio.CancelledError}
+    assert (aheads, queue.queued, slots.queues) == ([0, 0, 0], 0, set())
+    await holder.end()
+
+
+@pytest.mark.usefixtures("virtual_time")
 async def test_token_queue_informs_many_waiters_in_steps() -> None:
     """A 429 with ten thousand waiters does not block the loop."""
     queue, slots = queue_of(1, 1.0), ConnectionSlots(1)
