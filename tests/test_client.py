@@ -352,11 +352,33 @@ def test_rate_limiting_serves_five_hundred_balances_without_429() -> None:
         transport = ScriptedTransport(repeat(respond))
         async with HTXClient(KEYS, transport=transport, clock=clock) as htx:
             balances = await asyncio.gather(*map(htx.accounts.balance, sandbox.account_ids))
+            status = htx.limits()["GET /v1/account/accounts/{account-id}/balance"]
         assert sorted(balance.id for balance in balances) == sorted(sandbox.account_ids)
-        assert sandbox.rate_limited == 0
+        assert (sandbox.rate_limited, status.used_elsewhere) == (0, 0)
         return clock.monotonic()
 
     assert run(main()) < 11.1
+
+
+async def test_limits_show_use_by_other_programs(
+    virtual_time: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two clients of one user have a rate limiter each; a warning is logged once."""
+    transport = httpx.ASGITransport(app=Sandbox(clock=virtual_time))
+    name = "GET /v2/point/account"
+    async with (
+        HTXClient(KEYS, transport=transport, clock=virtual_time) as first,
+        HTXClient(KEYS, transport=transport, clock=virtual_time) as second,
+    ):
+        await first.points.balance()
+        assert first.limits()[name].used_elsewhere == 0
+        assert not caplog.records
+        for _ in range(3):
+            await second.points.balance()
+        assert second.limits()[name].used_elsewhere == 1
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("htx_async", "WARNING")
+    assert name in record.getMessage()
 
 
 async def test_unlimited_sends_calls_without_queueing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import cycle
 from typing import Literal
 
@@ -35,10 +35,15 @@ class Trip:
 
 @attrs.define
 class World:
-    """A `Handler` that records when each request arrived."""
+    """
+    A `Handler` that records when each request arrived.
+
+    *on_arrival* is called then, and returns the headers of the response.
+    """
 
     clock: Clock
     trips: Iterator[Trip] = attrs.field(factory=lambda: cycle([Trip()]))
+    on_arrival: Callable[[], Mapping[str, str]] = dict
     arrivals: list[float] = attrs.field(factory=list)
     paths: list[str] = attrs.field(factory=list)
     in_flight: int = 0
@@ -59,7 +64,7 @@ class World:
             raise ConnectError(text)
         self.arrivals.append(self.clock.monotonic())
         self.paths.append(request.path)
-        number = len(self.arrivals)
+        number, headers = len(self.arrivals), self.on_arrival()
         await self.clock.sleep(trip.down)
         if trip.fault == "cut":
             text = "cut"
@@ -67,7 +72,7 @@ class World:
         first_byte_at = self.clock.monotonic()
         await self.clock.sleep(trip.read)
         data = json.dumps(number).encode()
-        return Response(200, {}, data, first_byte_at, value=number)
+        return Response(200, headers, data, first_byte_at, value=number)
 
 
 def endpoint(limit: int = 3, per: float = 1.0, path: str = "/v1/test") -> Endpoint[int]:

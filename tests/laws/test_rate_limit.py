@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from htx_async.errors import HTXError
 from htx_async.options import RequestOptions
+from htx_async.ratelimit.headers import EXPIRE_HEADER, REMAINING_HEADER
 from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.slots import ConnectionSlots
 from htx_async.ratelimit.token_bucket import Permit, RateLimit, TokenBucket
 from htx_async.request import Request
+from htx_async.sandbox.rate_windows import RateWindows, WindowRule
 from tests.ratelimit.redis.virtual_server import flush_all, queue_of, start_processes
 from tests.redis_process import RedisProcess
 from tests.virtual import VirtualClock, run
@@ -110,11 +112,15 @@ async def simulate(
 
 
 async def make_calls(
-    limiters: Sequence[RateLimiter], limit: RateLimit, arriving: list[Call], network: list[Trip]
+    limiters: Sequence[RateLimiter],
+    limit: RateLimit,
+    arriving: list[Call],
+    network: list[Trip],
+    on_arrival: Callable[[], Mapping[str, str]] = dict,
 ) -> World:
     """Make the *arriving* calls through the processes with these *limiters*, in turn."""
     clock = VirtualClock()
-    world = World(clock, cycle(network))
+    world = World(clock, cycle(network), on_arrival)
     target = endpoint(limit.requests, limit.per)
     sends = [
         coalesced(rate_limited(world, limiter, clock, ConnectionSlots(4)), clock)
@@ -146,6 +152,52 @@ def test_rate_limit_holds_in_every_window(
     limit = RateLimit(*setting)
     world = run(simulate(limit, arriving, network))
     assert most_in_a_window(world.arrivals, limit.per) <= limit.requests
+
+
+def foreign_use(
+    limit: RateLimit, arriving: list[Call], network: list[Trip], rule: WindowRule, programs: int
+) -> list[int]:
+    """Return the foreign requests that *programs* programs of one user see in HTX's headers."""
+    clock, windows = VirtualClock(), RateWindows(rule)
+
+    def count() -> Mapping[str, str]:
+        admission = windows.admit("user", limit.requests, limit.per, clock.monotonic())
+        assert admission.admitted or programs > 1
+        expires = round(admission.expires_in * 1000)
+        return {REMAINING_HEADER: str(admission.remain), EXPIRE_HEADER: str(expires)}
+
+    async def main() -> list[int]:
+        limiters = [RateLimiter() for _ in range(programs)]
+        await make_calls(limiters, limit, arriving, network, count)
+        target = endpoint(limit.requests, limit.per)
+        queues = [limiter.queue_for(target, clock) for limiter in limiters]
+        return [queue.status().used_elsewhere for queue in queues]
+
+    return run(main())
+
+
+RULES: list[WindowRule] = ["fixed", "sliding", "bucket"]
+
+
+@given(
+    settings_,
+    st.lists(calls, max_size=40),
+    st.lists(trips, min_size=1, max_size=20),
+    st.sampled_from(RULES),
+)
+@example((5, 1.0), [Call(0.0, None)] * 2, [Trip(up=0.25), Trip()], "fixed")
+def test_rate_limit_sees_no_foreign_use_of_a_lone_program(
+    setting: tuple[int, float], arriving: list[Call], network: list[Trip], rule: WindowRule
+) -> None:
+    """However HTX counts, and in whatever order the responses arrive."""
+    assert foreign_use(RateLimit(*setting), arriving, network, rule, programs=1) == [0]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rate_limit_sees_foreign_use_of_two_programs(rule: WindowRule) -> None:
+    network = [Trip(up=0.2), Trip(), Trip(down=0.1)]
+    arriving = [Call(TICK, None)] * 12
+    assert min(foreign_use(RateLimit(10, per=1.0), arriving, network, rule, programs=2)) > 0
 
 
 @pytest.mark.slow

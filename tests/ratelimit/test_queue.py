@@ -248,6 +248,7 @@ async def test_foreign_use_is_logged_once(
             queue.on_server_headers(token.permit, RateLimitHeaders(remaining=5, expire=None), 0.0)
     assert queue.status().used_elsewhere > 0
     (record,) = caplog.records
+    assert (record.name, record.levelname) == ("htx_async", "WARNING")
     assert "GET /x" in record.getMessage()
 
 
