@@ -54,7 +54,7 @@ class RateLimitHeaders(msgspec.Struct, frozen=True):
         """Return the end of HTX's window; *now* is HTX's time, in seconds since 1970."""
         end = self._window_end(now)
         is_time = end is not None and end < _MAX_SECONDS
-        return datetime.fromtimestamp(end, UTC) if is_time else None
+        return datetime.fromtimestamp(end, UTC) if end is not None and end < _MAX_SECONDS else None
 
     def _window_end(self, now: float) -> float | None:
         """

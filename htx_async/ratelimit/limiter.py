@@ -56,6 +56,9 @@ class RateLimiter:
         del owner
         return self
 
+    def check(self, attempt_timeout: float) -> None:
+        """Raise `InvalidInputError` if a client cannot have this `attempt_timeout`."""
+
     async def flush(self) -> None:
         """Wait until the running loop has nothing left to report or to close."""
 
@@ -65,11 +68,15 @@ class RateLimiter:
 
     def _open_queue(self, endpoint: LimitedEndpoint, clock: Clock) -> TokenQueue:
         limiter = self if endpoint.signed else self._for_address(clock)
+        queue = self._queues[endpoint.name] = limiter.own_queue(endpoint, clock)
+        return queue
+
+    def own_queue(self, endpoint: LimitedEndpoint, clock: Clock) -> TokenQueue:
+        """Return the queue for *endpoint* of this limiter, even if it is not signed."""
         with registry_lock:
-            queue = limiter._queues.get(endpoint.name)
+            queue = self._queues.get(endpoint.name)
             if queue is None:
-                queue = limiter._queues[endpoint.name] = limiter._new_queue(endpoint, clock)
-            self._queues[endpoint.name] = queue
+                queue = self._queues[endpoint.name] = self._new_queue(endpoint, clock)
             return queue
 
     def _for_address(self, clock: Clock) -> RateLimiter:
