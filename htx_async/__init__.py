@@ -57,7 +57,7 @@ from htx_async.resources.points import Points
 from htx_async.resources.raw import RawResponse
 
 if TYPE_CHECKING:
-    from htx_async.ratelimit.redis.limiter import RedisRateLimiter, Share
+    from htx_async.ratelimit.redis.limiter import RedisRateLimiter
     from htx_async.transports.http_transport import HTTPTransport
 
 __all__ = [
@@ -96,7 +96,6 @@ __all__ = [
     "RedisRateLimiter",
     "RetryPolicy",
     "ServiceUnavailableError",
-    "Share",
     "SignatureError",
     "TransportError",
 ]
@@ -111,10 +110,10 @@ __all__ += valuation.__all__
 
 def __getattr__(name: str) -> object:
     # Imported when they are used: few programs need them, and they take long to import.
-    if name in {"RedisRateLimiter", "Share"}:
+    if name == "RedisRateLimiter":
         from htx_async.ratelimit.redis import limiter  # noqa: PLC0415 - see above
 
-        return getattr(limiter, name)
+        return limiter.RedisRateLimiter
     if name == "HTTPTransport":
         from htx_async.transports.http_transport import HTTPTransport  # noqa: PLC0415 - see above
 

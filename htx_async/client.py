@@ -134,6 +134,7 @@ class HTXClient:
         if rate_limiter is None:
             rate_limiter = RateLimiter() if clock else shared_rate_limiter(owner)
         self._rate_limiter = rate_limiter.for_owner(owner)
+        self._rate_limiter.check(self._options.attempt_timeout)
         self._repr = f"HTXClient({_describe(credentials)}, base_url={str(origin)!r})"
         self._owns_stack = True
         self._endpoints = EndpointRegistry(ENDPOINTS)
@@ -200,8 +201,9 @@ class HTXClient:
         if unknown:
             msg = f"with_options accepts {', '.join(accepted)}, got {min(unknown)}"
             raise InvalidInputError(msg)
-        options: dict[str, Any] = {**asdict(self._options), **overrides}
-        return copy.copy(self)._override(RequestOptions(**options))  # noqa: SLF001 - its own class
+        options = RequestOptions(**{**asdict(self._options), **overrides})
+        self._rate_limiter.check(options.attempt_timeout)
+        return copy.copy(self)._override(options)  # noqa: SLF001 - its own class
 
     def _override(self, options: RequestOptions) -> Self:
         self._options, self._owns_stack = options, False

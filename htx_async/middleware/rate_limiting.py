@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from htx_async.events import EventDetails
 
 
-LEASE_MARGIN = 1.0
-"""Seconds after the end of an attempt in which its request may still be on its way."""
 MAX_BLOCK = 300.0
 """Seconds for which a 429 blocks an endpoint at most, whatever `Retry-After` says."""
 
@@ -50,9 +48,8 @@ class RateLimiting(msgspec.Struct, frozen=True):
             return not call.has_no_waiters
 
         call.queue_started(self.clock.monotonic())
-        lease = request.options.attempt_timeout + LEASE_MARGIN
         try:
-            async with queue.token(self.slots, lease, on_wait) as token:
+            async with queue.token(self.slots, request.options.attempt_timeout, on_wait) as token:
                 queued = call.token_granted(self.clock.monotonic())
                 self._emit("acquired", request, queue, wait=queued)
                 response = await self._attempt(request, queue, token)

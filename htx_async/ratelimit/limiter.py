@@ -58,6 +58,9 @@ class RateLimiter:
         del owner
         return self
 
+    def check(self, attempt_timeout: float) -> None:
+        """Raise `InvalidInputError` if a client cannot have this `attempt_timeout`."""
+
     async def flush(self) -> None:
         """Wait until the running loop has nothing left to report or to close."""
 
@@ -69,11 +72,11 @@ class RateLimiter:
         limiter = self
         if not endpoint.signed:
             limiter = self._address_limiter = self._for_address(clock)
-        queue = limiter._own_queue(endpoint, clock)  # noqa: SLF001 - it is of this class
-        self._queues[endpoint.name] = queue
+        queue = self._queues[endpoint.name] = limiter.own_queue(endpoint, clock)
         return queue
 
-    def _own_queue(self, endpoint: LimitedEndpoint, clock: Clock) -> TokenQueue:
+    def own_queue(self, endpoint: LimitedEndpoint, clock: Clock) -> TokenQueue:
+        """Return the queue for *endpoint* of this limiter, even if it is not signed."""
         with registry_lock:
             queue = self._queues.get(endpoint.name)
             if queue is None:

@@ -17,12 +17,14 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from copy import copy
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
 import attrs
 
 from htx_async.clock import Clock, running_loop
+from htx_async.errors import HTXError
 from htx_async.ratelimit.headers import RateLimitHeaders
 from htx_async.ratelimit.slots import ConnectionSlots
 from htx_async.ratelimit.token_bucket import Permit, RateLimit, TokenBucket
@@ -82,13 +84,25 @@ class Token:
             and back if the request was not sent.
     """
 
-    __slots__ = ("_lease", "_on_wait", "_queue", "first_byte_at", "is_unused", "permit", "slots")
+    __slots__ = (
+        "_attempt_timeout",
+        "_on_wait",
+        "_queue",
+        "first_byte_at",
+        "is_unused",
+        "permit",
+        "slots",
+    )
 
     def __init__(
-        self, queue: TokenQueue, slots: ConnectionSlots, lease: float, on_wait: OnWait | None
+        self,
+        queue: TokenQueue,
+        slots: ConnectionSlots,
+        attempt_timeout: float,
+        on_wait: OnWait | None,
     ) -> None:
         self._queue = queue
-        self._lease = lease
+        self._attempt_timeout = attempt_timeout
         self._on_wait = on_wait
         self.slots: ConnectionSlots = slots
         self.permit: Permit = _NO_PERMIT
@@ -96,7 +110,9 @@ class Token:
         self.is_unused: bool = True
 
     async def __aenter__(self) -> Self:
-        self.permit = await self._queue.wait_for_token(self.slots, self._lease, self._on_wait)
+        self.permit = await self._queue.wait_for_token(
+            self.slots, self._attempt_timeout, self._on_wait
+        )
         return self
 
     async def __aexit__(
@@ -114,13 +130,14 @@ _NO_PERMIT: Final = Permit(0, 0)
 class _Waiter:
     """A caller in the queue."""
 
-    __slots__ = ("arrival", "future", "lease", "on_wait")
+    __slots__ = ("arrival", "attempt_timeout", "future", "is_informed", "on_wait")
 
-    def __init__(self, arrival: int, lease: float, on_wait: OnWait | None) -> None:
+    def __init__(self, arrival: int, attempt_timeout: float, on_wait: OnWait | None) -> None:
         self.arrival: int = arrival
         self.future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
-        self.lease: float = lease
+        self.attempt_timeout: float = attempt_timeout
         self.on_wait: OnWait | None = on_wait
+        self.is_informed: bool = False
 
 
 class _Group:
@@ -167,7 +184,10 @@ class TokenQueue:
         self._notified: dict[asyncio.AbstractEventLoop, float] = {}
 
     def token(
-        self, slots: ConnectionSlots, lease: float = math.inf, on_wait: OnWait | None = None
+        self,
+        slots: ConnectionSlots,
+        attempt_timeout: float = math.inf,
+        on_wait: OnWait | None = None,
     ) -> Token:
         """
         Return a token to acquire by `async with`; the only way to hold one.
@@ -176,31 +196,32 @@ class TokenQueue:
 
         Args:
             slots: Connection slots of the caller's client.
-            lease: Seconds after which the attempt is over, whatever happens.
+            attempt_timeout: Seconds after which the attempt is over, whatever happens.
             on_wait: Called when the caller starts to wait, and when the wait becomes longer; not
                 called if a token is available.
         """
-        return Token(self, slots, lease, on_wait)
+        return Token(self, slots, attempt_timeout, on_wait)
 
     async def wait_for_token(
-        self, slots: ConnectionSlots, lease: float, on_wait: OnWait | None
+        self, slots: ConnectionSlots, attempt_timeout: float, on_wait: OnWait | None
     ) -> Permit:
         """Return a permit, and occupy a slot."""
         now = self._clock.monotonic()
         with self._lock:
             if slots.free and not (self._groups or slots.starting):
-                permit = self.bucket.try_acquire(now, now + lease)
+                permit = self.bucket.try_acquire(now, now + attempt_timeout)
                 if permit is not None:
                     slots.free -= 1
                     return permit
             ahead = self.queued
-            must_wait = ahead or not slots.free or self.bucket.next_available_at() > now
-            wait = self.bucket.wait(now, ahead) if must_wait else 0.0
-            waiter = self._add(slots, _Waiter(next(_arrivals), lease, on_wait))
+            wait = self.bucket.wait(now, ahead)
+            waiter = self._add(slots, _Waiter(next(_arrivals), attempt_timeout, on_wait))
         try:
-            if on_wait is not None and must_wait and on_wait(ahead, wait) is False:
-                waiter.future.cancel()
-                self._remove(slots, waiter)  # at once: others may arrive before its task ends
+            if on_wait is not None and (ahead or wait or not slots.free):
+                waiter.is_informed = True
+                if on_wait(ahead, wait) is False:
+                    waiter.future.cancel()
+                    self._remove(slots, waiter)  # at once: others may arrive before its task ends
             self.dispatch()
             if waiter.future.done():  # yield, so that callers with an earlier token run first
                 await asyncio.sleep(0)
@@ -233,15 +254,18 @@ class TokenQueue:
             seconds = headers.window_remaining(server_time, self.bucket.limit.per)
             until = self._clock.monotonic() + seconds
             others = self.bucket.apply_server_remaining(permit, headers.remaining, until)
-            is_first = others and not self.used_elsewhere
-            self.used_elsewhere += others
-        if is_first:
+        self._count_elsewhere(others)
+
+    def _count_elsewhere(self, others: int) -> None:
+        """Count requests of other programs, and log the first."""
+        if others and not self.used_elsewhere:
             _log.warning(
                 "%s: HTX counts requests of the same user that this rate limiter does not know. "
                 "Share one RateLimiter between its clients, or a RedisRateLimiter between its "
                 "processes",
                 self._name,
             )
+        self.used_elsewhere += others
 
     def on_rate_limited(self, seconds: float) -> None:
         """Issue no token for *seconds*: HTX returned a 429."""
@@ -249,9 +273,23 @@ class TokenQueue:
         with self._lock:
             self.rate_limited += 1
             self.bucket.block_until(now + seconds)
-            waiters = [waiter for group in self._groups.values() for waiter in group.waiters]
+            waiters = self._in_order()
         self.dispatch()
-        self._announce(iter(sorted(waiters, key=lambda waiter: waiter.arrival)), 0)
+        self._announce(iter(waiters))
+
+    def fail(self, error: HTXError) -> None:
+        """Let every caller fail with a copy of *error*."""
+        with self._lock:
+            for group in list(self._groups.values()):
+                for waiter in list(group.waiters):
+                    self._discard(group, waiter)
+                    if not waiter.future.done():
+                        waiter.future.set_exception(copy(error))
+
+    def _in_order(self) -> list[tuple[int, _Waiter]]:
+        """Return the callers that wait, in order of arrival, with the number of those ahead."""
+        waiters = [waiter for group in self._groups.values() for waiter in group.waiters]
+        return list(enumerate(sorted(waiters, key=lambda waiter: waiter.arrival)))
 
     @property
     def queued(self) -> int:
@@ -306,7 +344,7 @@ class TokenQueue:
             if waiter.future.done():  # cancelled, but its task has not run since
                 self._discard(group, waiter)
                 continue
-            permit = self.bucket.try_acquire(now, now + waiter.lease)
+            permit = self.bucket.try_acquire(now, now + waiter.attempt_timeout)
             if permit is None:
                 break
             self._discard(group, waiter)
@@ -369,22 +407,24 @@ class TokenQueue:
             group = self._groups.get(slots)
             if group is not None and waiter in group.waiters:
                 self._discard(group, waiter)
-            elif future.done() and not future.cancelled():
+            elif future.done() and not future.cancelled() and future.exception() is None:
                 slots.starting -= 1
                 self.bucket.release_unused(future.result())
                 slots.release()
         self.dispatch()
 
-    def _announce(self, waiters: Iterator[_Waiter], ahead: int) -> None:
-        """Inform callers of this loop that they wait longer; *ahead* others are before them."""
+    def _announce(self, waiters: Iterator[tuple[int, _Waiter]], left: int = 0) -> None:
+        """Inform callers of this loop that they wait longer; *left* callers before them leave."""
         loop, now = asyncio.get_running_loop(), self._clock.monotonic()
-        for waiter in itertools.islice(waiters, _ANNOUNCED_AT_ONCE):
+        for ahead, waiter in itertools.islice(waiters, _ANNOUNCED_AT_ONCE):
             stays = not waiter.future.done()
             if stays and waiter.on_wait is not None and waiter.future.get_loop() is loop:
-                stays = waiter.on_wait(ahead, self.bucket.wait(now, ahead)) is not False
-            ahead += stays
+                waiter.is_informed = True
+                wait = self.bucket.wait(now, ahead - left)
+                stays = waiter.on_wait(ahead - left, wait) is not False
+            left += not stays
         if rest := next(waiters, None):
-            loop.call_soon(self._announce, itertools.chain([rest], waiters), ahead)
+            loop.call_soon(self._announce, itertools.chain([rest], waiters), left)
 
     def _set_timer(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         set_for, timer = self._timers.get(loop, (math.inf, None))

@@ -13,8 +13,8 @@ and the next request has yet to arrive. So each token is counted at most once in
 
 A request without a response is over once its connection is closed, and its token returns `per`
 seconds later. An attempt is over at a time that is known when it starts (`until`): if it never
-returns its token, e.g. because its event loop was abandoned, the token returns `per` seconds after
-that time.
+returns its token, e.g. because its event loop was abandoned, the token returns `MARGIN` and `per`
+seconds after that time.
 
 Assumptions: no part of a request arrives after its attempt is over, and HTX never counts a request
 for which no connection was established.
@@ -29,9 +29,13 @@ from __future__ import annotations
 
 import heapq
 import math
+from typing import Final
 
 import attrs
 import msgspec
+
+MARGIN: Final = 1.0
+"""Seconds by which an attempt may be late, before its token is taken back."""
 
 
 @attrs.frozen
@@ -85,7 +89,7 @@ class TokenBucket:
         # A heap of the times at which the returning tokens become free.
         self._returns: list[float] = []
         self._sequence = 0
-        # Latest ends of the attempts whose tokens are in use, and a lower bound of them.
+        # When the tokens in use are taken back, by sequence; and a lower bound of those times.
         self._until: dict[int, float] = {}
         self._expires_from = math.inf
 
@@ -101,8 +105,8 @@ class TokenBucket:
             return None
         self.free -= 1
         self._sequence += 1
-        self._until[self._sequence] = until
-        self._expires_from = min(self._expires_from, until)
+        self._until[self._sequence] = until + MARGIN
+        self._expires_from = min(self._expires_from, until + MARGIN)
         return Permit(self.free, self._sequence)
 
     def refill(self, now: float) -> None:
@@ -152,6 +156,10 @@ class TokenBucket:
     def block_until(self, until: float) -> None:
         """Issue no permit before *until*: HTX returned a 429."""
         self.blocked_until = max(self.blocked_until, until)
+
+    def open_attempts(self) -> dict[int, float]:
+        """Return when each attempt that may still run will be over, by sequence of its permit."""
+        return dict(self._until)
 
     def is_full(self, now: float) -> bool:
         """Return whether every token is free by *now*."""

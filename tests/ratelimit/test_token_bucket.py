@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_async.ratelimit.token_bucket import Permit, RateLimit, TokenBucket, UnlimitedBucket
+from htx_async.ratelimit.token_bucket import MARGIN, Permit, RateLimit, TokenBucket, UnlimitedBucket
 from tests.world import most_in_a_window
 
 LIMIT = RateLimit(2, per=1.0)
@@ -49,20 +49,21 @@ def test_token_bucket_frees_unused_token_immediately() -> None:
 
 
 def test_token_bucket_lets_a_token_return_after_the_end_of_its_attempt() -> None:
-    """`per` seconds after `until`: its request may have been counted until then."""
+    """`MARGIN` and `per` seconds after `until`: its request may have been counted until then."""
     bucket = TokenBucket(LIMIT)
     acquire(bucket, 0.0, until=5.0)
     acquire(bucket, 0.0, until=3.0)
-    assert bucket.next_available_at() == 4.0
-    assert bucket.try_acquire(3.9) is None
-    acquire(bucket, 4.0)
+    later = MARGIN + LIMIT.per
+    assert bucket.next_available_at() == 3.0 + later
+    assert bucket.try_acquire(2.9 + later) is None
+    acquire(bucket, 3.0 + later)
     assert bucket.in_use == 2
-    assert bucket.try_acquire(5.9) is None
-    acquire(bucket, 6.0)
+    assert bucket.try_acquire(4.9 + later) is None
+    acquire(bucket, 5.0 + later)
     assert bucket.next_available_at() == math.inf
 
 
-@pytest.mark.parametrize("at", [3.5, 9.0])
+@pytest.mark.parametrize("at", [3.5 + MARGIN, 9.0])
 @pytest.mark.parametrize("is_unused", [True, False])
 def test_token_bucket_ignores_a_release_after_expiry(at: float, is_unused: bool) -> None:
     """Whether the token is returning or already free: it is counted once."""
@@ -87,7 +88,7 @@ def test_token_bucket_ignores_a_release_after_expiry(at: float, is_unused: bool)
 def test_token_bucket_never_exceeds_the_limit_with_lost_tokens(
     steps: list[tuple[int, int, str]],
 ) -> None:
-    """Attempts are over after 20 ticks; some return their token later than that, or never."""
+    """Some return their token later than at the end of their lease, or never."""
     tick, lease = 1 / 32, 20 / 32
     bucket = TokenBucket(LIMIT)
     now, held, counted = 0.0, list[tuple[float, Permit, str]](), list[float]()
@@ -100,13 +101,13 @@ def test_token_bucket_never_exceeds_the_limit_with_lost_tokens(
                 bucket.release_unused(permit)
         held = [item for item in held if item[0] > now]
         if acquired := bucket.try_acquire(now, now + lease):
-            end = now + latency * tick
+            end, over = now + latency * tick, now + lease + MARGIN
             held.append((end, acquired, how))
             if how != "unused":  # HTX counts it as late as possible
-                counted.append(min(end, now + lease) if how == "at" else now + lease)
+                counted.append(min(end, over) if how == "at" else over)
         assert 0 <= bucket.free <= LIMIT.requests
     assert most_in_a_window(counted, LIMIT.per) <= LIMIT.requests
-    assert bucket.is_full(now + lease + LIMIT.per)
+    assert bucket.is_full(now + lease + MARGIN + LIMIT.per)
 
 
 def test_token_bucket_blocks_until_window_ends_after_429() -> None:

@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Iterable
+import itertools
+import math
+import secrets
+from collections import OrderedDict
+from collections.abc import Hashable
 from types import TracebackType
-from typing import NoReturn, Self, cast
+from typing import Final, NoReturn, Self, TypeGuard
+from weakref import WeakKeyDictionary
 
-import attrs
-
-from htx_async.clock import Clock, running_loop
+from htx_async.clock import Clock
 from htx_async.errors import InvalidInputError
 from htx_async.ratelimit.limiter import LimitedEndpoint, RateLimiter, registry_lock
 from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.redis.connection import RedisServer, address_of
-from htx_async.ratelimit.redis.lease_queue import LeaseQueue
-from htx_async.ratelimit.redis.protocol import BucketKey, user_key
+from htx_async.ratelimit.redis.bucket import RedisBucket
+from htx_async.ratelimit.redis.exchange import MAX_ATTEMPT_TIMEOUT, BucketKeys
+from htx_async.ratelimit.redis.queue import RedisQueue
+from htx_async.ratelimit.redis.server import Address, RedisServer
 
-
-def _validate_fraction(_: object, attribute: attrs.Attribute[float], value: object) -> None:
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1:
-        return
-    msg = f"{attribute.name} must be a number above 0 and at most 1, got {value!r:.40}"
-    raise InvalidInputError(msg)
-
-
-@attrs.frozen
-class Share:
-    """
-    Continue with a fraction of HTX's limits while Redis is unavailable.
-
-    Attributes:
-        fraction: Fraction of every limit that each process uses, above 0 and at most 1; at least
-            one request. The fractions of all processes together should not exceed 1.
-    """
-
-    fraction: float = attrs.field(validator=_validate_fraction)
+_SWEPT_AT_ONCE: Final = 2
 
 
 class RedisRateLimiter(RateLimiter):
@@ -47,15 +33,21 @@ class RedisRateLimiter(RateLimiter):
     closes them; `async with`, or `aclose()`, closes them in any case.
 
     While Redis is unavailable, calls that need a token fail with `RateLimitQueueError`, which is
-    retried like other retryable errors, unless *on_outage* is set. The logger `htx_async` reports
-    the outage once.
+    retried like other retryable errors, unless *fallback* is set. The logger `htx_async` reports
+    when that begins and ends.
+
+    Clients that use it have an `attempt_timeout` of at most 10 s.
 
     Args:
         url: URL of the server: `redis://`, `rediss://` (TLS) or `unix://`, with user, password
             and options as redis-py accepts them. Redis 6.2 or later; a primary, not a cluster.
         user: Your own name for the HTX user; clients with different keys of that user share the
-            limits by it. `None`: the access key identifies the user. Redis only stores a hash.
-        on_outage: `Share(0.25)`: continue with a fraction of the limits; `None`: fail.
+            limits by it. Required with a credentials provider. `None`: the access key identifies
+            the user. Redis only stores a hash.
+        fallback: Fraction of every limit, above 0 and at most 1, that each process uses while
+            Redis is unavailable; at least one request. The fractions of all processes together
+            should not exceed 1. `None`: calls fail.
+        command_timeout: Seconds for one command, connecting not included.
 
     Raises:
         InvalidInputError: An argument is not valid, or the extra `redis` is not installed.
@@ -64,17 +56,23 @@ class RedisRateLimiter(RateLimiter):
     _display = "..."  # until __init__ has checked the arguments
 
     def __init__(
-        self, url: str, *, user: str | None = None, on_outage: Share | None = None
+        self,
+        url: str,
+        *,
+        user: str | None = None,
+        fallback: float | None = None,
+        command_timeout: float = 2.0,
     ) -> None:
         super().__init__()
-        address = _problem(user, on_outage) or address_of(url)
+        problem = _problem(user, fallback, command_timeout)
+        address = problem or Address.of(url, command_timeout)
         del url  # it may contain a password, which a traceback must not show
         if isinstance(address, str):
             raise InvalidInputError(address)
-        self._address, self._user, self._on_outage = address, user, on_outage
+        self._address, self._user, self._fallback = address, user, fallback
         self._display = address.display
-        # The servers by event loop, which the limiters of single keys share.
-        self._servers: dict[asyncio.AbstractEventLoop, RedisServer] = {}
+        # The state of each event loop, which the limiters of single keys share.
+        self._workers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Worker] = WeakKeyDictionary()
         self._by_key: dict[Hashable, RedisRateLimiter] = {}
 
     def for_owner(self, owner: Hashable) -> RedisRateLimiter:
@@ -97,52 +95,42 @@ class RedisRateLimiter(RateLimiter):
         vars(copied).update(vars(self) | {"_user": user, "_queues": {}})
         return copied
 
-    def _new_queue(
-        self, previous: TokenQueue | None, endpoint: LimitedEndpoint, clock: Clock
-    ) -> TokenQueue:
-        """Return a queue; the server knows the tokens of a closed loop."""
-        del previous
+    def check(self, attempt_timeout: float) -> None:
+        """Raise `InvalidInputError` if an attempt could outlast its lease."""
+        if attempt_timeout > MAX_ATTEMPT_TIMEOUT:
+            msg = (
+                f"attempt_timeout must be at most {MAX_ATTEMPT_TIMEOUT:g} s with a "
+                f"RedisRateLimiter, got {attempt_timeout:g}"
+            )
+            raise InvalidInputError(msg)
+
+    def queue_for(self, endpoint: LimitedEndpoint, clock: Clock) -> TokenQueue:
+        """Return the queue for *endpoint* in the running loop."""
+        if not endpoint.signed:
+            return self._for_address(clock).queue_for(endpoint, clock)
         if self._user is None:
             msg = (
                 "this RedisRateLimiter has no user yet. "
                 "Set one, RedisRateLimiter(url, user=...), or pass it to a client"
             )
             raise InvalidInputError(msg)
-        key = BucketKey(user_key(self._user), endpoint.name, endpoint.limit)
-        fraction = self._on_outage.fraction if self._on_outage else None
-        return LeaseQueue(key, self._server(), clock, fraction)
+        return self._worker().queue(self._user, endpoint, clock, self._fallback)
 
-    def _server(self) -> RedisServer:
-        loop, share = running_loop(), self._on_outage
-        policy = f"calls use {share.fraction:g} of the limits" if share else "calls fail"
-        server = self._servers.get(loop) if loop else None
-        if server is None:
-            server = RedisServer(self._address, policy)
-            if loop is not None:
-                self._forget_closed_loops()
-                self._servers[loop] = server
-        return server
-
-    def _forget_closed_loops(self) -> None:
-        for loop in [loop for loop in self._servers if loop.is_closed()]:
-            del self._servers[loop]
+    def _worker(self) -> _Worker:
+        loop = asyncio.get_running_loop()
+        worker = self._workers.get(loop)
+        if worker is None:
+            policy = "calls fail"
+            if self._fallback is not None:
+                policy = f"each process uses {self._fallback:g} of the limits"
+            worker = self._workers[loop] = _Worker(RedisServer(self._address, policy))
+        return worker
 
     async def flush(self) -> None:
-        """Send all pending updates to Redis; close the connections if they are not in use."""
-        loop = asyncio.get_running_loop()
-        for queue in self._queues_of(loop):
-            await queue.flush()
-        server = self._servers.get(loop)
-        if server is not None and all(queue.is_idle for queue in self._queues_of(loop)):
-            await server.aclose()
-
-    def _queues_of(self, loop: asyncio.AbstractEventLoop) -> list[LeaseQueue]:
-        limiters: Iterable[RedisRateLimiter] = tuple(self._by_key.values()) or (self,)
-        return [queue for limiter in limiters for queue in limiter._own_queues_of(loop)]  # noqa: SLF001 - its own
-
-    def _own_queues_of(self, loop: asyncio.AbstractEventLoop) -> list[LeaseQueue]:
-        queues = [by_loop.get(loop) for by_loop in tuple(self._queues.values())]
-        return cast("list[LeaseQueue]", [queue for queue in queues if queue is not None])
+        """Send all reports to Redis; close the connections if they are not in use."""
+        worker = self._workers.get(asyncio.get_running_loop())
+        if worker is not None:
+            await worker.flush(self._user)
 
     async def aclose(self) -> None:
         """
@@ -150,10 +138,10 @@ class RedisRateLimiter(RateLimiter):
 
         Close the clients first: a later call opens new connections.
         """
-        await self.flush()
-        server = self._servers.pop(asyncio.get_running_loop(), None)
-        if server is not None:
-            await server.aclose()
+        worker = self._workers.get(asyncio.get_running_loop())
+        if worker is not None:
+            await worker.flush(None)
+            await worker.server.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -177,13 +165,66 @@ class RedisRateLimiter(RateLimiter):
         return f"RedisRateLimiter({self._display!r})"
 
 
-def _problem(user: object, on_outage: object) -> str:
+class _Worker:
+    """What one event loop has in Redis."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self.server = server
+        self._id = secrets.token_hex(6)
+        # By user and endpoint, those that were not used for long first.
+        self._queues: OrderedDict[tuple[str, str], RedisQueue] = OrderedDict()
+        # Those that may have something to report.
+        self._active: dict[RedisQueue, str] = {}
+
+    def queue(
+        self, user: str, endpoint: LimitedEndpoint, clock: Clock, fallback: float | None
+    ) -> RedisQueue:
+        """Return the queue for *endpoint* of *user*."""
+        key = (user, endpoint.name)
+        queue = self._queues.get(key)
+        if queue is None:
+            self._sweep(clock.monotonic())
+            bucket = RedisBucket(endpoint.limit, self._id, fallback)
+            keys = BucketKeys.of(user, endpoint.name, endpoint.limit)
+            queue = self._queues[key] = RedisQueue(bucket, keys, self.server, clock, endpoint.name)
+        self._active[queue] = user
+        return queue
+
+    def _sweep(self, now: float) -> None:
+        """Forget users that have left."""
+        for key, queue in list(itertools.islice(self._queues.items(), _SWEPT_AT_ONCE)):
+            if queue.is_idle_full(now):
+                del self._queues[key]
+                self._active.pop(queue, None)
+            else:
+                self._queues.move_to_end(key)
+
+    async def flush(self, user: str | None) -> None:
+        """Send the reports of *user*, or all; close the connections if they are not in use."""
+        ours = [queue for queue, of in self._active.items() if user in (of, None)]
+        await asyncio.gather(*(queue.flush() for queue in ours))
+        self._active = {queue: of for queue, of in self._active.items() if not queue.is_idle}
+        if not self._active:
+            await self.server.aclose()
+
+
+def _problem(user: object, fallback: object, command_timeout: object) -> str:
     """Return what is wrong with the arguments; empty if nothing is."""
     if user is not None and (not isinstance(user, str) or not user):
         return "user must not be empty" if user == "" else f"user must be a str, got {_kind(user)}"
-    if on_outage is not None and not isinstance(on_outage, Share):
-        return f"on_outage must be Share(...) or None, got {_kind(on_outage)}"
+    if fallback is not None and not (_is_number(fallback) and 0 < fallback <= 1):
+        return f"fallback must be a number above 0 and at most 1, or None, got {_shown(fallback)}"
+    if not (_is_number(command_timeout) and 0 < command_timeout < math.inf):
+        return f"command_timeout must be a number of seconds, got {_shown(command_timeout)}"
     return ""
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _shown(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else _kind(value)
 
 
 def _kind(value: object) -> str:

@@ -1,0 +1,163 @@
+-- One exchange between a worker and the bucket that all workers of an endpoint share.
+-- exchange.py states the rules and the proof. All times are whole microseconds.
+--
+-- KEYS: the bucket; the record that this server has lost no bucket for the length of a lease.
+-- ARGV: a `Request`. Returns a `Reply`, or nil if the worker has sent a later request.
+
+local NOTICE, GAP, LONGEST_BLOCK, EXPIRY = 50000, 4000, 300000000, 86400000
+local request = cmsgpack.unpack(ARGV[1])
+local worker, sequence, limit, per, lease, generation, expected, slack, resync, patience, want,
+  used, unused, held, block, counted, counted_for = unpack(request)
+
+local time = redis.call('TIME')
+local server_time = time[1] * 1000000 + time[2]
+
+local function info(section, name)
+  return string.match(redis.call('INFO', section), name .. ':(%w+)')
+end
+
+-- State: a bucket that this server does not know may have been lost, with leases in use.
+
+local server = info('server', 'run_id')
+local packed = redis.call('GET', KEYS[1])
+local state = packed and cmsgpack.unpack(packed)
+local clock
+
+if not state or state.server ~= server then
+  clock = server_time
+  state = {
+    server = server, generation = worker .. ':' .. sequence, record = '', created = clock,
+    offset = 0, last = clock, blocked = 0, granted = 0, turn = 0, returning = {}, workers = {},
+  }
+  local trusted = server .. ' ' .. info('stats', 'evicted_keys')
+  local record = redis.call('GET', KEYS[2]) or ''
+  if packed or generation ~= '' or record ~= trusted then
+    if packed or generation ~= '' or string.sub(record, 1, #trusted + 1) ~= trusted .. ' ' then
+      record = trusted .. ' ' .. state.generation
+      redis.call('SET', KEYS[2], record)
+    end
+    state.record, state.blocked = record, clock + lease
+  end
+else
+  clock = server_time - state.offset
+  if generation ~= '' and generation ~= state.generation then
+    state.blocked = math.max(state.blocked, state.created + lease)
+  end
+end
+
+local mine = state.workers[worker]
+if mine and sequence < mine.sequence then return nil end
+mine = mine or {turn = 0, waiting = 0, leased = {}}
+mine.sequence, state.workers[worker] = sequence, mine
+
+-- Clock: it must not have gone further than monotonic clocks say.
+
+local excess = clock - (expected >= 0 and generation == state.generation and expected or state.last)
+local is_verified = excess <= slack
+if not is_verified and (resync or expected < 0 or generation ~= state.generation) then
+  state.offset, clock, is_verified = state.offset + excess, clock - excess, true
+end
+
+-- Reports
+
+for _, name in ipairs(unused) do mine.leased[name] = nil end
+for _, report in ipairs(used) do
+  local name, age = report[1], report[2]
+  if mine.leased[name] then
+    mine.leased[name] = nil
+    table.insert(state.returning, clock - age + per)
+  end
+end
+for _, report in ipairs(held) do mine.leased[report[1]] = clock + report[2] end
+if block > 0 then state.blocked = math.max(state.blocked, clock + block) end
+
+local grants, again, free, elsewhere, poll = {}, {}, 0, 0, GAP
+if is_verified then
+  state.last = clock
+  -- Times further ahead were written before the server's clock was set back.
+  state.created = math.min(state.created, clock)
+  state.blocked = math.min(state.blocked, clock + math.max(LONGEST_BLOCK, lease))
+
+  -- Free tokens, and workers that wait
+
+  local returning, others_leased, sharers = {}, false, 1
+  for _, at in ipairs(state.returning) do
+    if at > clock then table.insert(returning, math.min(at, clock + lease)) end
+  end
+  free, state.returning = limit - #returning, returning
+  for id, other in pairs(state.workers) do
+    for name, at in pairs(other.leased) do
+      if at > clock then
+        other.leased[name] = math.min(at, clock + lease)
+        free, others_leased = free - 1, others_leased or id ~= worker
+      else
+        other.leased[name] = nil
+      end
+    end
+    if id ~= worker then
+      if other.poll < clock or other.seen > clock then other.waiting = 0 end
+      if other.waiting > 0 then sharers = sharers + 1 end
+      other.seen = math.min(other.seen, clock)
+      if other.seen + lease < clock and not next(other.leased) then state.workers[id] = nil end
+    end
+  end
+  free, elsewhere = math.max(free, 0), math.max(counted - state.granted, 0)
+  for _ = 1, math.min(elsewhere, free) do
+    table.insert(returning, clock + counted_for)
+    free = free - 1
+  end
+
+  -- Grants: each worker gets at most its share at once, the one that waits longest comes first.
+
+  if mine.waiting == 0 then
+    state.turn = state.turn + 1
+    mine.turn = state.turn
+  end
+  local share, ahead, left = math.ceil(limit / sharers), 0, 0
+  for id, other in pairs(state.workers) do
+    if id ~= worker and other.turn < mine.turn then
+      ahead = ahead + math.min(other.waiting, share)
+    end
+  end
+  local most = clock >= state.blocked and math.min(share, free - ahead) or 0
+  for _, name in ipairs(want) do
+    if mine.leased[name] then
+      table.insert(again, name)
+    elseif #grants < most then
+      mine.leased[name] = clock + lease
+      table.insert(grants, name)
+    else
+      left = left + 1
+    end
+  end
+  free, state.granted = free - #grants, state.granted + #grants
+  if #grants > 0 then
+    state.turn = state.turn + 1
+    mine.turn = state.turn
+    if state.record ~= '' then  -- leases from before the record was made are over
+      if redis.call('GET', KEYS[2]) == state.record then
+        redis.call('SET', KEYS[2], string.match(state.record, '^%S+ %S+'))
+      end
+      state.record = ''
+    end
+  end
+  mine.waiting = left
+
+  -- Next poll of a worker that waits: a token that returns unused is noticed within NOTICE.
+
+  if clock < state.blocked then
+    poll = state.blocked - clock
+  elseif free <= ahead then
+    table.sort(returning)
+    poll = (returning[ahead + 1 - free] or clock + per) - clock
+    if others_leased then poll = math.min(poll, NOTICE) end
+  end
+  poll = math.max(poll, GAP)
+end
+mine.poll, mine.seen = clock + poll + patience, clock
+
+redis.call('SET', KEYS[1], cmsgpack.pack(state), 'PX', EXPIRY)
+return cmsgpack.pack({
+  state.generation, clock, is_verified, grants, again, free, state.granted, poll,
+  math.max(state.blocked - clock, 0), elsewhere,
+})
