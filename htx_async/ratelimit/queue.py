@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import heapq
 import itertools
 import logging
 import math
@@ -34,6 +35,8 @@ PATIENCE: Final = 1.0
 
 _ANNOUNCED_AT_ONCE = 200
 """Callers that are informed in one iteration of the loop."""
+_OUTDATED = 64
+"""Entries of a heap that may be outdated."""
 
 OnWait: TypeAlias = Callable[[int, float], object]
 """
@@ -141,14 +144,19 @@ class _Waiter:
 
 
 class _Group:
-    """The callers of one client, in order of arrival."""
+    """
+    The callers of one client, in order of arrival.
 
-    __slots__ = ("loop", "slots", "waiters")
+    *is_ready*: whether it is in the heap of its loop.
+    """
+
+    __slots__ = ("is_ready", "loop", "slots", "waiters")
 
     def __init__(self, slots: ConnectionSlots) -> None:
         self.slots: ConnectionSlots = slots
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.waiters: OrderedDict[_Waiter, None] = OrderedDict()
+        self.is_ready: bool = False
 
     @property
     def first(self) -> _Waiter:
@@ -179,6 +187,11 @@ class TokenQueue:
         self._clock = clock
         self._lock = threading.RLock()
         self._groups: dict[ConnectionSlots, _Group] = {}
+        # Number of callers.
+        self._queued = 0
+        # For each loop with callers, a heap of the groups that may have a free slot, by arrival.
+        # Entries of groups that have changed since are replaced when they are the first.
+        self._ready: dict[asyncio.AbstractEventLoop, list[tuple[int, _Group]]] = {}
         self._timers: dict[asyncio.AbstractEventLoop, tuple[float, asyncio.TimerHandle]] = {}
         # When loops were notified that have not reacted since.
         self._notified: dict[asyncio.AbstractEventLoop, float] = {}
@@ -294,7 +307,7 @@ class TokenQueue:
     @property
     def queued(self) -> int:
         """Number of calls that wait."""
-        return sum(len(group.waiters) for group in self._groups.values())
+        return self._queued
 
     def wait(self) -> float:
         """Return the minimum number of seconds that a new caller would wait for a token."""
@@ -325,6 +338,13 @@ class TokenQueue:
         """Return the number of the first caller that waits for one of *slots*."""
         return self._groups[slots].arrival
 
+    def slot_freed(self, slots: ConnectionSlots) -> None:
+        """Serve the callers that wait for one of *slots*."""
+        with self._lock:
+            if group := self._groups.get(slots):
+                self._mark_ready(group)
+        self.dispatch()
+
     def dispatch(self) -> None:
         """Issue the available tokens to callers of this loop, and set its timer."""
         loop = running_loop()
@@ -341,9 +361,8 @@ class TokenQueue:
         """Issue the available tokens, and return when to try again."""
         while (group := self._next_group(loop, now)) is not None and group.loop is loop:
             waiter = group.first
-            if waiter.future.done():  # cancelled, but its task has not run since
-                self._discard(group, waiter)
-                continue
+            if waiter.future.done():  # cancelled: its task runs soon, and calls `dispatch`
+                break
             permit = self.bucket.try_acquire(now, now + waiter.attempt_timeout)
             if permit is None:
                 break
@@ -356,23 +375,51 @@ class TokenQueue:
         due = self.bucket.next_available_at()
         if group.loop is not loop:
             due = self._notify(group.loop, now, due)
-        waits_here = any(other.loop is loop for other in self._groups.values())
-        return due if waits_here else math.inf
+        return math.inf if self._first_ready(loop) is None else due
 
     def _next_group(self, loop: asyncio.AbstractEventLoop, now: float) -> _Group | None:
         """Return the group whose first caller is next: it has a slot, and its loop reacts."""
-        for closed in [group for group in self._groups.values() if group.loop.is_closed()]:
-            del self._groups[closed.slots]
-            closed.slots.queues.discard(self)
-            self._timers.pop(closed.loop, None)
-            self._notified.pop(closed.loop, None)
+        for closed in [other for other in self._ready if other.is_closed()]:
+            self._forget(closed)
         candidates = (
-            group
-            for group in self._groups.values()
-            if group.slots.free
-            and (group.loop is loop or now < self._notified.get(group.loop, now) + PATIENCE)
+            self._first_ready(other)
+            for other in self._ready
+            if other is loop or now < self._notified.get(other, now) + PATIENCE
         )
-        return min(candidates, key=lambda group: group.arrival, default=None)
+        return min(filter(None, candidates), key=lambda group: group.arrival, default=None)
+
+    def _forget(self, closed: asyncio.AbstractEventLoop) -> None:
+        """Remove the callers of a closed loop."""
+        for group in [group for group in self._groups.values() if group.loop is closed]:
+            del self._groups[group.slots]
+            group.slots.queues.discard(self)
+            self._queued -= len(group.waiters)
+        del self._ready[closed]
+        self._timers.pop(closed, None)
+        self._notified.pop(closed, None)
+
+    def _first_ready(self, loop: asyncio.AbstractEventLoop) -> _Group | None:
+        """Return the group of *loop* that has a slot and the first caller."""
+        heap = self._ready.get(loop, [])
+        while heap:
+            arrival, group = heap[0]
+            if not (group.waiters and group.slots.free):
+                heapq.heappop(heap)
+                group.is_ready = False
+            elif arrival == group.arrival:
+                return group
+            else:
+                heapq.heapreplace(heap, (group.arrival, group))
+        return None
+
+    def _mark_ready(self, group: _Group) -> None:
+        heap = self._ready.setdefault(group.loop, [])
+        if not group.is_ready:
+            group.is_ready = True
+            heapq.heappush(heap, (group.arrival, group))
+        if len(heap) > 2 * len(self._groups) + _OUTDATED:
+            heap[:] = [entry for entry in heap if entry[1].waiters]
+            heapq.heapify(heap)
 
     def _notify(self, loop: asyncio.AbstractEventLoop, now: float, due: float) -> float:
         """Let another loop take its token at *due*, and return when to pass over it."""
@@ -392,25 +439,32 @@ class TokenQueue:
             group = self._groups[slots] = _Group(slots)
             slots.queues.add(self)
         group.waiters[waiter] = None
+        self._queued += 1
+        self._mark_ready(group)
         return waiter
 
     def _discard(self, group: _Group, waiter: _Waiter) -> None:
         del group.waiters[waiter]
+        self._queued -= 1
         if not group.waiters:
             del self._groups[group.slots]
             group.slots.queues.discard(self)
+        if not self._groups:
+            self._ready.clear()
 
     def _remove(self, slots: ConnectionSlots, waiter: _Waiter) -> None:
         """Remove a caller that leaves, and pass on what it may already have."""
-        future = waiter.future
+        future, has_slot = waiter.future, False
         with self._lock:
             group = self._groups.get(slots)
             if group is not None and waiter in group.waiters:
                 self._discard(group, waiter)
             elif future.done() and not future.cancelled() and future.exception() is None:
-                slots.starting -= 1
+                has_slot = True
                 self.bucket.release_unused(future.result())
-                slots.release()
+        if has_slot:  # without the lock: other queues take theirs
+            slots.starting -= 1
+            slots.release()
         self.dispatch()
 
     def _announce(self, waiters: Iterator[tuple[int, _Waiter]], left: int = 0) -> None:

@@ -10,7 +10,7 @@ class _Queue(Protocol):
 
     def arrival_of_first(self, slots: ConnectionSlots) -> int: ...
 
-    def dispatch(self) -> None: ...
+    def slot_freed(self, slots: ConnectionSlots) -> None: ...
 
 
 class ConnectionSlots:
@@ -44,4 +44,4 @@ class ConnectionSlots:
         """Free a slot, for the call that waits longest and can have a token."""
         self.free += 1
         for queue in sorted(self.queues, key=lambda queue: queue.arrival_of_first(self)):
-            queue.dispatch()
+            queue.slot_freed(self)
