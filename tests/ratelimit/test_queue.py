@@ -9,8 +9,11 @@ import time
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from htx_async.clock import Clock
+from htx_async.ratelimit import queue as module
 from htx_async.ratelimit.headers import RateLimitHeaders
 from htx_async.ratelimit.queue import PATIENCE, TokenQueue
 from htx_async.ratelimit.slots import ConnectionSlots
@@ -286,6 +289,130 @@ def test_token_queue_cancels_many_waiters_without_searching(waiting: int) -> Non
     run(main())
     # A linear search would take minutes for 20,000 waiters, so a rough bound is enough.
     assert time.process_time() - before < 20
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_token_queue_lets_cancelled_callers_leave_one_by_one() -> None:
+    """Many that are cancelled at once do not block the loop: each leaves in a step of its own."""
+    queue, slots = queue_of(2, 1.0), ConnectionSlots(9)
+    holders = [Holder(queue, slots) for _ in range(2)]
+    await settle()
+    waiting = [Holder(queue, slots) for _ in range(100)]
+    await settle()
+    for waiter in waiting[:-1]:
+        waiter.task.cancel()
+    queue.bucket.free += 1  # a token is available now
+    queue.dispatch()
+    assert queue.queued == 100
+    await settle()
+    assert queue.queued == 0
+    assert waiting[-1].is_held
+    for holder in (*holders, waiting[-1]):
+        await holder.end()
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=30))
+def test_token_queue_is_fifo_across_clients(callers: list[tuple[int, bool]]) -> None:
+    """Whatever client a caller belongs to, and whoever is cancelled while waiting."""
+    order: list[int] = []
+
+    async def main() -> None:
+        queue, clients = queue_of(1, 1.0), [ConnectionSlots(2) for _ in range(5)]
+
+        async def use(number: int, slots: ConnectionSlots) -> None:
+            async with queue.token(slots) as token:
+                order.append(number)
+                token.is_unused = False
+                await asyncio.sleep(0.25)
+
+        holder = Holder(queue)
+        await settle()
+        tasks = [
+            asyncio.create_task(use(number, clients[client]))
+            for number, (client, _) in enumerate(callers)
+        ]
+        await settle()
+        for task, (_, is_cancelled) in zip(tasks, callers, strict=True):
+            if is_cancelled:
+                task.cancel()
+        await holder.end()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (queue.queued, queue._groups, queue._ready) == (0, {}, {})
+        assert not any(slots.in_use or slots.queues for slots in clients)
+
+    run(main())
+    assert order == [number for number, (_, cancelled) in enumerate(callers) if not cancelled]
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_token_queue_looks_at_few_of_many_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call costs the same, however many clients wait."""
+    queue, looked_at = queue_of(1, 1.0), list[object]()
+    holder = Holder(queue)
+    await settle()
+    tasks = [Holder(queue, ConnectionSlots(1)).task for _ in range(1000)]
+    await settle()
+
+    def arrival(group: module._Group) -> int:
+        looked_at.append(group)
+        return group.first.arrival
+
+    monkeypatch.setattr(module._Group, "arrival", property(arrival))
+    tasks.append(Holder(queue, ConnectionSlots(1)).task)
+    await settle()
+    await holder.end()
+    assert 0 < len(looked_at) < 20
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_token_queue_keeps_nothing_of_callers_that_left() -> None:
+    """While another client waits, so that the queue is never empty."""
+    queue = queue_of(1, 1.0)
+    holder = Holder(queue)
+    await settle()
+    waiting = Holder(queue, ConnectionSlots(1))
+    await settle()
+    for _ in range(500):
+        leaving = Holder(queue, ConnectionSlots(1)).task
+        await settle()
+        leaving.cancel()
+        await settle()
+    (heap,) = queue._ready.values()
+    assert len(heap) < 100
+    await holder.end()
+    await settle()
+    await waiting.end()
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_token_queue_frees_a_slot_without_its_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other queues take their locks then: two threads would wait for each other."""
+    queue, slots, free = queue_of(1, 1.0), ConnectionSlots(9), list[bool]()
+    holder = Holder(queue, slots)
+    await settle()
+    waiting = Holder(queue, slots)
+    await settle()
+
+    def use_lock() -> None:
+        free.append(queue._lock.acquire(timeout=0.1))
+        if free[-1]:
+            queue._lock.release()
+
+    def release(self: ConnectionSlots) -> None:
+        self.free += 1
+        in_thread(use_lock).join()
+
+    monkeypatch.setattr(ConnectionSlots, "release", release)
+    holder._end.set()
+    while queue.queued:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    waiting.task.cancel()
+    await settle()
+    assert free == [True, True]
+    assert not waiting.is_held
 
 
 # Several event loops
