@@ -11,7 +11,7 @@ from typing import Final, cast
 
 from tests.benchmarks.tables import Goal, Options, goals_table, gross_regressions
 
-COMMANDS: Final = ("calls", "decode", "signing", "weight", "limits", "grants")
+COMMANDS: Final = ("calls", "decode", "signing", "weight", "limits", "grants", "users", "outages")
 
 
 def _parser() -> argparse.ArgumentParser:
