@@ -130,7 +130,7 @@ class Token:
 _NO_PERMIT: Final = Permit(0, 0)
 
 
-class _Waiter:
+class Waiter:
     """A caller in the queue."""
 
     __slots__ = ("arrival", "attempt_timeout", "future", "is_informed", "on_wait")
@@ -155,11 +155,11 @@ class _Group:
     def __init__(self, slots: ConnectionSlots) -> None:
         self.slots: ConnectionSlots = slots
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
-        self.waiters: OrderedDict[_Waiter, None] = OrderedDict()
+        self.waiters: OrderedDict[Waiter, None] = OrderedDict()
         self.is_ready: bool = False
 
     @property
-    def first(self) -> _Waiter:
+    def first(self) -> Waiter:
         return next(iter(self.waiters))
 
     @property
@@ -228,7 +228,7 @@ class TokenQueue:
                     return permit
             ahead = self.queued
             wait = self.bucket.wait(now, ahead)
-            waiter = self._add(slots, _Waiter(next(_arrivals), attempt_timeout, on_wait))
+            waiter = self._add(slots, Waiter(next(_arrivals), attempt_timeout, on_wait))
         try:
             if on_wait is not None and (ahead or wait or not slots.free):
                 waiter.is_informed = True
@@ -299,7 +299,7 @@ class TokenQueue:
                     if not waiter.future.done():
                         waiter.future.set_exception(copy(error))
 
-    def _in_order(self) -> list[tuple[int, _Waiter]]:
+    def _in_order(self) -> list[tuple[int, Waiter]]:
         """Return the callers that wait, in order of arrival, with the number of those ahead."""
         waiters = [waiter for group in self._groups.values() for waiter in group.waiters]
         return list(enumerate(sorted(waiters, key=lambda waiter: waiter.arrival)))
@@ -433,7 +433,7 @@ class TokenQueue:
             loop.call_soon_threadsafe(self.dispatch)
         return self._notified[loop] + PATIENCE
 
-    def _add(self, slots: ConnectionSlots, waiter: _Waiter) -> _Waiter:
+    def _add(self, slots: ConnectionSlots, waiter: Waiter) -> Waiter:
         group = self._groups.get(slots)
         if group is None:
             group = self._groups[slots] = _Group(slots)
@@ -443,7 +443,7 @@ class TokenQueue:
         self._mark_ready(group)
         return waiter
 
-    def _discard(self, group: _Group, waiter: _Waiter) -> None:
+    def _discard(self, group: _Group, waiter: Waiter) -> None:
         del group.waiters[waiter]
         self._queued -= 1
         if not group.waiters:
@@ -452,7 +452,7 @@ class TokenQueue:
         if not self._groups:
             self._ready.clear()
 
-    def _remove(self, slots: ConnectionSlots, waiter: _Waiter) -> None:
+    def _remove(self, slots: ConnectionSlots, waiter: Waiter) -> None:
         """Remove a caller that leaves, and pass on what it may already have."""
         future, has_slot = waiter.future, False
         with self._lock:
@@ -467,7 +467,7 @@ class TokenQueue:
             slots.release()
         self.dispatch()
 
-    def _announce(self, waiters: Iterator[tuple[int, _Waiter]], left: int = 0) -> None:
+    def _announce(self, waiters: Iterator[tuple[int, Waiter]], left: int = 0) -> None:
         """Inform callers of this loop that they wait longer; *left* callers before them leave."""
         loop, now = asyncio.get_running_loop(), self._clock.monotonic()
         for ahead, waiter in itertools.islice(waiters, _ANNOUNCED_AT_ONCE):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import math
 from typing import Final, Protocol
 
 from htx_async.clock import Clock, running_loop
 from htx_async.errors import RateLimitQueueError
-from htx_async.ratelimit.queue import TokenQueue
+from htx_async.ratelimit.queue import TokenQueue, Waiter
 from htx_async.ratelimit.redis.bucket import RedisBucket
 from htx_async.ratelimit.redis.exchange import (
     MICRO,
@@ -18,6 +19,7 @@ from htx_async.ratelimit.redis.exchange import (
     Request,
     Unavailable,
 )
+from htx_async.ratelimit.slots import ConnectionSlots
 
 CLOSE_TIMEOUT: Final = 0.9
 """Seconds for the last reports, when a client closes."""
@@ -49,6 +51,7 @@ class RedisQueue(TokenQueue):
         super().__init__(bucket, clock, name)
         self._keys, self._server = keys, server
         self._outage = Unavailable("")
+        self._newcomers: list[Waiter] = []
         self._exchange_task: asyncio.Task[None] | None = None
         self._exchange_timer: asyncio.TimerHandle | None = None
 
@@ -122,7 +125,17 @@ class RedisQueue(TokenQueue):
             bucket.on_reply(request, outcome, sent_at, now)
             self._count_elsewhere(outcome.elsewhere)
         self.dispatch()
-        self._announce(iter([entry for entry in self._in_order() if not entry[1].is_informed]))
+        self._inform_newcomers()
+
+    def _add(self, slots: ConnectionSlots, waiter: Waiter) -> Waiter:
+        self._newcomers.append(waiter)
+        return super()._add(slots, waiter)
+
+    def _inform_newcomers(self) -> None:
+        """Inform the callers that arrived when it was not known whether they have to wait."""
+        waiters = [one for one in self._newcomers if not (one.is_informed or one.future.done())]
+        self._newcomers.clear()
+        self._announce(zip(itertools.count(self.queued - len(waiters)), waiters))
 
     @property
     def is_idle(self) -> bool:
