@@ -59,6 +59,8 @@ class CallState:
     Attributes:
         request_id: Identifies the request in events; coalesced calls have the same.
         deadline: Latest deadline of its waiters, in monotonic seconds.
+        attempt_deadline: When the attempt must be over, in monotonic seconds. No part of its
+            request is sent after that, or its token could be in use by another request.
         has_no_waiters: Whether all callers have gone: another attempt would waste a token.
         closing: Whether the client is being closed: there is no further attempt.
         in_flight: Whether an attempt is using a connection.
@@ -75,6 +77,7 @@ class CallState:
 
     __slots__ = (
         "_queued_since",
+        "attempt_deadline",
         "attempts",
         "closing",
         "deadline",
@@ -94,6 +97,7 @@ class CallState:
     def __init__(self) -> None:
         self.request_id: int = next(_request_ids)
         self.deadline: float = math.inf
+        self.attempt_deadline: float = math.inf
         self.has_no_waiters: bool = False
         self.closing: bool = False
         self.in_flight: bool = False
@@ -155,8 +159,15 @@ class CallState:
         waiting = [] if self._queued_since is None else [(self._queued_since, now)]
         return CallStats(self.attempts, (*self.queue_waits, *waiting))
 
-    def attempt_started(self, *, is_internal: bool) -> None:
-        """Record that an attempt starts; an internal one calibrates the clock."""
+    def attempt_started(self, until: float, *, is_internal: bool) -> None:
+        """
+        Record that an attempt starts.
+
+        Args:
+            until: When it must be over, also if the deadline is later.
+            is_internal: Whether it calibrates the clock.
+        """
+        self.attempt_deadline = min(self.deadline, until)
         self.was_sent = self.in_flight = True
         if not is_internal:
             self.attempts += 1

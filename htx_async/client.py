@@ -27,7 +27,6 @@ from htx_async.models.account import Account
 from htx_async.options import RequestOptions, RetryPolicy
 from htx_async.ratelimit.limiter import RateLimiter, shared_rate_limiter
 from htx_async.ratelimit.queue import RateLimitStatus
-from htx_async.ratelimit.slots import ConnectionSlots
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Handler, Request
 from htx_async.resources import ENDPOINTS
@@ -150,9 +149,8 @@ class HTXClient:
         adapter = self._adapter = adapter_for(
             transport, origin, clock, max_connections=max_connections, max_body=max_body
         )
-        slots = self._connection_slots = ConnectionSlots(adapter.max_connections)
         # A request passes these from first to last, and its response from last to first.
-        limiter = self._rate_limiter
+        limiter, slots = self._rate_limiter, adapter.slots
         middleware: list[Callable[[Handler], Handler]] = [
             lambda call_next: RequestCoalescing(call_next, clock, events, str(origin)),
             lambda call_next: Retrying(call_next, clock, server_clock, store, adapter),

@@ -27,7 +27,7 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
     "models": {"errors", "validation"},
     "call_state": {"errors", "auth"},
     "request": {"errors", "options", "call_state", "ratelimit"},
-    "transports": {"version", "errors", "clock", "redaction", "validation", "request"},
+    "transports": {"version", "errors", "clock", "redaction", "validation", "ratelimit", "request"},
     "resources": {"errors", "redaction", "validation", "models", "ratelimit", "request"},
     "middleware": {
         *("errors", "error_codes", "clock", "events", "redaction", "options", "auth", "models"),

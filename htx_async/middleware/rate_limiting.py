@@ -66,7 +66,7 @@ class RateLimiting(msgspec.Struct, frozen=True):
         return response
 
     async def _attempt(self, request: Request, queue: TokenQueue, token: Token) -> Response:
-        request.call.attempt_started(is_internal=request.is_internal)
+        request.call.attempt_started(token.permit.until, is_internal=request.is_internal)
         token.is_unused = False
         self._emit("sent", request)
         try:

@@ -147,16 +147,17 @@ class _Group:
     """
     The callers of one client, in order of arrival.
 
-    *is_ready*: whether it is in the heap of its loop.
+    *is_ready*: whether it is in the heap of its loop; *is_blocked*: whether it waits for a slot.
     """
 
-    __slots__ = ("is_ready", "loop", "slots", "waiters")
+    __slots__ = ("is_blocked", "is_ready", "loop", "slots", "waiters")
 
     def __init__(self, slots: ConnectionSlots) -> None:
         self.slots: ConnectionSlots = slots
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.waiters: OrderedDict[Waiter, None] = OrderedDict()
         self.is_ready: bool = False
+        self.is_blocked: bool = False
 
     @property
     def first(self) -> Waiter:
@@ -224,13 +225,13 @@ class TokenQueue:
             if slots.free and not (self._groups or slots.starting):
                 permit = self.bucket.try_acquire(now, now + attempt_timeout)
                 if permit is not None:
-                    slots.free -= 1
+                    slots.acquire()
                     return permit
-            ahead = self.queued
-            wait = self.bucket.wait(now, ahead)
+            ahead, usable = self._queued, self._usable()
+            wait = self.bucket.wait(now, usable)
             waiter = self._add(slots, Waiter(next(_arrivals), attempt_timeout, on_wait))
         try:
-            if on_wait is not None and (ahead or wait or not slots.free):
+            if on_wait is not None and (usable or wait or not slots.free):
                 waiter.is_informed = True
                 if on_wait(ahead, wait) is False:
                     waiter.future.cancel()
@@ -309,10 +310,15 @@ class TokenQueue:
         """Number of calls that wait."""
         return self._queued
 
+    def _usable(self) -> int:
+        """Return how many callers have a free slot; the others need not be served first."""
+        groups = self._groups.values()
+        return sum(min(len(group.waiters), group.slots.free) for group in groups)
+
     def wait(self) -> float:
         """Return the minimum number of seconds that a new caller would wait for a token."""
         with self._lock:
-            return self.bucket.wait(self._clock.monotonic(), self.queued)
+            return self.bucket.wait(self._clock.monotonic(), self._usable())
 
     def status(self) -> RateLimitStatus:
         """Return the current state."""
@@ -334,15 +340,17 @@ class TokenQueue:
         with self._lock:
             return not self._groups and self.bucket.is_full(now)
 
-    def arrival_of_first(self, slots: ConnectionSlots) -> int:
-        """Return the number of the first caller that waits for one of *slots*."""
-        return self._groups[slots].arrival
-
-    def slot_freed(self, slots: ConnectionSlots) -> None:
-        """Serve the callers that wait for one of *slots*."""
+    def slot_freed(self, slots: ConnectionSlots, arrival: int) -> None:
+        """Serve the callers that wait for one of *slots*, if the first one is that of *arrival*."""
         with self._lock:
-            if group := self._groups.get(slots):
-                self._mark_ready(group)
+            group = self._groups.get(slots)
+            if group is None or not group.is_blocked:
+                return
+            if group.arrival != arrival:  # that caller has left
+                slots.call_when_free(self, group.arrival)
+                return
+            group.is_blocked = False
+            self._mark_ready(group)
         self.dispatch()
 
     def dispatch(self) -> None:
@@ -369,7 +377,7 @@ class TokenQueue:
             if permit is None:
                 break
             self._discard(group, waiter)
-            group.slots.free -= 1
+            group.slots.acquire()
             group.slots.starting += 1
             waiter.future.set_result(permit)
         if group is None:  # none has a free slot
@@ -377,14 +385,14 @@ class TokenQueue:
         due = self.bucket.next_available_at()
         if group.loop is not loop:
             due = self._notify(group.loop, now, due)
-        return math.inf if self._first_ready(loop) is None else due
+        return math.inf if self._first_ready(loop, is_here=True) is None else due
 
     def _next_group(self, loop: asyncio.AbstractEventLoop, now: float) -> _Group | None:
         """Return the group whose first caller is next: it has a slot, and its loop reacts."""
         for closed in [other for other in self._ready if other.is_closed()]:
             self._forget(closed)
         candidates = (
-            self._first_ready(other)
+            self._first_ready(other, is_here=other is loop)
             for other in self._ready
             if other is loop or now < self._notified.get(other, now) + PATIENCE
         )
@@ -394,29 +402,31 @@ class TokenQueue:
         """Remove the callers of a closed loop."""
         for group in [group for group in self._groups.values() if group.loop is closed]:
             del self._groups[group.slots]
-            group.slots.queues.discard(self)
             self._queued -= len(group.waiters)
         del self._ready[closed]
         self._timers.pop(closed, None)
         self._notified.pop(closed, None)
 
-    def _first_ready(self, loop: asyncio.AbstractEventLoop) -> _Group | None:
-        """Return the group of *loop* that has a slot and the first caller."""
+    def _first_ready(self, loop: asyncio.AbstractEventLoop, *, is_here: bool) -> _Group | None:
+        """Return the group of *loop* that has the first caller and, as far as known, a slot."""
         heap = self._ready.get(loop, [])
         while heap:
             arrival, group = heap[0]
-            if not (group.waiters and group.slots.free):
-                heapq.heappop(heap)
-                group.is_ready = False
-            elif arrival == group.arrival:
+            if group.waiters and arrival != group.arrival:
+                heapq.heapreplace(heap, (group.arrival, group))
+            elif group.waiters and (group.slots.free or not is_here):
                 return group
             else:
-                heapq.heapreplace(heap, (group.arrival, group))
+                heapq.heappop(heap)
+                group.is_ready = False
+                if group.waiters:
+                    group.is_blocked = True
+                    group.slots.call_when_free(self, arrival)
         return None
 
     def _mark_ready(self, group: _Group) -> None:
         heap = self._ready.setdefault(group.loop, [])
-        if not group.is_ready:
+        if not (group.is_ready or group.is_blocked):
             group.is_ready = True
             heapq.heappush(heap, (group.arrival, group))
         if len(heap) > 2 * len(self._groups) + _OUTDATED:
@@ -439,7 +449,6 @@ class TokenQueue:
         group = self._groups.get(slots)
         if group is None:
             group = self._groups[slots] = _Group(slots)
-            slots.queues.add(self)
         group.waiters[waiter] = None
         self._queued += 1
         self._mark_ready(group)
@@ -450,7 +459,6 @@ class TokenQueue:
         self._queued -= 1
         if not group.waiters:
             del self._groups[group.slots]
-            group.slots.queues.discard(self)
         if not self._groups:
             self._ready.clear()
 
@@ -471,12 +479,12 @@ class TokenQueue:
 
     def _announce(self, waiters: Iterator[tuple[int, Waiter]], left: int = 0) -> None:
         """Inform callers of this loop that they wait longer; *left* callers before them leave."""
-        loop, now = asyncio.get_running_loop(), self._clock.monotonic()
+        loop, now, usable = asyncio.get_running_loop(), self._clock.monotonic(), self._usable()
         for ahead, waiter in itertools.islice(waiters, _ANNOUNCED_AT_ONCE):
             stays = not waiter.future.done()
             if stays and waiter.on_wait is not None and waiter.future.get_loop() is loop:
                 waiter.is_informed = True
-                wait = self.bucket.wait(now, ahead - left)
+                wait = self.bucket.wait(now, min(ahead - left, usable))
                 stays = waiter.on_wait(ahead - left, wait) is not False
             left += not stays
         if rest := next(waiters, None):

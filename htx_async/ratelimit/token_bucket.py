@@ -59,10 +59,12 @@ class Permit(msgspec.Struct, frozen=True):
     Attributes:
         free_after: Number of free tokens left after this one was acquired.
         sequence: Number of permits that the bucket had issued, this one included.
+        until: Latest end of the attempt, in monotonic seconds.
     """
 
     free_after: int
     sequence: int
+    until: float = math.inf
 
 
 class TokenBucket:
@@ -107,7 +109,7 @@ class TokenBucket:
         self._sequence += 1
         self._until[self._sequence] = until + MARGIN
         self._expires_from = min(self._expires_from, until + MARGIN)
-        return Permit(self.free, self._sequence)
+        return Permit(self.free, self._sequence, until)
 
     def refill(self, now: float) -> None:
         """Free the tokens that have returned by *now*."""

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from htx_async.clock import Clock
 from htx_async.errors import InvalidInputError
+from htx_async.ratelimit.slots import ConnectionSlots
 from htx_async.request import Request, Response
 from htx_async.transports.base import (
     HEADERS,
     Adapter,
     AsyncTransport,
-    attempt_seconds,
     to_response,
 )
 from htx_async.transports.http_errors import ExchangeError
@@ -33,7 +33,7 @@ class PoolAdapter:
         get_pool: Returns the pool, in the event loop of the calls.
         origin: HTX's address.
         clock: Source of time.
-        max_connections: Requests at a time.
+        max_connections: Requests of the client at a time.
         max_body: Largest body of a response, in bytes.
         owns_pool: Whether to close the pool.
     """
@@ -54,21 +54,23 @@ class PoolAdapter:
         self._clock = clock
         self._max_body = max_body
         self._owns_pool = owns_pool
-        self.max_connections: int = max_connections
+        self.slots: ConnectionSlots = ConnectionSlots(max_connections)
         self.is_prepared: bool = False
         fields = {"Host": str(origin).partition("://")[2], **HEADERS}
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in fields.items()).encode()
 
     async def prepare(self) -> None:
-        """Read the settings of the environment."""
+        """Read the settings of the environment, and share the slots of the pool."""
         self._pool = self._get_pool()
+        self.slots.share(self._pool.slots)
         await self._pool.prepare()
         self.is_prepared = True
 
     async def __call__(self, request: Request) -> Response:
         """Send *request* and return the response."""
         assert self._pool is not None, "retrying prepares the adapter"
-        seconds = attempt_seconds(request, self._clock.monotonic())
+        deadline = request.call.attempt_deadline
+        seconds = deadline - self._clock.monotonic()
         first_byte = max(seconds * _FIRST_BYTE_SHARE, _MIN_FIRST_BYTE_TIMEOUT)
         failure: ExchangeError
         try:
@@ -76,7 +78,8 @@ class PoolAdapter:
                 request.endpoint.method,
                 request.target.encode(),
                 self._headers,
-                timeouts=Timeouts(total=seconds, first_byte=first_byte),
+                deadline=deadline,
+                timeouts=Timeouts(first_byte=first_byte),
                 max_body=self._max_body,
                 fresh=request.call.needs_new_connection,
             )
@@ -131,7 +134,7 @@ def adapter_for(
             functools.partial(transport.pool, origin, clock),
             origin,
             clock,
-            max_connections=min(max_connections, transport.max_connections),
+            max_connections=max_connections,
             max_body=max_body,
             owns_pool=False,
         )

@@ -6,6 +6,7 @@ import sys
 from typing import Any, Protocol
 
 from htx_async.errors import DecodeError
+from htx_async.ratelimit.slots import ConnectionSlots
 from htx_async.request import Request, Response
 from htx_async.transports.http_response import HTTPResponse
 from htx_async.version import VERSION
@@ -46,11 +47,11 @@ class Adapter(Protocol):
     The last handler of the chain: sends an attempt by a transport.
 
     Attributes:
-        max_connections: Requests that it carries at a time.
+        slots: Slots of the client: how many requests it sends at a time.
         is_prepared: Whether `prepare` has succeeded, or is not needed.
     """
 
-    max_connections: int
+    slots: ConnectionSlots
     is_prepared: bool
 
     async def prepare(self) -> None:
@@ -75,11 +76,6 @@ class Adapter(Protocol):
     async def aclose(self) -> None:
         """Close what it has opened itself."""
         ...
-
-
-def attempt_seconds(request: Request, now: float) -> float:
-    """Return the seconds that an attempt which starts *now* may take."""
-    return max(min(request.options.attempt_timeout, request.call.time_left(now)), 0.0)
 
 
 def to_response(request: Request, received: HTTPResponse) -> Response:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import cast
 
 from htx_async.clock import Clock
-from htx_async.transports.http_errors import ExchangeError
+from htx_async.transports.http_errors import ExchangeError, too_late
 from htx_async.transports.http_parser import ResponseParser
 
 READ_BUFFER_SIZE = 256 * 1024
@@ -107,7 +107,8 @@ class HTTPConnection(asyncio.BufferedProtocol):
         Args:
             request: Its bytes.
             parser: A new parser.
-            deadline: When the response must be complete, in monotonic seconds.
+            deadline: When the response must be complete, in monotonic seconds. Nothing is sent
+                after it.
             first_byte_timeout: Longest time in seconds until its first byte.
             read_timeout: Longest time in seconds without a byte.
 
@@ -115,11 +116,11 @@ class HTTPConnection(asyncio.BufferedProtocol):
             ExchangeError: There is no complete response. The connection is closed.
         """
         problem = self._problem_before_request()
-        if problem is not None:
+        now = self._clock.monotonic()
+        if problem is not None or now >= deadline:
             self.abort()
             del request  # it is signed
-            raise ExchangeError(problem, "ConnectError")
-        now = self._clock.monotonic()
+            raise too_late() if problem is None else ExchangeError(problem, "ConnectError")
         self._parser, self._deadline, self._read_timeout = parser, deadline, read_timeout
         self._response = self._loop.create_future()
         self._expire_at(min(deadline, now + first_byte_timeout, now + read_timeout))
@@ -187,9 +188,11 @@ class HTTPConnection(asyncio.BufferedProtocol):
     # asyncio calls the following methods.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember the transport."""
+        """Remember the transport, and let it write at once."""
         self._registry.add(self)
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
+        # uvloop would write a request when all callbacks of the iteration have run, however late.
+        self.transport.set_write_buffer_limits(high=0)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return the buffer for the next read."""

@@ -46,3 +46,12 @@ class ExchangeError(Exception):
         if self.is_sent:
             return NoResponseError(f"{origin}: {self}", endpoint=endpoint)
         return ConnectError(str(self), endpoint=endpoint, retryable=self.retryable)
+
+
+def too_late() -> ExchangeError:
+    """Return the failure of an attempt whose time was over before its request was sent."""
+    text = (
+        "the time of the attempt was over before the request was sent. "
+        "Look for functions that block the event loop, and for a process that was paused"
+    )
+    return ExchangeError(text, "ConnectTimeout")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from typing import Self
 
 import msgspec
 
 from htx_async.clock import Clock
+from htx_async.ratelimit.queue import Token, TokenQueue
+from htx_async.ratelimit.slots import ConnectionSlots
+from htx_async.ratelimit.token_bucket import UnlimitedBucket
 from htx_async.transports.base import CONNECT_TIMEOUT, MAX_IDLE
 from htx_async.transports.connect import connect, describe
 from htx_async.transports.environment import Environment, Proxy, read_environment
@@ -24,14 +28,12 @@ class Timeouts(msgspec.Struct, frozen=True):
     Limits in seconds of one exchange.
 
     Attributes:
-        total: From waiting for a connection to the last byte.
         first_byte: Until the first byte of a response on a reused connection.
         pool: For waiting while `max_connections` are in use.
         connect: For connecting.
         read: Longest time without a byte.
     """
 
-    total: float = math.inf
     first_byte: float = math.inf
     pool: float = math.inf
     connect: float = CONNECT_TIMEOUT
@@ -42,9 +44,12 @@ class ConnectionPool:
     """
     Connections to *origin*; the one that was used last is reused first.
 
-    It belongs to the event loop of its first exchange. At most *max_connections* exchanges run at
-    a time; the others wait in order of arrival. Pools of the same event loop may share a
-    *read_buffer*.
+    It belongs to the event loop of its first exchange. Every exchange needs one of its `slots`, so
+    that at most *max_connections* run at a time: a client acquires it together with its token,
+    other callers by `slot`. Pools of the same event loop may share a *read_buffer*.
+
+    Attributes:
+        slots: Slots of all callers.
     """
 
     def __init__(
@@ -57,10 +62,10 @@ class ConnectionPool:
         read_buffer: memoryview | None = None,
     ) -> None:
         self.origin = origin
-        self.max_connections = max_connections
+        self.slots = ConnectionSlots(max_connections)
         self._clock = clock
         self._max_body = max_body
-        self._slots = asyncio.Semaphore(max_connections)
+        self._callers_without_token = TokenQueue(UnlimitedBucket(), clock)
         self._connections: set[HTTPConnection] = set()
         self._connecting: set[asyncio.Timeout] = set()
         self._idle: list[HTTPConnection] = []
@@ -75,8 +80,8 @@ class ConnectionPool:
 
     @property
     def is_unused(self) -> bool:
-        """Whether it has neither exchanges nor connections."""
-        return not self._exchanges and not self._connections
+        """Whether it has neither callers nor connections."""
+        return not self.slots.in_use and not self._connections
 
     @property
     def open_connections(self) -> int:
@@ -94,6 +99,19 @@ class ConnectionPool:
             self._environment = self._environment or await self._read_environment()
         return self._environment
 
+    def slot(self, seconds: float) -> Token:
+        """
+        Return a slot for exchanges that need no token, to acquire by `async with`.
+
+        Args:
+            seconds: For waiting; callers are served in order of arrival.
+
+        Raises:
+            ExchangeError: No slot was free in time, or the pool is closed.
+        """
+        self._ensure_open()
+        return _Slot(self._callers_without_token, self, seconds, self._clock)
+
     async def exchange(
         self,
         method: str,
@@ -101,18 +119,21 @@ class ConnectionPool:
         headers: bytes,
         content: bytes = b"",
         *,
+        deadline: float = math.inf,
         timeouts: Timeouts,
         max_body: int | None = None,
         fresh: bool = False,
     ) -> HTTPResponse:
         """
-        Send a request and return the response.
+        Send a request and return the response. The caller occupies a slot.
 
         Args:
             method: GET, for example.
             target: Path and query as they are sent.
             headers: Header lines, `Host` included, each with its line end.
             content: The body.
+            deadline: When the response must be complete, in monotonic seconds. Nothing is sent
+                after it.
             timeouts: Its limits.
             max_body: Largest body of the response in bytes, if less than that of the pool.
             fresh: Whether to open a new connection, even if there is an idle one.
@@ -128,14 +149,15 @@ class ConnectionPool:
         self._exchanges += 1
         self._has_no_exchange.clear()
         try:
-            connection = await self._acquire(started_at, timeouts, fresh=fresh)
+            connection = None if fresh else self._take_idle(started_at)
+            connection = connection or await self._connect(deadline, timeouts)
             if self._forward_proxy is not None:
                 target = describe(self.origin).encode() + target
                 headers += self._forward_proxy.header.encode()
             await connection.exchange(
                 b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method.encode(), target, headers, content),
                 parser,
-                deadline=started_at + timeouts.total,
+                deadline=deadline,
                 first_byte_timeout=timeouts.first_byte if connection.is_reused else math.inf,
                 read_timeout=timeouts.read,
             )
@@ -179,37 +201,13 @@ class ConnectionPool:
         self._forward_proxy = environment.proxy if is_plain else None
         return environment
 
-    async def _acquire(
-        self, started_at: float, timeouts: Timeouts, *, fresh: bool
-    ) -> HTTPConnection:
-        """Return a connection, and occupy one of `max_connections` slots."""
-        await self._acquire_slot(min(timeouts.pool, timeouts.total))
-        try:
-            connection = None if fresh else self._take_idle(started_at)
-            return connection or await self._connect(started_at, timeouts)
-        except BaseException:
-            self._slots.release()
-            raise
-
-    async def _acquire_slot(self, seconds: float) -> None:
-        self._ensure_open()
-        if not self._slots.locked():
-            await self._slots.acquire()  # returns at once
-            return
-        with contextlib.suppress(TimeoutError):
-            async with self._clock.timeout(_finite(seconds)):
-                await self._slots.acquire()
-                return
-        text = f"all {self.max_connections} connections to {self.origin} are in use"
-        raise ExchangeError(text, "PoolTimeout")
-
-    async def _connect(self, started_at: float, timeouts: Timeouts) -> HTTPConnection:
+    async def _connect(self, deadline: float, timeouts: Timeouts) -> HTTPConnection:
         environment = self._environment or await self.prepare()
         self._ensure_open()
-        if self._idle and len(self._connections) + len(self._connecting) >= self.max_connections:
+        if self._idle and len(self._connections) + len(self._connecting) >= self.slots.limit:
             self._idle.pop(0).close()
         connection = HTTPConnection(self._clock, self._connections, self._read_buffer)
-        left = started_at + timeouts.total - self._clock.monotonic()
+        left = deadline - self._clock.monotonic()
         timeout = self._clock.timeout(_finite(min(timeouts.connect, left)))
         self._connecting.add(timeout)
         try:
@@ -239,7 +237,6 @@ class ConnectionPool:
         return None
 
     def _release(self, connection: HTTPConnection, parser: ResponseParser) -> None:
-        self._slots.release()
         if self._is_closed or not parser.allows_reuse:
             connection.close()
         elif connection.is_open:
@@ -255,3 +252,24 @@ class ConnectionPool:
 
 def _finite(seconds: float) -> float | None:
     return None if seconds == math.inf else seconds
+
+
+class _Slot(Token):
+    """A slot of a pool, whose token belongs to no rate limit."""
+
+    __slots__ = ("_clock", "_pool", "_seconds")
+
+    def __init__(
+        self, queue: TokenQueue, pool: ConnectionPool, seconds: float, clock: Clock
+    ) -> None:
+        super().__init__(queue, pool.slots, attempt_timeout=math.inf, on_wait=None)
+        self._pool, self._seconds, self._clock = pool, seconds, clock
+
+    async def __aenter__(self) -> Self:
+        if self.slots.free:  # it takes no time
+            return await super().__aenter__()
+        with contextlib.suppress(TimeoutError):
+            async with self._clock.timeout(_finite(self._seconds)):
+                return await super().__aenter__()
+        text = f"all {self.slots.limit} connections to {self._pool.origin} are in use"
+        raise ExchangeError(text, "PoolTimeout")

@@ -80,9 +80,11 @@ class HTTPTransport(httpx.AsyncBaseTransport):
         timeouts = _timeouts(request.extensions.get("timeout", {}))
         kind: str
         try:
-            response = await self._pool(origin, Clock()).exchange(
-                request.method, target, headers, request.content, timeouts=timeouts
-            )
+            pool = self._pool(origin, Clock())
+            async with pool.slot(timeouts.pool):
+                response = await pool.exchange(
+                    request.method, target, headers, request.content, timeouts=timeouts
+                )
         except ExchangeError as error:
             kind, text = error.kind, str(error)
         else:

@@ -17,16 +17,16 @@ from htx_async.errors import (
     NoResponseError,
     TransportError,
 )
+from htx_async.ratelimit.slots import ConnectionSlots
 from htx_async.redaction import auth_values, one_line, redact
 from htx_async.request import Request, Response
 from htx_async.transports.base import (
     CONNECT_TIMEOUT,
     HEADERS,
     AsyncTransport,
-    attempt_seconds,
     to_response,
 )
-from htx_async.transports.http_errors import ExchangeError
+from htx_async.transports.http_errors import ExchangeError, too_late
 from htx_async.transports.http_response import HTTPResponse, size_limit, too_large
 from htx_async.validation import Origin
 
@@ -74,7 +74,7 @@ class HttpxAdapter:
         self._max_body = max_body
         self._connect_errors = tuple(getattr(self._library, name) for name in _NOT_SENT)
         self._network_errors = (self._library.TransportError, OSError, EOFError)
-        self.max_connections: int = max_connections
+        self.slots: ConnectionSlots = ConnectionSlots(max_connections)
         self.is_prepared: bool = True
 
     async def prepare(self) -> None:
@@ -82,7 +82,7 @@ class HttpxAdapter:
 
     async def __call__(self, request: Request) -> Response:
         """Send *request* and return the response."""
-        seconds = attempt_seconds(request, self._clock.monotonic())
+        seconds = request.call.attempt_deadline - self._clock.monotonic()
         failure: HTXError
         try:
             async with self._clock.timeout(seconds):
@@ -104,7 +104,10 @@ class HttpxAdapter:
 
     async def _exchange(self, request: Request, seconds: float) -> HTTPResponse:
         """Return the response with its body as it arrived; raise what the transport raises."""
-        response = await self._transport.handle_async_request(self._build(request, seconds))
+        built = self._build(request, seconds)
+        if self._clock.monotonic() >= request.call.attempt_deadline:
+            raise too_late()
+        response = await self._transport.handle_async_request(built)
         first_byte_at = self._clock.monotonic()
         headers = [(name.lower(), value.strip()) for name, value in response.headers.raw]
         try:

@@ -150,7 +150,9 @@ def run(options: Options) -> list[Goal]:
     head = ("", "create", "close", "idle kB", "active kB", "call of one", "call", "calls/s")
     with canned.serving() as base_url, serving() as server:
         rows = [_row("1 process", asyncio.run(_measure(base_url, users, calls, "")))]
-        rows += [_row("1 process, Redis", asyncio.run(_measure(base_url, users, calls, server.url)))]
+        rows += [
+            _row("1 process, Redis", asyncio.run(_measure(base_url, users, calls, server.url)))
+        ]
         began = time.perf_counter()
         share = users // PROCESSES
         processes = _processes(base_url, share, calls // PROCESSES, server.url)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import math
 import random
 import sys
 from collections import Counter
@@ -218,7 +219,7 @@ async def test_drain_ends_when_a_handler_suppresses_its_cancellation() -> None:
     clock, done = VirtualClock(), asyncio.Event()
 
     async def stubborn(request: Request) -> Response:
-        request.call.attempt_started(is_internal=False)
+        request.call.attempt_started(math.inf, is_internal=False)
         while not done.is_set():
             try:
                 await done.wait()

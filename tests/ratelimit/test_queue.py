@@ -173,7 +173,7 @@ async def test_token_queue_does_not_count_callers_that_leave() -> None:
     await settle()
     outcomes = await asyncio.gather(*(use() for _ in range(3)), return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {asyncio.CancelledError}
-    assert (aheads, queue.queued, slots.queues) == ([0, 0, 0], 0, set())
+    assert (aheads, queue.queued, slots.in_use) == ([0, 0, 0], 0, 1)
     await holder.end()
 
 
@@ -338,7 +338,7 @@ def test_token_queue_is_fifo_across_clients(callers: list[tuple[int, bool]]) -> 
         await holder.end()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert (queue.queued, queue._groups, queue._ready) == (0, {}, {})
-        assert not any(slots.in_use or slots.queues for slots in clients)
+        assert not any(slots.in_use or slots._blocked for slots in clients)
 
     run(main())
     assert order == [number for number, (_, cancelled) in enumerate(callers) if not cancelled]
@@ -385,34 +385,6 @@ async def test_token_queue_keeps_nothing_of_callers_that_left() -> None:
     await holder.end()
     await settle()
     await waiting.end()
-
-
-@pytest.mark.usefixtures("virtual_time")
-async def test_token_queue_frees_a_slot_without_its_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other queues take their locks then: two threads would wait for each other."""
-    queue, slots, free = queue_of(1, 1.0), ConnectionSlots(9), list[bool]()
-    holder = Holder(queue, slots)
-    await settle()
-    waiting = Holder(queue, slots)
-    await settle()
-
-    def use_lock() -> None:
-        free.append(queue._lock.acquire(timeout=0.1))
-        if free[-1]:
-            queue._lock.release()
-
-    def release(self: ConnectionSlots) -> None:
-        self.free += 1
-        in_thread(use_lock).join()
-
-    monkeypatch.setattr(ConnectionSlots, "release", release)
-    holder._end.set()
-    while queue.queued:  # noqa: ASYNC110
-        await asyncio.sleep(0)
-    waiting.task.cancel()
-    await settle()
-    assert free == [True, True]
-    assert not waiting.is_held
 
 
 # Several event loops
@@ -501,7 +473,6 @@ def test_closed_loop_delays_nobody() -> None:
         assert not queue.queued
 
     asyncio.run(other())
-    assert not slots.queues
     del tasks
     gc.collect()  # the abandoned callers release their tokens and slots
     assert slots.free == 2

@@ -198,9 +198,7 @@ class Soak:
     async def close(self, htx: HTXClient) -> None:
         """Close a client, and count what it left behind."""
         await htx.aclose()
-        slots = htx._connection_slots
-        self.left["slots"] += slots.in_use
-        self.left["queues"] += len(slots.queues)
+        self.left["slots"] += htx._adapter.slots.in_use
         if pool := htx._adapter._pool:  # type: ignore[attr-defined]  # it was used
             self.left["TLS" if is_tls(htx) else "plain"] += pool.open_connections
 
@@ -225,7 +223,7 @@ def left_behind(soak: Soak) -> dict[str, int]:
     return {
         "tokens out": sum(queue.bucket.in_use for queue in queues),
         "slots taken": soak.left["slots"],
-        "waiters": soak.left["queues"] + sum(queue.queued for queue in queues),
+        "waiters": sum(queue.queued for queue in queues),
         "tasks": len(asyncio.all_tasks()) - 1,
         "plain connections": soak.left["plain"],
         "TLS connections": soak.left["TLS"],

@@ -21,7 +21,7 @@ from htx_async.validation import Origin
 SECRET = b"4F65x5A2bLyMWVQj3Aqp"
 TARGET = b"/v1/x?Signature=" + SECRET
 HEADERS = b"Host: htx\r\n"
-SECONDS = Timeouts(total=5.0)
+NO_TIMEOUTS = Timeouts()
 
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -194,7 +194,15 @@ async def open_pool(
 
 
 async def get(
-    pool: ConnectionPool, timeouts: Timeouts = SECONDS, *, fresh: bool = False
+    pool: ConnectionPool,
+    timeouts: Timeouts = NO_TIMEOUTS,
+    *,
+    total: float = 5.0,
+    fresh: bool = False,
 ) -> HTTPResponse:
-    """Return the response to a GET."""
-    return await pool.exchange("GET", TARGET, HEADERS, timeouts=timeouts, fresh=fresh)
+    """Return the response to a GET that takes at most *total* seconds, once it has a slot."""
+    async with pool.slot(timeouts.pool):
+        deadline = pool._clock.monotonic() + total
+        return await pool.exchange(
+            "GET", TARGET, HEADERS, deadline=deadline, timeouts=timeouts, fresh=fresh
+        )

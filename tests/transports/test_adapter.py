@@ -39,6 +39,7 @@ from htx_async import (
 from htx_async.clock import Clock
 from htx_async.middleware import parsing
 from htx_async.middleware.signing import sign_request
+from htx_async.ratelimit.slots import ConnectionSlots
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Request
 from htx_async.transports.adapter import PoolAdapter
@@ -138,6 +139,8 @@ def test_sent_target_equals_signed_target(params: list[tuple[str, str]]) -> None
     targets: list[bytes] = []
 
     class Pool:
+        slots = ConnectionSlots(1)
+
         async def prepare(self) -> None:
             pass
 
@@ -703,7 +706,7 @@ async def test_clients_share_the_connections_of_a_transport() -> None:
                 async with client_of(server, transport=transport, max_body=1999) as htx:
                     assert amount(await htx.accounts.balance(1)) == 1
             assert len(server.peers) == 1
-            assert htx._adapter.max_connections == 2
+            assert htx._adapter.slots.free == 2
             server.peers[0].reset()
             await until(lambda: server.peers[0].is_over)
             async with client_of(server, transport=transport, max_body=1500) as htx:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import errno
+import math
 import socket
 import ssl
 import subprocess
@@ -24,7 +25,7 @@ from htx_async.transports.http_pool import Timeouts
 from htx_async.validation import Origin
 from tests.transports.http_bytes import JSON, response, with_length
 from tests.transports.raw_server import (
-    SECONDS,
+    NO_TIMEOUTS,
     TARGET,
     Handler,
     LoopFactory,
@@ -104,7 +105,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch, certificates: Certificates) ->
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates.file))
 
 
-async def failure_of(origin: Origin, timeouts: Timeouts = SECONDS) -> ExchangeError:
+async def failure_of(origin: Origin, timeouts: Timeouts = NO_TIMEOUTS) -> ExchangeError:
     """Return the error of an exchange with *origin*, and check what is true of each of them."""
     async with open_pool(origin) as pool:
         with pytest.raises(ExchangeError) as caught:
@@ -361,11 +362,15 @@ async def test_name_that_is_invalid_cannot_be_resolved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("timeouts", "seconds"),
-    [(Timeouts(), 10.0), (Timeouts(connect=3.0), 3.0), (Timeouts(total=2.0, connect=3.0), 2.0)],
+    ("timeouts", "total", "seconds"),
+    [
+        (Timeouts(), math.inf, 10.0),
+        (Timeouts(connect=3.0), math.inf, 3.0),
+        (Timeouts(connect=3.0), 2.0, 2.0),
+    ],
 )
 def test_connecting_times_out(
-    timeouts: Timeouts, seconds: float, virtual_time: VirtualClock
+    timeouts: Timeouts, total: float, seconds: float, virtual_time: VirtualClock
 ) -> None:
     """TLS included; the server accepts and says nothing here."""
 
@@ -376,7 +381,7 @@ def test_connecting_times_out(
         ):
             await pool.prepare()
             with pytest.raises(ExchangeError, match="no connection in time") as caught:
-                await get(pool, timeouts)
+                await get(pool, timeouts, total=total)
             assert (caught.value.kind, caught.value.retryable) == ("ConnectTimeout", True)
             assert virtual_time.monotonic() == pytest.approx(seconds)
 

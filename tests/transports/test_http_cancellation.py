@@ -25,7 +25,7 @@ from tests.transports.http_bytes import chunked, response, with_length
 from tests.transports.raw_server import (
     EVENT_LOOPS,
     HEADERS,
-    SECONDS,
+    NO_TIMEOUTS,
     LoopFactory,
     Peer,
     each_event_loop,
@@ -58,7 +58,8 @@ async def echo(peer: Peer) -> None:
 
 async def call(pool: ConnectionPool, number: int) -> None:
     """Read one path, and check that the response is for it."""
-    result = await pool.exchange("GET", b"/%d" % number, HEADERS, timeouts=SECONDS)
+    async with pool.slot(5.0):
+        result = await pool.exchange("GET", b"/%d" % number, HEADERS, timeouts=NO_TIMEOUTS)
     assert result.body == b"/%d" % number
 
 
@@ -84,6 +85,7 @@ async def cancel_often(count: int, context: ssl.SSLContext | None, seed: int) ->
             assert pool.open_connections <= WIDTH
             await asyncio.gather(*(call(pool, number) for number in range(4 * WIDTH)))
         assert pool.open_connections == 0
+        assert (pool.slots.in_use, pool.slots.waiting) == (0, set())
         await until(lambda: all(peer.is_over for peer in server.peers))
 
 

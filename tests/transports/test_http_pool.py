@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import math
 import socket
 import threading
 import time
@@ -20,7 +21,7 @@ from htx_async.transports.http_pool import ConnectionPool, Timeouts
 from htx_async.validation import Origin
 from tests.transports.http_bytes import GZIPPED, JSON, chunked, response, with_chunks, with_length
 from tests.transports.raw_server import (
-    SECONDS,
+    NO_TIMEOUTS,
     TARGET,
     LoopFactory,
     Peer,
@@ -294,7 +295,7 @@ def test_response_before_request_was_sent_closes_connection(loop_factory: LoopFa
         ):
             content = bytes(20_000_000)
             lines = b"Host: htx\r\nContent-Length: %d\r\n" % len(content)
-            result = await pool.exchange("POST", TARGET, lines, content, timeouts=SECONDS)
+            result = await pool.exchange("POST", TARGET, lines, content, timeouts=NO_TIMEOUTS)
             assert result.body == JSON
             assert (await get(pool)).body == OTHER
 
@@ -311,14 +312,13 @@ def test_bytes_before_the_request_are_rejected(loop_factory: LoopFactory) -> Non
 
     async def main() -> None:
         async with serve(early, NEXT) as server, open_pool(server.origin) as pool:
-            connection = await pool._acquire(0.0, Timeouts(), fresh=True)
+            connection = await pool._connect(math.inf, Timeouts())
             parser = ResponseParser(max_body=1000)
             while not connection.has_unread_bytes() and connection.is_open:  # noqa: ASYNC110
                 await asyncio.sleep(0)
             with pytest.raises(ExchangeError, match="sent data before the request") as caught:
                 await connection.exchange(b"GET / HTTP/1.1\r\n\r\n", parser)
             assert (caught.value.is_sent, caught.value.retryable) == (False, True)
-            pool._slots.release()
             assert (await get(pool)).body == OTHER
 
     run(loop_factory, main())
@@ -330,12 +330,11 @@ def test_connection_closed_before_the_request_is_not_used(loop_factory: LoopFact
 
     async def main() -> None:
         async with serve(answering()) as server, open_pool(server.origin) as pool:
-            connection = await pool._acquire(0.0, Timeouts(), fresh=True)
+            connection = await pool._connect(math.inf, Timeouts())
             await until(lambda: not connection.is_open)
             with pytest.raises(ExchangeError, match="closed before the request was sent") as caught:
                 await connection.exchange(b"GET / HTTP/1.1\r\n\r\n", ResponseParser(max_body=9))
             assert not caught.value.is_sent
-            pool._slots.release()
 
     run(loop_factory, main())
 
@@ -450,37 +449,36 @@ def test_pool_reuses_the_last_connection_first(loop_factory: LoopFactory) -> Non
 
 
 def test_pool_timeout_names_the_limit(virtual_time: VirtualClock) -> None:
-    """It is the shorter of both timeouts."""
+    """A caller that leaves waits for nothing any more."""
 
     async def main() -> None:
         async with (
             serve(silent) as server,
             open_pool(server.origin, max_connections=1, clock=virtual_time) as pool,
         ):
-            blocking = asyncio.create_task(get(pool, Timeouts()))
+            blocking = asyncio.create_task(get(pool, total=math.inf))
             await asyncio.sleep(0)
-            for timeouts in (Timeouts(total=2.0), Timeouts(total=9.0, pool=2.0)):
-                start = virtual_time.monotonic()
-                with pytest.raises(ExchangeError, match="all 1 connections to http://") as caught:
-                    await get(pool, timeouts)
-                assert (caught.value.kind, caught.value.is_sent) == ("PoolTimeout", False)
-                assert virtual_time.monotonic() - start == pytest.approx(2.0)
+            with pytest.raises(ExchangeError, match="all 1 connections to http://") as caught:
+                await get(pool, Timeouts(pool=2.0))
+            assert (caught.value.kind, caught.value.is_sent) == ("PoolTimeout", False)
+            assert virtual_time.monotonic() == pytest.approx(2.0)
+            assert (pool.slots.in_use, pool.slots.waiting) == (1, set())
             blocking.cancel()
 
     run(VirtualLoop, main())
 
 
 @pytest.mark.parametrize(
-    ("timeouts", "expected"),
+    ("timeouts", "total", "expected"),
     [
-        (Timeouts(total=9.0), 9.0),
-        (Timeouts(total=9.0, first_byte=3.0), 3.0),
-        (Timeouts(read=2.0), 2.0),
-        (Timeouts(total=4.0, first_byte=5.0, read=6.0), 4.0),
+        (Timeouts(), 9.0, 9.0),
+        (Timeouts(first_byte=3.0), 9.0, 3.0),
+        (Timeouts(read=2.0), math.inf, 2.0),
+        (Timeouts(first_byte=5.0, read=6.0), 4.0, 4.0),
     ],
 )
 def test_silent_connection_times_out(
-    timeouts: Timeouts, expected: float, virtual_time: VirtualClock
+    timeouts: Timeouts, total: float, expected: float, virtual_time: VirtualClock
 ) -> None:
     """One that was reused, by `first_byte`; other idle ones may be as dead, and are closed."""
 
@@ -493,7 +491,7 @@ def test_silent_connection_times_out(
             await asyncio.gather(get(pool), get(pool))
             start = virtual_time.monotonic()
             with pytest.raises(ExchangeError, match="no response in time") as caught:
-                await get(pool, timeouts)
+                await get(pool, timeouts, total=total)
             assert (caught.value.kind, caught.value.is_sent) == ("ReadTimeout", True)
             assert virtual_time.monotonic() - start == pytest.approx(expected)
             assert (await get(pool)).body == OTHER
@@ -513,7 +511,7 @@ def test_first_byte_timeout_does_not_apply_to_new_connection(virtual_time: Virtu
                 await asyncio.sleep(4)
                 peer.writer.write(with_length(JSON)[1:])
 
-        timeouts = Timeouts(total=5.0, first_byte=1.0)
+        timeouts = Timeouts(first_byte=1.0)
         async with (
             serve(slow) as server,
             open_pool(server.origin, clock=virtual_time) as pool,
@@ -543,7 +541,7 @@ def test_read_timeout_applies_to_each_part(virtual_time: VirtualClock) -> None:
             open_pool(server.origin, clock=virtual_time) as pool,
         ):
             with pytest.raises(ExchangeError, match="no complete response in time"):
-                await get(pool, Timeouts(read=5.0))
+                await get(pool, Timeouts(read=5.0), total=math.inf)
             parts = len(with_length(JSON)) - 1
             assert virtual_time.monotonic() == pytest.approx(4.0 * parts + 5.0)
 
@@ -558,9 +556,9 @@ def test_idle_connection_expires(virtual_time: VirtualClock) -> None:
             serve(NEXT) as server,
             open_pool(server.origin, clock=virtual_time) as pool,
         ):
-            await get(pool, Timeouts(total=9.0))
+            await get(pool, total=9.0)
             await asyncio.sleep(MAX_IDLE - 1)
-            await get(pool, Timeouts())
+            await get(pool, total=math.inf)
             assert len(server.peers) == 1
             await asyncio.sleep(MAX_IDLE - 1)
             assert pool.open_connections == 1

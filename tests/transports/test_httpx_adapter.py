@@ -34,7 +34,6 @@ from htx_async import (
 )
 from htx_async.auth.credentials import Credentials
 from htx_async.middleware.signing import sign_request
-from htx_async.options import RequestOptions
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Request, Response
 from htx_async.sandbox import Sandbox
@@ -90,6 +89,13 @@ def adapter_for(
     )
 
 
+def request_until(deadline: float) -> Request:
+    """Return a request whose attempt must be over at *deadline*."""
+    request = Request(ENDPOINT, ENDPOINT.path)
+    request.call.attempt_deadline = deadline
+    return request
+
+
 def make_response(*chunks: bytes, status: int = 200, **headers: str) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.Response(status, headers=named, stream=Chunks(*chunks))
@@ -129,7 +135,7 @@ def test_adapter_records_the_time_of_the_first_byte() -> None:
 
 @pytest.mark.parametrize("slow", ["headers", "body"])
 def test_adapter_ends_a_slow_attempt(slow: str) -> None:
-    """After `attempt_timeout`, reading stops and the connection is closed."""
+    """At the end of the attempt, reading stops and the connection is closed."""
     stream = Chunks(b"x")
 
     class Body(httpx.AsyncByteStream):
@@ -144,10 +150,8 @@ def test_adapter_ends_a_slow_attempt(slow: str) -> None:
         clock = VirtualClock()
         delay = 100.0 if slow == "headers" else 0.0
         transport = ScriptedTransport([httpx.Response(200, stream=Body())], delay=delay)
-        options = RequestOptions(attempt_timeout=5.0)
-        request = Request(ENDPOINT, ENDPOINT.path, options=options)
         with pytest.raises(NoResponseError, match="no complete response in time") as caught:
-            await adapter_for(transport, clock=clock)(request)
+            await adapter_for(transport, clock=clock)(request_until(5.0))
         assert caught.value.delivery == "unknown"
         assert caught.value.retryable
         assert caught.value.endpoint == "GET /v2/point/account"
@@ -159,23 +163,20 @@ def test_adapter_ends_a_slow_attempt(slow: str) -> None:
 
 def test_transport_timeouts_end_at_the_deadline() -> None:
     """
-    They are `attempt_timeout`, or the time left until the deadline.
+    They are the time that is left of the attempt.
 
     Connecting ends before the attempt, and after 10 s at most.
     """
 
-    async def timeouts_for(until: float, attempt_timeout: float = 10.0) -> dict[str, Any]:
+    async def timeouts_for(until: float) -> dict[str, Any]:
         transport = ScriptedTransport([make_response(b"")])
-        options = RequestOptions(attempt_timeout=attempt_timeout)
-        request = Request(ENDPOINT, ENDPOINT.path, options=options)
-        request.call.deadline = until
-        await adapter_for(transport, clock=VirtualClock())(request)
+        await adapter_for(transport, clock=VirtualClock())(request_until(until))
         timeouts: dict[str, Any] = transport.requests[0].extensions["timeout"]
         return timeouts
 
     assert run(timeouts_for(4.0)) == {"connect": 3.6, "read": 4.0, "write": 4.0, "pool": 3.6}
-    assert run(timeouts_for(30.0)) == {"connect": 9.0, "read": 10.0, "write": 10.0, "pool": 9.0}
-    assert run(timeouts_for(30.0, 20.0)) == {
+    assert run(timeouts_for(10.0)) == {"connect": 9.0, "read": 10.0, "write": 10.0, "pool": 9.0}
+    assert run(timeouts_for(20.0)) == {
         "connect": 10.0,
         "read": 20.0,
         "write": 20.0,
@@ -455,8 +456,7 @@ async def attempt_with_slow_close(delay: float, *, cancel_after: float | None = 
     """Make an attempt of at most 5 s, and return the time at which it has ended."""
     clock = VirtualClock()
     transport = ScriptedTransport([httpx.Response(200, stream=SlowClose(delay))])
-    request = Request(ENDPOINT, ENDPOINT.path, options=RequestOptions(attempt_timeout=5.0))
-    attempt = asyncio.create_task(adapter_for(transport, clock=clock)(request))
+    attempt = asyncio.create_task(adapter_for(transport, clock=clock)(request_until(5.0)))
     if cancel_after is not None:
         asyncio.get_running_loop().call_later(cancel_after, attempt.cancel)
         with pytest.raises(asyncio.CancelledError):

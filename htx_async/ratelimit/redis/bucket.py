@@ -7,6 +7,8 @@ import math
 from collections import deque
 from typing import Final
 
+from msgspec.structs import replace
+
 from htx_async.ratelimit.redis.exchange import (
     MARGIN,
     MAX_ATTEMPT_TIMEOUT,
@@ -28,7 +30,7 @@ _MEMORY: Final = 12 * 3600.0
 """Seconds for which a reply counts, less than Redis keeps a bucket."""
 
 
-class RedisPermit(Permit, frozen=True):
+class RedisPermit(Permit, frozen=True, kw_only=True):
     """A token that Redis has leased, and the generation of its bucket."""
 
     name: int
@@ -130,7 +132,7 @@ class RedisBucket(TokenBucket):
             permit = self._stash.popleft()
             if until <= permit.usable_until:
                 self._in_use.add(permit.name)
-                return permit
+                return replace(permit, until=until)
             self._unused.add(permit.name)
         return None
 
@@ -301,7 +303,11 @@ class RedisBucket(TokenBucket):
         usable_until = self._wanted[name] + MARGIN + MAX_ATTEMPT_TIMEOUT
         self._stash.appendleft(
             RedisPermit(
-                permit.free_after, permit.sequence, name, self._reply.generation, usable_until
+                permit.free_after,
+                permit.sequence,
+                name=name,
+                generation=self._reply.generation,
+                usable_until=usable_until,
             )
         )
 

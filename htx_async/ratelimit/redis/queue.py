@@ -93,10 +93,6 @@ class RedisQueue(TokenQueue):
         if self._exchange_task is None:
             self._start_exchange()
 
-    def _usable(self) -> int:
-        """Return how many callers have a connection slot."""
-        return sum(min(len(group.waiters), group.slots.free) for group in self._groups.values())
-
     def _start_exchange(self) -> asyncio.Task[None]:
         self._exchange_task = asyncio.get_running_loop().create_task(
             self._exchange(), name="htx_async rate limiter"
