@@ -15,7 +15,7 @@ STANDARD = {"email", "http", "importlib.metadata", "importlib.resources", "pathl
 STANDARD |= {"pickle", "urllib.request", "zipfile"}
 OURS = {"cli", "models.pydantic", "otel", "sandbox", "testing"}
 OURS |= {"transports.http_transport", "transports.httpx_adapter"}
-REDIS = {"ratelimit.redis.connection", "ratelimit.redis.lease_queue", "ratelimit.redis.limiter"}
+REDIS = {"ratelimit.redis.bucket", "ratelimit.redis.queue", "ratelimit.redis.limiter"}
 
 
 def imported(code: str) -> set[str]:

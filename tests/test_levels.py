@@ -66,7 +66,7 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
 LIBRARIES = {
     "httpx": {"htx_async.transports.http_transport", "htx_async.testing"},
     "httptools": {"htx_async.transports.http_parser"},
-    "redis": {"htx_async.ratelimit.redis.connection"},
+    "redis": {"htx_async.ratelimit.redis.server"},
     "cattrs": {"htx_async.models.decoding"},
     "pydantic_core": {"htx_async.models.pydantic"},
 }

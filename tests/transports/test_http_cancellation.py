@@ -85,7 +85,7 @@ async def cancel_often(count: int, context: ssl.SSLContext | None, seed: int) ->
             assert pool.open_connections <= WIDTH
             await asyncio.gather(*(call(pool, number) for number in range(4 * WIDTH)))
         assert pool.open_connections == 0
-        assert (pool.slots.in_use, pool.slots.waiting) == (0, set())
+        assert (pool.slots.in_use, pool.slots._blocked) == (0, [])
         await until(lambda: all(peer.is_over for peer in server.peers))
 
 

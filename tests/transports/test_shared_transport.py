@@ -53,7 +53,7 @@ class Setting:
             self.transport.pool(self.server.origin).slots,
             *(client._adapter.slots for client in (*self.shared, self.other)),
         ]:
-            assert (slots.in_use, slots.starting, slots.waiting) == (0, 0, set())
+            assert (slots.in_use, slots.starting, slots._blocked) == (0, 0, [])
 
 
 async def stop(calls: list[asyncio.Task[object]]) -> None:

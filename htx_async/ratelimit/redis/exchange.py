@@ -40,7 +40,6 @@ being noticed: by as much a token may return too early.
 from __future__ import annotations
 
 import hashlib
-from importlib import resources
 from typing import Final
 
 import attrs
@@ -48,7 +47,6 @@ import msgspec
 
 from htx_async.ratelimit.token_bucket import RateLimit
 
-SCRIPT: Final = resources.files(__package__ or "").joinpath("exchange.lua").read_text("utf-8")
 MAX_ATTEMPT_TIMEOUT: Final = 10.0
 """Maximum `attempt_timeout` in seconds, so that all leases of an endpoint have one length."""
 MARGIN: Final = 1.0

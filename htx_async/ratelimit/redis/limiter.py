@@ -9,7 +9,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Hashable
 from types import TracebackType
-from typing import Final, NoReturn, Self, TypeGuard
+from typing import TYPE_CHECKING, Final, NoReturn, Self, TypeGuard
 from weakref import WeakKeyDictionary
 
 from htx_async.clock import Clock
@@ -19,7 +19,9 @@ from htx_async.ratelimit.queue import TokenQueue
 from htx_async.ratelimit.redis.bucket import RedisBucket
 from htx_async.ratelimit.redis.exchange import MAX_ATTEMPT_TIMEOUT, BucketKeys
 from htx_async.ratelimit.redis.queue import RedisQueue
-from htx_async.ratelimit.redis.server import Address, RedisServer
+
+if TYPE_CHECKING:
+    from htx_async.ratelimit.redis.server import Address, RedisServer
 
 _SWEPT_AT_ONCE: Final = 2
 
@@ -65,7 +67,7 @@ class RedisRateLimiter(RateLimiter):
     ) -> None:
         super().__init__()
         problem = _problem(user, fallback, command_timeout)
-        address = problem or Address.of(url, command_timeout)
+        address = problem or _address(url, command_timeout)
         del url  # it may contain a password, which a traceback must not show
         if isinstance(address, str):
             raise InvalidInputError(address)
@@ -123,7 +125,7 @@ class RedisRateLimiter(RateLimiter):
             policy = "calls fail"
             if self._fallback is not None:
                 policy = f"each process uses {self._fallback:g} of the limits"
-            worker = self._workers[loop] = _Worker(RedisServer(self._address, policy))
+            worker = self._workers[loop] = _Worker(self._address.server(policy))
         return worker
 
     async def flush(self) -> None:
@@ -206,6 +208,12 @@ class _Worker:
         self._active = {queue: of for queue, of in self._active.items() if not queue.is_idle}
         if not self._active:
             await self.server.aclose()
+
+
+def _address(url: str, command_timeout: float) -> Address | str:
+    from htx_async.ratelimit.redis.server import Address  # noqa: PLC0415 - imports redis
+
+    return Address.of(url, command_timeout)
 
 
 def _problem(user: object, fallback: object, command_timeout: object) -> str:

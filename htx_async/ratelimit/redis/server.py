@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
+from importlib import resources
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import attrs
 
 from htx_async.ratelimit.redis.exchange import (
-    SCRIPT,
     BucketKeys,
     Reply,
     Request,
@@ -29,6 +29,7 @@ except ImportError:
 else:
     HAS_REDIS = True
 
+SCRIPT: Final = resources.files(__package__ or "").joinpath("exchange.lua").read_text("utf-8")
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds for connecting, which `command_timeout` does not include."""
 MAX_CONNECTIONS: Final = 10
@@ -83,6 +84,10 @@ class Address:
         pool.connection_kwargs["decode_responses"] = False
         return pool
 
+    def server(self, policy: str) -> RedisServer:
+        """Return the server; *policy* says what calls do while it is unavailable."""
+        return RedisServer(self.display, policy, self.pool())
+
     def __reduce__(self) -> Any:
         msg = "the address of a Redis server cannot be pickled: it may contain a password"
         raise TypeError(msg)
@@ -105,13 +110,15 @@ class RedisServer:
     """
     The server of the buckets, for one event loop.
 
-    *policy* says what calls do while it is unavailable.
+    Args:
+        display: Its address, for messages.
+        policy: What calls do while it is unavailable.
+        pool: Connections to it.
     """
 
-    def __init__(self, address: Address, policy: str) -> None:
-        self._address, self._policy = address, policy
-        self._pool = address.pool()
-        self._client: Any = Redis(connection_pool=self._pool)
+    def __init__(self, display: str, policy: str, pool: Any) -> None:
+        self._display, self._policy, self._pool = display, policy, pool
+        self._client: Any = Redis(connection_pool=pool)
         self._script = self._client.register_script(SCRIPT)
         self._is_checked = False
         self._outage: Unavailable | None = None
@@ -124,7 +131,7 @@ class RedisServer:
             reply = await self._script(keys=[keys.bucket, keys.record], args=[encode(request)])
             outcome: Reply | Unavailable = decode(reply)
         except Exception as error:  # noqa: BLE001 - any error of redis-py is translated
-            outcome = _translate(error, self._address.display)
+            outcome = _translate(error, self._display)
         if isinstance(outcome, Unavailable):
             # A name may lead to another server next time.
             await self._pool.disconnect(inuse_connections=False)
@@ -142,7 +149,7 @@ class RedisServer:
             _log.warning(
                 "Redis at %s may evict rate limits, because its maxmemory-policy is %s: then no "
                 "call is sent for some seconds. Use noeviction",
-                self._address.display,
+                self._display,
                 policy,
             )
 
@@ -153,7 +160,7 @@ class RedisServer:
                 _log.info("%s; until it recovers, %s", outcome.reason, self._policy)
             self._outage = outcome
         elif self._outage is not None:
-            _log.info("Redis at %s is available again", self._address.display)
+            _log.info("Redis at %s is available again", self._display)
             self._outage = None
 
     async def aclose(self) -> None:
