@@ -268,6 +268,16 @@ class RedisBucket(TokenBucket):
         # A clock that is ahead although the exchange was fast has been set forward.
         self._resync = not reply.is_verified and round_trip <= self._slack
         self._round_trip = round_trip
+        if self._active_fallback is not None:
+            self._end_fallback(self._active_fallback, now)
+        self.is_available = True
+        if reply.is_verified:
+            self._on_verified(request, reply, now)
+        else:
+            self.poll_at = self.report_at = now
+
+    def _on_verified(self, request: Request, reply: Reply, now: float) -> None:
+        self._reply, self._replied_at, self.free = reply, now, reply.free
         for name, _ in request.used:
             self._used.pop(name, None)
         self._unused.difference_update(request.unused)
@@ -275,17 +285,7 @@ class RedisBucket(TokenBucket):
             self._held.pop(name, None)
         if self._block == self._block_sent:
             self._block = -math.inf
-        if self._active_fallback is not None:
-            self._end_fallback(self._active_fallback, now)
-        self.is_available = True
         self.blocked_until = max(self._block, now + reply.blocked / MICRO)
-        if reply.is_verified:
-            self._on_verified(request, reply, now)
-        else:
-            self.poll_at = now
-
-    def _on_verified(self, request: Request, reply: Reply, now: float) -> None:
-        self._reply, self._replied_at, self.free = reply, now, reply.free
         if self._counted[0] == request.counted:
             self._counted = (-1, 0.0)
         is_satisfied = len(reply.grants) + len(reply.again) == len(request.want)
@@ -322,6 +322,7 @@ class RedisBucket(TokenBucket):
             name = next(self._names)
             self._held[name], self._fallback_names[sequence] = until + self.limit.per, name
         self._block = max(self._block, now + MARGIN + self.limit.per)
+        self.blocked_until = max(self.blocked_until, self._block)
         self.report_at = -math.inf
 
     def __repr__(self) -> str:
