@@ -43,6 +43,7 @@ end
 
 local mine = state.workers[worker]
 if mine and sequence < mine.sequence then return nil end
+local is_repeated = mine and sequence == mine.sequence
 mine = mine or {turn = 0, waiting = 0, leased = {}}
 mine.sequence, state.workers[worker] = sequence, mine
 
@@ -119,7 +120,7 @@ for id, other in pairs(state.workers) do
     ahead = ahead + math.min(other.waiting, share)
   end
 end
-local most = clock >= state.blocked and math.min(share, free - ahead) or 0
+local most = clock >= state.blocked and not is_repeated and math.min(share, free - ahead) or 0
 for _, name in ipairs(want) do
   if mine.leased[name] then
     table.insert(again, name)

@@ -228,7 +228,7 @@ class Worker:
         simulation, random = self._simulation, self._simulation.random
         is_answered, longest, ends_at = random.random() < simulation.answered, 0.1, until
         if not is_answered:
-            longest = random.choice((1.0, MAX_ATTEMPT_TIMEOUT))
+            longest = random.choice((1.0, until - self.now))
             ends_at = self.now + random.uniform(0, until - self.now)
         connecting, sending, responding = (random.uniform(0, longest) for _ in range(3))
 
