@@ -97,12 +97,13 @@ class RedisBucket(TokenBucket):
         self._replied_at = -math.inf
         self._round_trip = 0.0
         self._resync = False
-        # Tokens by name: wanted, since when; leased and not yet issued; in use; to be reported.
+        # Tokens by name: wanted, since when; leased and not yet issued; in use; to be reported, with
+        # the time of the first byte, or since when they are not needed.
         self._wanted: dict[int, float] = {}
         self._stash: deque[RedisPermit] = deque()
         self._in_use: set[int] = set()
         self._used: dict[int, float] = {}
-        self._unused: set[int] = set()
+        self._unused: dict[int, float] = {}
         self._held: dict[int, float] = {}
         # The names by which Redis knows tokens of the fallback, by their sequence number.
         self._fallback_names: dict[int, int] = {}
@@ -131,7 +132,7 @@ class RedisBucket(TokenBucket):
             if until <= permit.usable_until:
                 self._in_use.add(permit.name)
                 return permit
-            self._unused.add(permit.name)
+            self._unused[permit.name] = now
         return None
 
     def release_unused(self, permit: Permit) -> None:
@@ -142,7 +143,7 @@ class RedisBucket(TokenBucket):
         elif self.fallback is not None:
             self.fallback.release_unused(permit)
             if name := self._fallback_names.pop(permit.sequence, 0):
-                self._unused.add(name)
+                self._unused[name] = self._replied_at
         self.report_at = -math.inf
 
     def release_at(self, permit: Permit, first_byte_at: float) -> None:
@@ -251,10 +252,10 @@ class RedisBucket(TokenBucket):
 
     def _name_wanted(self, now: float, wanted: int) -> None:
         """Name *wanted* tokens, again those whose grant may be lost, unless it is too old."""
-        self._unused.update(permit.name for permit in self._stash)
+        self._unused.update((permit.name, now) for permit in self._stash)
         self._stash.clear()
         names = [name for name, since in self._wanted.items() if now < since + MARGIN][:wanted]
-        self._unused.update(self._wanted.keys() - set(names))
+        self._unused.update((name, now) for name in self._wanted.keys() - set(names))
         names += itertools.islice(self._names, wanted - len(names))
         self._wanted = {name: self._wanted.get(name, now) for name in names}
 
@@ -280,7 +281,8 @@ class RedisBucket(TokenBucket):
         self._reply, self._replied_at, self.free = reply, now, reply.free
         for name, _ in request.used:
             self._used.pop(name, None)
-        self._unused.difference_update(request.unused)
+        for name in request.unused:
+            self._unused.pop(name, None)
         for name, _ in request.held:
             self._held.pop(name, None)
         if self._block == self._block_sent:
@@ -312,9 +314,9 @@ class RedisBucket(TokenBucket):
             self.fallback.block_until(now + MARGIN + self.limit.per)
         self.is_available = False
         self.poll_at = now + RECONNECT_DELAY
-        if now > self._replied_at + self.lease:  # no lease is left to report about
-            for reports in (self._wanted, self._used, self._unused):
-                reports.clear()
+        for reports in (self._used, self._unused):
+            for name in [name for name, at in reports.items() if at < now - self.lease]:
+                del reports[name]  # its lease is over
 
     def _end_fallback(self, fallback: TokenBucket, now: float) -> None:
         """Report the tokens of the fallback; other workers may use theirs for a little longer."""

@@ -145,9 +145,12 @@ def stops(scenario: Scenario, version: Version) -> bool:
     """Return whether no call, or only few, go on within 2 s, or a period, after a hiccup."""
     simulation, limit = version.simulate(scenario), scenario.limit
     period, start = limit.per + MAX_LATENCY, scenario.ends_at
-    simulation.run(start + 2.0 + 2 * period)
+    due = start + max(2.0, period)
+    if any(event.kind == "start" for event in scenario.events):
+        due += period  # the time before the first request of a new worker does not count
+    simulation.run(due + 2 * period)
     times = [at for at, _ in simulation.acquired if at >= start]
-    return not times or min(times) > start + max(2.0, period) or len(times) < limit.requests
+    return not times or min(times) > due or len(times) < limit.requests
 
 
 def starves(scenario: Scenario, version: Version) -> bool:
