@@ -97,8 +97,8 @@ class RedisBucket(TokenBucket):
         self._replied_at = -math.inf
         self._round_trip = 0.0
         self._resync = False
-        # Tokens by name: wanted, since when; leased and not yet issued; in use; to be reported, with
-        # the time of the first byte, or since when they are not needed.
+        # Tokens by name: wanted, since when; leased and not yet issued; in use; to be reported, and
+        # when the response began to arrive, or since when nobody needs them.
         self._wanted: dict[int, float] = {}
         self._stash: deque[RedisPermit] = deque()
         self._in_use: set[int] = set()

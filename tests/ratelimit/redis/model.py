@@ -82,9 +82,7 @@ def _compiled(script: str) -> tuple[Any, Any]:
         "function(pack, unpack_) cmsgpack = {pack = pack, unpack = unpack_}; redis = {} end"
     )
     wrap(_pack, _unpack)
-    return runtime, runtime.eval(
-        f"function(call, KEYS, ARGV) redis.call = call; {script}\nend"
-    )
+    return runtime, runtime.eval(f"function(call, KEYS, ARGV) redis.call = call; {script}\nend")
 
 
 def _pack(value: Any) -> str:
@@ -289,7 +287,8 @@ class Simulation:
     ) -> None:
         self.scenario, self.limit, self.bucket = scenario, scenario.limit, bucket
         self.answered, self._script = scenario.answered, script
-        self.random, self.numbers = Random(scenario.seed), itertools.count()
+        self.random = Random(scenario.seed)  # noqa: S311 - no secret is made of it
+        self.numbers = itertools.count()
         self.now = 0.0
         self.acquired: list[tuple[float, int]] = []
         self._arrivals: defaultdict[int, list[float]] = defaultdict(list)
@@ -330,10 +329,6 @@ class Simulation:
         per = self.limit.per - 1e-5  # times are rounded to microseconds
         return max((most_in_a_window(times, per) for times in self._arrivals.values()), default=0)
 
-    def served(self, worker: int, start: float, end: float) -> int:
-        """Return how many callers of a worker acquired a token between *start* and *end*."""
-        return sum(number == worker and start <= at <= end for at, number in self.acquired)
-
     # Network
 
     def trips(self) -> tuple[list[tuple[float, float]], float | None]:
@@ -344,7 +339,7 @@ class Simulation:
         )
         up = max(up, self._stalled_until - self.now)
         rest, lost = self.scenario.ends_at - self.now, 100.0
-        if rest <= 0 or self.now >= self._cut_until and random.random() >= network.faulty:
+        if rest <= 0 or (self.now >= self._cut_until and random.random() >= network.faulty):
             return [(up, down)], None
         late = min(late, rest)
         closed_in = random.choice((None,) * network.is_silent + (random.uniform(0, 0.3),))
@@ -359,13 +354,11 @@ class Simulation:
 
     # Redis
 
-    def exchange(
-        self, endpoint: int, request: Request, times: tuple[float, float]
-    ) -> bytes | None:
+    def exchange(self, endpoint: int, request: Request, times: tuple[float, float]) -> bytes | None:
         """Execute now a request, whose worker knows the clock of a time, that was sent later."""
         redis, keys = self._redis, self._keys[endpoint]
         redis.now = EPOCH + self.now + self._step
-        if endpoint in self._doomed and request.generation:
+        if endpoint in self._doomed and request.generation:  # a worker that knows the bucket asks
             self._doomed.discard(endpoint)
             redis.data.pop(keys.bucket, None)
         known_at, sent_at = times
@@ -398,26 +391,25 @@ class Simulation:
                 worker.paused_until = lasts_until
             case "partition":
                 worker.partitioned_until = lasts_until
+            case _:
+                self._apply_to_redis(event)
+
+    def _apply_to_redis(self, event: Event) -> None:
+        data = self._redis.data
+        match event.kind:
             case "restart":
                 self._replace_redis({})
             case "promote":
                 self._replace_redis(self._past[int(event.amount) % len(self._past)])
+            case "flush":
+                data.clear()
+            case "evict" if data:
+                del data[sorted(data)[event.target % len(data)]]
+                self._redis.evicted += 1
+            case "delete":
+                self._doomed.add(event.target % ENDPOINTS)
             case "step":
                 self._step_clock(event.amount)
-            case "flush":
-                self._redis.data.clear()
-            case "evict" | "delete" if names := sorted(self._redis.data):
-                self._drop(names[event.target % len(names)], event.kind)
-
-    def _drop(self, name: str, kind: str) -> None:
-        if kind == "evict":
-            self._redis.evicted += 1
-            del self._redis.data[name]
-            return
-        endpoints = [index for index, keys in enumerate(self._keys) if keys.bucket == name]
-        if not endpoints:
-            del self._redis.data[name]
-        self._doomed.update(endpoints)
 
     def _step_clock(self, seconds: float) -> None:
         """Set the clock forward only if a worker has noticed that it was set back."""

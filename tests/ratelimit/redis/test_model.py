@@ -277,7 +277,11 @@ CASES: Final[dict[str, tuple[Version, st.SearchStrategy[Scenario], Violates]]] =
         LOST,
         exceeds,
     ),
-    "a stale bucket is used": (without((" or state.server ~= server", "")), scenarios(("promote",)), exceeds),
+    "a stale bucket is used": (
+        without((" or state.server ~= server", "")),
+        scenarios(("promote",)),
+        exceeds,
+    ),
     "evictions are not noticed": (
         without(("info('stats', 'evicted_keys')", "'0'")),
         st.just(EVICTED),
@@ -335,7 +339,7 @@ def test_model_finds_the_lack_of_a_rule(case: str) -> None:
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
-        random=Random(1),
+        random=Random(1),  # noqa: S311 - no secret is made of it
     )
     assert not violates(scenario, Version())
 
@@ -346,7 +350,8 @@ def test_model_finds_the_lack_of_a_rule(case: str) -> None:
 @pytest.mark.slow
 def test_fake_redis_replies_like_a_server() -> None:
     script = SCRIPT.replace("redis.call('TIME')", "{ARGV[2], ARGV[3]}")
-    keys, random = BucketKeys("bucket", "record"), Random(1)
+    keys = BucketKeys("bucket", "record")
+    random = Random(1)  # noqa: S311 - no secret is made of it
     now = EPOCH * 1_000_000
     with serving() as process, process.client() as client:
         fake = FakeRedis(client.info("server")["run_id"], {})
