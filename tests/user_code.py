@@ -48,7 +48,6 @@ from htx_async import (
     RawResponse,
     RedisRateLimiter,
     RetryPolicy,
-    Share,
     Snapshot,
 )
 from htx_async.otel import Telemetry
@@ -72,7 +71,7 @@ async def clients(credentials: Credentials) -> None:
     )
     HTXClient("access-key", "secret-key")  # type: ignore[call-arg, arg-type]
     HTXClient(credentials, timeout="5")  # type: ignore[arg-type]
-    async with RedisRateLimiter("redis://localhost", user="us", on_outage=Share(0.25)) as shared:
+    async with RedisRateLimiter("redis://localhost", user="us", fallback=0.25) as shared:
         assert_type(shared, RedisRateLimiter)
         HTXClient(provider, rate_limiter=shared)
     async with HTXClient(credentials, rate_limiter=RateLimiter(), on_event=listener) as htx:

@@ -99,12 +99,13 @@ class RedisBucket(TokenBucket):
         self._replied_at = -math.inf
         self._round_trip = 0.0
         self._resync = False
-        # Tokens by name: wanted, since when; leased and not yet issued; in use; to be reported.
+        # Tokens by name: wanted, since when; leased and not yet issued; in use; to be reported, and
+        # when the response began to arrive, or since when nobody needs them.
         self._wanted: dict[int, float] = {}
         self._stash: deque[RedisPermit] = deque()
         self._in_use: set[int] = set()
         self._used: dict[int, float] = {}
-        self._unused: set[int] = set()
+        self._unused: dict[int, float] = {}
         self._held: dict[int, float] = {}
         # The names by which Redis knows tokens of the fallback, by their sequence number.
         self._fallback_names: dict[int, int] = {}
@@ -133,7 +134,7 @@ class RedisBucket(TokenBucket):
             if until <= permit.usable_until:
                 self._in_use.add(permit.name)
                 return replace(permit, until=until)
-            self._unused.add(permit.name)
+            self._unused[permit.name] = now
         return None
 
     def release_unused(self, permit: Permit) -> None:
@@ -144,7 +145,7 @@ class RedisBucket(TokenBucket):
         elif self.fallback is not None:
             self.fallback.release_unused(permit)
             if name := self._fallback_names.pop(permit.sequence, 0):
-                self._unused.add(name)
+                self._unused[name] = self._replied_at
         self.report_at = -math.inf
 
     def release_at(self, permit: Permit, first_byte_at: float) -> None:
@@ -253,10 +254,10 @@ class RedisBucket(TokenBucket):
 
     def _name_wanted(self, now: float, wanted: int) -> None:
         """Name *wanted* tokens, again those whose grant may be lost, unless it is too old."""
-        self._unused.update(permit.name for permit in self._stash)
+        self._unused.update((permit.name, now) for permit in self._stash)
         self._stash.clear()
         names = [name for name, since in self._wanted.items() if now < since + MARGIN][:wanted]
-        self._unused.update(self._wanted.keys() - set(names))
+        self._unused.update((name, now) for name in self._wanted.keys() - set(names))
         names += itertools.islice(self._names, wanted - len(names))
         self._wanted = {name: self._wanted.get(name, now) for name in names}
 
@@ -270,24 +271,25 @@ class RedisBucket(TokenBucket):
         # A clock that is ahead although the exchange was fast has been set forward.
         self._resync = not reply.is_verified and round_trip <= self._slack
         self._round_trip = round_trip
+        if self._active_fallback is not None:
+            self._end_fallback(self._active_fallback, now)
+        self.is_available = True
+        if reply.is_verified:
+            self._on_verified(request, reply, now)
+        else:
+            self.poll_at = self.report_at = now
+
+    def _on_verified(self, request: Request, reply: Reply, now: float) -> None:
+        self._reply, self._replied_at, self.free = reply, now, reply.free
         for name, _ in request.used:
             self._used.pop(name, None)
-        self._unused.difference_update(request.unused)
+        for name in request.unused:
+            self._unused.pop(name, None)
         for name, _ in request.held:
             self._held.pop(name, None)
         if self._block == self._block_sent:
             self._block = -math.inf
-        if self._active_fallback is not None:
-            self._end_fallback(self._active_fallback, now)
-        self.is_available = True
         self.blocked_until = max(self._block, now + reply.blocked / MICRO)
-        if reply.is_verified:
-            self._on_verified(request, reply, now)
-        else:
-            self.poll_at = now
-
-    def _on_verified(self, request: Request, reply: Reply, now: float) -> None:
-        self._reply, self._replied_at, self.free = reply, now, reply.free
         if self._counted[0] == request.counted:
             self._counted = (-1, 0.0)
         is_satisfied = len(reply.grants) + len(reply.again) == len(request.want)
@@ -318,9 +320,9 @@ class RedisBucket(TokenBucket):
             self.fallback.block_until(now + MARGIN + self.limit.per)
         self.is_available = False
         self.poll_at = now + RECONNECT_DELAY
-        if now > self._replied_at + self.lease:  # no lease is left to report about
-            for reports in (self._wanted, self._used, self._unused):
-                reports.clear()
+        for reports in (self._used, self._unused):
+            for name in [name for name, at in reports.items() if at < now - self.lease]:
+                del reports[name]  # its lease is over
 
     def _end_fallback(self, fallback: TokenBucket, now: float) -> None:
         """Report the tokens of the fallback; other workers may use theirs for a little longer."""
@@ -328,6 +330,7 @@ class RedisBucket(TokenBucket):
             name = next(self._names)
             self._held[name], self._fallback_names[sequence] = until + self.limit.per, name
         self._block = max(self._block, now + MARGIN + self.limit.per)
+        self.blocked_until = max(self.blocked_until, self._block)
         self.report_at = -math.inf
 
     def __repr__(self) -> str:

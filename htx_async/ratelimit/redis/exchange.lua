@@ -4,7 +4,7 @@
 -- KEYS: the bucket; the record that this server has lost no bucket for the length of a lease.
 -- ARGV: a `Request`. Returns a `Reply`, or nil if the worker has sent a later request.
 
-local NOTICE, GAP, LONGEST_BLOCK, EXPIRY = 50000, 4000, 300000000, 86400000
+local NOTICE, GAP, RECHECK, EXPIRY = 50000, 4000, 1000000, 86400000
 local request = cmsgpack.unpack(ARGV[1])
 local worker, sequence, limit, per, lease, generation, expected, slack, resync, patience, want,
   used, unused, held, block, counted, counted_for = unpack(request)
@@ -21,13 +21,12 @@ end
 local server = info('server', 'run_id')
 local packed = redis.call('GET', KEYS[1])
 local state = packed and cmsgpack.unpack(packed)
-local clock
 
 if not state or state.server ~= server then
-  clock = server_time
   state = {
-    server = server, generation = worker .. ':' .. sequence, record = '', created = clock,
-    offset = 0, last = clock, blocked = 0, granted = 0, turn = 0, returning = {}, workers = {},
+    server = server, generation = worker .. ':' .. sequence, record = '', created = server_time,
+    latest = server_time, regained = 0, offset = 0, blocked = 0, granted = 0, turn = 0,
+    returning = {}, workers = {},
   }
   local trusted = server .. ' ' .. info('stats', 'evicted_keys')
   local record = redis.call('GET', KEYS[2]) or ''
@@ -36,27 +35,36 @@ if not state or state.server ~= server then
       record = trusted .. ' ' .. state.generation
       redis.call('SET', KEYS[2], record)
     end
-    state.record, state.blocked = record, clock + lease
+    state.record, state.blocked = record, state.created + lease
   end
-else
-  clock = server_time - state.offset
-  if generation ~= '' and generation ~= state.generation then
-    state.blocked = math.max(state.blocked, state.created + lease)
-  end
+elseif generation ~= '' and generation ~= state.generation then
+  state.blocked = math.max(state.blocked, state.created + lease)
 end
 
 local mine = state.workers[worker]
 if mine and sequence < mine.sequence then return nil end
+local is_repeated = mine and sequence == mine.sequence
 mine = mine or {turn = 0, waiting = 0, leased = {}}
 mine.sequence, state.workers[worker] = sequence, mine
 
--- Clock: it must not have gone further than monotonic clocks say.
+-- Clock: that of the bucket is behind that of the server by `offset`. It is never set back, and is
+-- not ahead of what monotonic clocks say: in doubt, the time since the last request does not count.
 
-local excess = clock - (expected >= 0 and generation == state.generation and expected or state.last)
-local is_verified = excess <= slack
-if not is_verified and (resync or expected < 0 or generation ~= state.generation) then
-  state.offset, clock, is_verified = state.offset + excess, clock - excess, true
+local is_known = expected >= 0 and generation == state.generation
+local now, latest = server_time + state.regained, state.latest
+local least = math.max(latest, is_known and expected or 0)
+if now < least then  -- the server's clock was set back
+  state.offset = state.offset + math.min(least - now, least - latest)
+  state.regained, now = state.regained + least - now, least
 end
+if now - (is_known and expected or latest) > slack then
+  if is_known and not resync then
+    return cmsgpack.pack({state.generation, now, false, {}, {}, 0, state.granted, GAP, 0, 0})
+  end
+  state.offset = state.offset + now - latest
+end
+state.latest = now
+local clock = now - state.offset
 
 -- Reports
 
@@ -72,92 +80,85 @@ for _, report in ipairs(held) do mine.leased[report[1]] = clock + report[2] end
 if block > 0 then state.blocked = math.max(state.blocked, clock + block) end
 
 local grants, again, free, elsewhere, poll = {}, {}, 0, 0, GAP
-if is_verified then
-  state.last = clock
-  -- Times further ahead were written before the server's clock was set back.
-  state.created = math.min(state.created, clock)
-  state.blocked = math.min(state.blocked, clock + math.max(LONGEST_BLOCK, lease))
 
-  -- Free tokens, and workers that wait
+-- Free tokens, and workers that wait
 
-  local returning, others_leased, sharers = {}, false, 1
-  for _, at in ipairs(state.returning) do
-    if at > clock then table.insert(returning, math.min(at, clock + lease)) end
-  end
-  free, state.returning = limit - #returning, returning
-  for id, other in pairs(state.workers) do
-    for name, at in pairs(other.leased) do
-      if at > clock then
-        other.leased[name] = math.min(at, clock + lease)
-        free, others_leased = free - 1, others_leased or id ~= worker
-      else
-        other.leased[name] = nil
-      end
-    end
-    if id ~= worker then
-      if other.poll < clock or other.seen > clock then other.waiting = 0 end
-      if other.waiting > 0 then sharers = sharers + 1 end
-      other.seen = math.min(other.seen, clock)
-      if other.seen + lease < clock and not next(other.leased) then state.workers[id] = nil end
-    end
-  end
-  free, elsewhere = math.max(free, 0), math.max(counted - state.granted, 0)
-  for _ = 1, math.min(elsewhere, free) do
-    table.insert(returning, clock + counted_for)
-    free = free - 1
-  end
-
-  -- Grants: each worker gets at most its share at once, the one that waits longest comes first.
-
-  if mine.waiting == 0 then
-    state.turn = state.turn + 1
-    mine.turn = state.turn
-  end
-  local share, ahead, left = math.ceil(limit / sharers), 0, 0
-  for id, other in pairs(state.workers) do
-    if id ~= worker and other.turn < mine.turn then
-      ahead = ahead + math.min(other.waiting, share)
-    end
-  end
-  local most = clock >= state.blocked and math.min(share, free - ahead) or 0
-  for _, name in ipairs(want) do
-    if mine.leased[name] then
-      table.insert(again, name)
-    elseif #grants < most then
-      mine.leased[name] = clock + lease
-      table.insert(grants, name)
-    else
-      left = left + 1
-    end
-  end
-  free, state.granted = free - #grants, state.granted + #grants
-  if #grants > 0 then
-    state.turn = state.turn + 1
-    mine.turn = state.turn
-    if state.record ~= '' then  -- leases from before the record was made are over
-      if redis.call('GET', KEYS[2]) == state.record then
-        redis.call('SET', KEYS[2], string.match(state.record, '^%S+ %S+'))
-      end
-      state.record = ''
-    end
-  end
-  mine.waiting = left
-
-  -- Next poll of a worker that waits: a token that returns unused is noticed within NOTICE.
-
-  if clock < state.blocked then
-    poll = state.blocked - clock
-  elseif free <= ahead then
-    table.sort(returning)
-    poll = (returning[ahead + 1 - free] or clock + per) - clock
-    if others_leased then poll = math.min(poll, NOTICE) end
-  end
-  poll = math.max(poll, GAP)
+local returning, others_leased, sharers = {}, false, 1
+for _, at in ipairs(state.returning) do
+  if at > clock then table.insert(returning, at) end
 end
+free, state.returning = limit - #returning, returning
+for id, other in pairs(state.workers) do
+  for name, at in pairs(other.leased) do
+    if at > clock then
+      free, others_leased = free - 1, others_leased or id ~= worker
+    else
+      other.leased[name] = nil
+    end
+  end
+  if id ~= worker then
+    if other.poll < clock then other.waiting = 0 end
+    if other.waiting > 0 then sharers = sharers + 1 end
+    if other.seen + lease < clock and not next(other.leased) then state.workers[id] = nil end
+  end
+end
+free, elsewhere = math.max(free, 0), math.max(counted - state.granted, 0)
+for _ = 1, math.min(elsewhere, free) do
+  table.insert(returning, clock + counted_for)
+  free = free - 1
+end
+
+-- Grants: each worker gets at most its share at once, the one that waits longest comes first.
+
+if mine.waiting == 0 then
+  state.turn = state.turn + 1
+  mine.turn = state.turn
+end
+local share, ahead, left = math.ceil(limit / sharers), 0, 0
+for id, other in pairs(state.workers) do
+  if id ~= worker and other.turn < mine.turn then
+    ahead = ahead + math.min(other.waiting, share)
+  end
+end
+local most = clock >= state.blocked and not is_repeated and math.min(share, free - ahead) or 0
+for _, name in ipairs(want) do
+  if mine.leased[name] then
+    table.insert(again, name)
+  elseif #grants < most then
+    mine.leased[name] = clock + lease
+    table.insert(grants, name)
+  else
+    left = left + 1
+  end
+end
+free, state.granted = free - #grants, state.granted + #grants
+if #grants > 0 then
+  state.turn = state.turn + 1
+  mine.turn = state.turn
+  if state.record ~= '' then  -- leases from before the record was made are over
+    if redis.call('GET', KEYS[2]) == state.record then
+      redis.call('SET', KEYS[2], string.match(state.record, '^%S+ %S+'))
+    end
+    state.record = ''
+  end
+end
+mine.waiting = left
+
+-- Next poll of a worker that waits: it notices a token that returns unused within NOTICE, and that
+-- the bucket was lost again within RECHECK.
+
+if clock < state.blocked then
+  poll = math.min(state.blocked - clock, RECHECK)
+elseif free <= ahead then
+  table.sort(returning)
+  poll = (returning[ahead + 1 - free] or clock + per) - clock
+  if others_leased then poll = math.min(poll, NOTICE) end
+end
+poll = math.max(poll, GAP)
 mine.poll, mine.seen = clock + poll + patience, clock
 
 redis.call('SET', KEYS[1], cmsgpack.pack(state), 'PX', EXPIRY)
 return cmsgpack.pack({
-  state.generation, clock, is_verified, grants, again, free, state.granted, poll,
+  state.generation, now, true, grants, again, free, state.granted, poll,
   math.max(state.blocked - clock, 0), elsewhere,
 })

@@ -18,23 +18,27 @@ least `per` seconds before the script leases that token again:
 3. *Lost, repeated or late messages.* The worker repeats names and reports until a reply confirms
    them. A name that is leased is not leased again, and a report about a name that is not leased
    changes nothing; so the order of requests does not matter. The script drops the older request
-   of a worker, or tokens that nobody expects would stay leased.
+   of a worker, and leases nothing new to a repeated one, or tokens that nobody expects would stay
+   leased.
 4. *Lost state.* Whoever creates a bucket gets no token for the length of a lease, after which no
    earlier lease is in use. A new bucket that nothing was lost with need not wait: a record in
    Redis says that this server, by its `run_id`, has had no flush and no eviction since a bucket
    waited for the length of a lease. A server that was restarted or promoted has another `run_id`.
    The generation of a bucket tells a worker, and the script, that its bucket was deleted alone.
-5. *Clock.* The script reads the server's clock, minus `offset`. A worker says which time it
-   expects: that of the last reply, and what its monotonic clock has counted since. If the server's
-   clock is ahead by more than `slack`, nothing becomes free. If that was not due to a slow
-   exchange, `offset` grows by the difference. A worker without an earlier reply relies on the last
-   worker, or the time since then does not count. A clock that was set back delays tokens, at most
-   for a lease.
+5. *Clock.* The time of the bucket must not advance faster than real time between any two requests.
+   A worker says which time of the server it expects: that of the last reply, and what its
+   monotonic clock has counted since. If the server's clock is ahead by more than `slack`, the
+   script does nothing. If that was not due to a slow exchange, the time since the last request to
+   the bucket does not count, and a worker without an earlier reply never counts more of it than
+   `slack`. A server's clock that is behind was set back: `regained` is added to it from then on, so
+   that other workers notice when it is set forward again, and the time of the bucket goes on from
+   the last request.
 
 Assumptions: no part of a request arrives after its connection is closed. Monotonic clocks do not
-run fast. One server at a time accepts writes, and it is not set back to an earlier `run_id`. The
-server's clock is not set forward by more than `slack`, i.e. 0.1 s and 1.5 round trips, without
-being noticed: by as much a token may return too early.
+run fast. One server at a time accepts writes, and it is not set back to an earlier `run_id`. Nobody
+deletes the key of a bucket alone, unless a worker that knows it asks before a new one. The server's
+clock is not set forward by at most `slack`, i.e. 0.1 s and 1.5 round trips: by as much a token may
+return too early. After it was set back, a worker that had a reply asks before it is set forward.
 """
 
 from __future__ import annotations
@@ -71,7 +75,7 @@ class Request(msgspec.Struct, array_like=True):
         per: Time after which a used token returns.
         lease: Length of a lease.
         generation: Generation of the bucket in the last reply; empty if there is none.
-        expected: Least time of the bucket, from the last reply; -1 if there is none.
+        expected: Least time of the server, from the last reply; -1 if there is none.
         slack: How much later it may be.
         resync: Whether a later time is not the fault of a slow exchange.
         patience: How late a poll of this worker may be.
@@ -109,8 +113,8 @@ class Reply(msgspec.Struct, array_like=True):
 
     Attributes:
         generation: Changes when the state of the bucket was lost.
-        clock: Time of the bucket.
-        is_verified: Whether that time is trusted; if not, there are no grants.
+        clock: Time of the server, as if it had never been set back.
+        is_verified: Whether that time is trusted; if not, the script has done nothing.
         grants: Names of tokens that are leased from now on.
         again: Names of tokens that were leased before; their grant was lost.
         free: Number of free tokens.
