@@ -95,7 +95,7 @@ if is_verified then
       end
     end
     if id ~= worker then
-      if other.poll < clock or other.seen > clock then other.waiting = 0 end
+      if other.due + other.patience < clock or other.seen > clock then other.waiting = 0 end
       if other.waiting > 0 then sharers = sharers + 1 end
       other.seen = math.min(other.seen, clock)
       if other.seen + lease < clock and not next(other.leased) then state.workers[id] = nil end
@@ -113,13 +113,16 @@ if is_verified then
     state.turn = state.turn + 1
     mine.turn = state.turn
   end
-  local share, ahead, left = math.ceil(limit / sharers), 0, 0
+  -- Tokens are reserved for a worker that comes first only if it will ask soon.
+  local share, ahead, reserved, left = math.ceil(limit / sharers), 0, 0, 0
   for id, other in pairs(state.workers) do
     if id ~= worker and other.turn < mine.turn then
-      ahead = ahead + math.min(other.waiting, share)
+      local number = math.min(other.waiting, share)
+      ahead = ahead + number
+      if other.due <= clock + NOTICE then reserved = reserved + number end
     end
   end
-  local most = clock >= state.blocked and math.min(share, free - ahead) or 0
+  local most = clock >= state.blocked and math.min(share, free - reserved) or 0
   for _, name in ipairs(want) do
     if mine.leased[name] then
       table.insert(again, name)
@@ -143,18 +146,19 @@ if is_verified then
   end
   mine.waiting = left
 
-  -- Next poll of a worker that waits: a token that returns unused is noticed within NOTICE.
+  -- Next poll of a worker that waits: it notices within NOTICE if a token returns unused, or if
+  -- the worker for which it was reserved does not take it.
 
   if clock < state.blocked then
     poll = state.blocked - clock
-  elseif free <= ahead then
+  elseif free <= reserved then
     table.sort(returning)
     poll = (returning[ahead + 1 - free] or clock + per) - clock
-    if others_leased then poll = math.min(poll, NOTICE) end
+    if others_leased or free > 0 then poll = math.min(poll, NOTICE) end
   end
   poll = math.max(poll, GAP)
 end
-mine.poll, mine.seen = clock + poll + patience, clock
+mine.due, mine.patience, mine.seen = clock + poll, patience, clock
 
 redis.call('SET', KEYS[1], cmsgpack.pack(state), 'PX', EXPIRY)
 return cmsgpack.pack({
