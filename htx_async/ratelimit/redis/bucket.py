@@ -57,6 +57,7 @@ class RedisBucket(TokenBucket):
         "_block",
         "_block_sent",
         "_counted",
+        "_failing_since",
         "_fallback_names",
         "_held",
         "_in_use",
@@ -94,7 +95,7 @@ class RedisBucket(TokenBucket):
         self._names = itertools.count(1)
         self._requests = 0
         self._reply: Reply | None = None
-        self._replied_at = -math.inf
+        self._replied_at = self._failing_since = -math.inf
         self._round_trip = 0.0
         self._resync = False
         # Tokens by name: wanted, since when; leased and not yet issued; in use; to be reported.
@@ -307,14 +308,16 @@ class RedisBucket(TokenBucket):
 
     def on_failure(self, now: float) -> None:
         """Note that a request may not have reached Redis, or that its reply was lost."""
-        if self.is_available and self.fallback is not None:
-            # HTX counts the requests that other workers send with the tokens that they have.
-            self.fallback.block_until(now + MARGIN + self.limit.per)
-        self.is_available = False
+        if self.is_available:
+            self.is_available, self._failing_since = False, now
+            if self.fallback is not None:
+                # HTX counts the requests that other workers send with the tokens that they have.
+                self.fallback.block_until(now + MARGIN + self.limit.per)
+        elif now > self._failing_since + self.lease:  # earlier leases are over
+            self._failing_since = now
+            self._used.clear()
+            self._unused.clear()
         self.poll_at = now + RECONNECT_DELAY
-        if now > self._replied_at + self.lease:  # no lease is left to report about
-            for reports in (self._wanted, self._used, self._unused):
-                reports.clear()
 
     def _end_fallback(self, fallback: TokenBucket, now: float) -> None:
         """Report the tokens of the fallback; other workers may use theirs for a little longer."""
