@@ -207,8 +207,10 @@ class RedisBucket(TokenBucket):
     def exchange_at(self, wanted: int) -> float:
         """Return when to send a request, if callers can use *wanted* tokens."""
         if not self.is_available:
-            is_of_use = self.is_missed or self.has_reports
+            is_of_use = wanted or self.is_missed or self.has_reports
             return self.poll_at if is_of_use else math.inf
+        if self._stash and not wanted:  # nobody can use it now
+            return -math.inf
         return min(self.poll_at if wanted else math.inf, self.report_at)
 
     @property
