@@ -27,6 +27,7 @@ class Proxy:
         self.is_flowing.set()
         self.url = ""
         self._writers = set[asyncio.StreamWriter]()
+        self._tasks = set[asyncio.Task[None]]()
 
     @contextlib.asynccontextmanager
     async def serving(self, tls: ssl.SSLContext | None = None) -> AsyncGenerator[Proxy]:
@@ -40,6 +41,7 @@ class Proxy:
             server.close()
             self.is_flowing.set()
             self.cut()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def cut(self) -> None:
         """Reset all connections."""
@@ -53,6 +55,10 @@ class Proxy:
         self.is_flowing.set()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         with contextlib.suppress(OSError):
             from_server, to_server = await asyncio.open_unix_connection(self.path)
             self._writers |= {writer, to_server}

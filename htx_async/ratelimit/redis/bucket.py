@@ -292,7 +292,9 @@ class RedisBucket(TokenBucket):
         if self._counted[0] == request.counted:
             self._counted = (-1, 0.0)
         is_satisfied = len(reply.grants) + len(reply.again) == len(request.want)
-        self.poll_at = -math.inf if is_satisfied else now + reply.poll / MICRO
+        # The next request takes time to arrive.
+        poll_in = max(reply.poll / MICRO - self._round_trip, 0.0)
+        self.poll_at = -math.inf if is_satisfied else now + poll_in
         for behind, name in enumerate(reversed(reply.grants)):
             self._take(name, Permit(reply.free + behind, reply.granted - behind))
         for name in reversed(reply.again):
