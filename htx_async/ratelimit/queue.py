@@ -322,6 +322,8 @@ class TokenQueue:
 
     def dispatch(self) -> None:
         """Issue the available tokens to callers of this loop, and set its timer."""
+        if not (self._groups or self._timers or self._notified):
+            return
         loop = running_loop()
         if loop is None:  # it was closed, and a caller's coroutine is garbage collected
             return

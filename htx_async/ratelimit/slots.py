@@ -43,5 +43,7 @@ class ConnectionSlots:
     def release(self) -> None:
         """Free a slot, for the call that waits longest and can have a token."""
         self.free += 1
+        if not self.queues:  # the usual case, which must be fast
+            return
         for queue in sorted(self.queues, key=lambda queue: queue.arrival_of_first(self)):
             queue.dispatch()
