@@ -360,6 +360,7 @@ class TokenQueue:
         """Return the group whose first caller is next: it has a slot, and its loop reacts."""
         for closed in [group for group in self._groups.values() if group.loop.is_closed()]:
             del self._groups[closed.slots]
+            closed.slots.queues.discard(self)
             self._timers.pop(closed.loop, None)
             self._notified.pop(closed.loop, None)
         candidates = (
