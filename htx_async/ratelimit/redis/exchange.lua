@@ -47,7 +47,7 @@ end
 
 local mine = state.workers[worker]
 if mine and sequence < mine.sequence then return nil end
-mine = mine or {turn = 0, waiting = 0, leased = {}}
+mine = mine or {turn = 0, quota = 0, waiting = 0, leased = {}}
 mine.sequence, state.workers[worker] = sequence, mine
 
 -- Clock: it must not have gone further than monotonic clocks say.
@@ -107,22 +107,23 @@ if is_verified then
     free = free - 1
   end
 
-  -- Grants: each worker gets at most its share at once, the one that waits longest comes first.
+  -- Grants: workers take turns. In its turn, a worker gets its share of the tokens.
 
-  if mine.waiting == 0 then
-    state.turn = state.turn + 1
-    mine.turn = state.turn
-  end
-  -- Tokens are reserved for a worker that comes first only if it will ask soon.
   local share, ahead, reserved, left = math.ceil(limit / sharers), 0, 0, 0
+  local function end_turn()
+    state.turn = state.turn + 1
+    mine.turn, mine.quota = state.turn, share
+  end
+  if mine.waiting == 0 then end_turn() end
   for id, other in pairs(state.workers) do
     if id ~= worker and other.turn < mine.turn then
-      local number = math.min(other.waiting, share)
+      local number = math.min(other.waiting, other.quota)
       ahead = ahead + number
+      -- Tokens are reserved only for a worker that asks soon.
       if other.due <= clock + NOTICE then reserved = reserved + number end
     end
   end
-  local most = clock >= state.blocked and math.min(share, free - reserved) or 0
+  local most = clock >= state.blocked and math.min(mine.quota, free - reserved) or 0
   for _, name in ipairs(want) do
     if mine.leased[name] then
       table.insert(again, name)
@@ -135,8 +136,8 @@ if is_verified then
   end
   free, state.granted = free - #grants, state.granted + #grants
   if #grants > 0 then
-    state.turn = state.turn + 1
-    mine.turn = state.turn
+    mine.quota = mine.quota - #grants
+    if mine.quota == 0 then end_turn() end
     if state.record ~= '' then  -- leases from before the record was made are over
       if redis.call('GET', KEYS[2]) == state.record then
         redis.call('SET', KEYS[2], string.match(state.record, '^%S+ %S+'))
