@@ -140,7 +140,8 @@ class RedisBucket(TokenBucket):
         if isinstance(permit, RedisPermit):
             self._in_use.discard(permit.name)
             self._stash.append(permit)
-        elif self.fallback is not None:
+        else:
+            assert self.fallback is not None
             self.fallback.release_unused(permit)
             if name := self._fallback_names.pop(permit.sequence, 0):
                 self._unused.add(name)
@@ -151,7 +152,8 @@ class RedisBucket(TokenBucket):
         if isinstance(permit, RedisPermit):
             self._in_use.discard(permit.name)
             self._used[permit.name] = first_byte_at
-        elif self.fallback is not None:
+        else:
+            assert self.fallback is not None
             self.fallback.release_at(permit, first_byte_at)
             if name := self._fallback_names.pop(permit.sequence, 0):
                 self._used[name] = first_byte_at
@@ -164,9 +166,9 @@ class RedisBucket(TokenBucket):
         Return the number of requests that others have sent: 0, because Redis will tell.
         """
         if not isinstance(permit, RedisPermit):
-            if self.fallback is not None:
-                return self.fallback.apply_server_remaining(permit, remaining, until)
-        elif self._reply and permit.generation == self._reply.generation:
+            assert self.fallback is not None
+            return self.fallback.apply_server_remaining(permit, remaining, until)
+        if self._reply and permit.generation == self._reply.generation:
             counted = permit.free_after + permit.sequence - remaining
             if counted > max(self._reply.granted, self._counted[0]):
                 self._counted = (counted, until)

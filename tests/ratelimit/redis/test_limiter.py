@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import runpy
 import subprocess
 import sys
 import traceback
@@ -79,6 +80,8 @@ def test_redis_is_not_imported_with_the_package() -> None:
 
 
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+    assert not runpy.run_path(module.__file__)["HAS_REDIS"]
     monkeypatch.setattr(module, "HAS_REDIS", False)
     with pytest.raises(InvalidInputError, match=r'pip install "htx-async\[redis\]"'):
         RedisRateLimiter("redis://localhost")

@@ -47,11 +47,11 @@ async def cancel(tasks: list[asyncio.Task[Any]]) -> None:
 @pytest.mark.parametrize(
     ("limit", "delays", "pace"),
     [
-        (RateLimit(100, per=2.0), [0.001, 0.001, 0.002, 0.002], 0.97),
-        (TEN, [0.001, 0.001, 0.002, 0.002], 0.95),
+        (RateLimit(100, per=2.0), [0.001, 0.001, 0.002, 0.002], 0.98),
+        (TEN, [0.001, 0.001, 0.002, 0.002], 0.98),
         (RateLimit(2, per=1.0), [0.001, 0.001, 0.002], 0.9),
         (TEN, [0.2, 0.2, 0.2, 0.2], 0.88),
-        (TEN, [0.001, 0.001, 0.001, 0.2], 0.9),
+        (TEN, [0.001, 0.001, 0.001, 0.2], 0.95),
     ],
 )
 def test_workers_get_similar_shares_of_the_full_rate(
@@ -80,7 +80,7 @@ def test_workers_get_similar_shares_of_the_full_rate(
 
     counts = run(main())
     assert sum(counts) >= pace * 30 * limit.requests
-    assert min(counts) >= 0.6 * sum(counts) / len(counts)
+    assert min(counts) >= 0.85 * sum(counts) / len(counts)
 
 
 def test_worker_with_one_caller_is_not_starved_by_a_thousand(client: Any) -> None:
