@@ -53,7 +53,6 @@ class RateLimitHeaders(msgspec.Struct, frozen=True):
     def resets_at(self, now: float) -> datetime | None:
         """Return the end of HTX's window; *now* is HTX's time, in seconds since 1970."""
         end = self._window_end(now)
-        is_time = end is not None and end < _MAX_SECONDS
         return datetime.fromtimestamp(end, UTC) if end is not None and end < _MAX_SECONDS else None
 
     def _window_end(self, now: float) -> float | None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_async.errors import DeadlineExceededError, HTXError, NoResponseError, RateLimitQueueError
+from htx_async.errors import HTXError, NoResponseError, RateLimitQueueError
 from htx_async.options import RequestOptions
 from htx_async.ratelimit.limiter import RateLimiter
 from htx_async.ratelimit.token_bucket import TokenBucket

@@ -118,7 +118,8 @@ async def make_calls(
     world = World(clock, cycle(network))
     target = endpoint(limit.requests, limit.per)
     sends = [
-        coalesced(rate_limited(world, limiter, clock, ConnectionSlots(4)), clock) for limiter in limiters
+        coalesced(rate_limited(world, limiter, clock, ConnectionSlots(4)), clock)
+        for limiter in limiters
     ]
 
     async def make(number: int, call: Call) -> None:

@@ -63,10 +63,13 @@ async def work(url: str, base_url: str, account: int) -> None:
     async with (
         RedisRateLimiter(url, user="the tests") as limiter,
         HTXClient(
-            KEYS, base_url=base_url, rate_limiter=limiter, max_connections=CONCURRENCY
+            KEYS,
+            base_url=base_url,
+            rate_limiter=limiter,
+            max_connections=CONCURRENCY,
+            coalesce=False,
         ) as htx,
     ):
-        htx = htx.with_options(timeout=30.0, coalesce=False)
 
         async def read() -> None:
             while True:
@@ -126,7 +129,7 @@ class WorkerPool:
     async def all_served(self, moment: float, within: float = 30.0) -> None:
         """Wait until each process has sent a request since *moment*."""
         async with asyncio.timeout(within):
-            while not all(self.served(moment)):
+            while not all(self.served(moment)):  # noqa: ASYNC110 - nothing signals it
                 await asyncio.sleep(0.02)
 
     async def measure(self, seconds: float) -> Outcome:

@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -50,7 +51,7 @@ class Load:
         self._queues = [limiter.queue_for(TARGET, Clock()) for limiter in self._limiters]
         self._tasks = list[asyncio.Task[None]]()
 
-    async def __aenter__(self) -> Load:
+    async def __aenter__(self) -> Self:
         for queue in self._queues:
             self._tasks += [asyncio.create_task(self._call(queue)) for _ in range(LIMIT.requests)]
         await self.served_within(5.0)
@@ -81,7 +82,7 @@ class Load:
         """Wait for requests of two windows; return the seconds until the first."""
         since, number = time.monotonic(), len(self.sent)
         async with asyncio.timeout(seconds + 2 * LIMIT.per + 1.0):
-            while len(self.sent) < number + 2 * LIMIT.requests:
+            while len(self.sent) < number + 2 * LIMIT.requests:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.01)
         gap = self.sent[number] - since
         assert gap <= seconds
@@ -135,22 +136,22 @@ async def restart(proxy: Proxy, server: RedisProcess) -> None:
 
 async def fail_over(proxy: Proxy, server: RedisProcess) -> None:
     """Let a replica take over, which is read-only for a second."""
-    with serving("--replicaof", "127.0.0.1", str(server.port)) as replica:
-        with replica.client() as client:
-            while not client.keys("htx_async:*"):
-                await asyncio.sleep(0.05)
-            server.kill()
-            proxy.path = replica.path
-            proxy.cut()
-            await asyncio.sleep(1.5)
-            client.replicaof("NO", "ONE")
-            await asyncio.sleep(LEASE + 4.0)
+    options = ("--replicaof", "127.0.0.1", str(server.port))
+    with serving(*options) as replica, replica.client() as client:
+        while not client.keys("htx_async:*"):  # noqa: ASYNC110 - nothing signals it
+            await asyncio.sleep(0.05)
+        server.kill()
+        proxy.path = replica.path
+        proxy.cut()
+        await asyncio.sleep(1.5)
+        client.replicaof("NO", "ONE")
+        await asyncio.sleep(LEASE + 4.0)
 
 
 async def test_no_window_exceeds_the_limit_after_a_loss_of_state() -> None:
     """Calls go on when the earlier leases are over."""
 
-    async def check(fault: Callable[[Proxy, RedisProcess], Awaitable[None]]) -> None:
+    async def check(fault: Callable[[Proxy, RedisProcess], Coroutine[Any, Any, None]]) -> None:
         async with proxied() as (proxy, server), Load(proxy.url) as load:
             running = asyncio.create_task(fault(proxy, server))
             await asyncio.sleep(2.0 if fault is fail_over else 0.5)

@@ -172,7 +172,7 @@ async def test_clock_that_was_set_forward_is_reported() -> None:
     queue = queue_of(server)
     caller = asyncio.create_task(use(queue))
     await asyncio.sleep(0)
-    while len(server.requests) < 2:
+    while len(server.requests) < 2:  # noqa: ASYNC110 - nothing signals it
         await asyncio.sleep(0)
     assert [request.resync for request in server.requests] == [False, True]
     server.changes = {}
@@ -361,7 +361,7 @@ async def test_fallback_ends_with_a_pause_and_reports_its_tokens() -> None:
         assert len(server.leased) == 2
         after = asyncio.create_task(use(queue))
         await asyncio.sleep(0.125)
-        [held, _] = [request.held for request in server.requests if request.held][0]
+        [held, _] = next(request.held for request in server.requests if request.held)
         assert 10_000_000 < held[1] <= 13_000_000
     await slow
     assert await after >= 4.0 + MARGIN + 2.0

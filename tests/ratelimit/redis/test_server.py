@@ -17,8 +17,8 @@ from redis import exceptions
 
 from htx_async import NO_RETRY, Credentials, HTXClient, RateLimitQueueError, RedisRateLimiter
 from htx_async.ratelimit.redis import server as module
-from htx_async.ratelimit.redis.exchange import BucketKeys, Reply, Unavailable
 from htx_async.ratelimit.redis.bucket import RedisBucket
+from htx_async.ratelimit.redis.exchange import BucketKeys, Reply, Unavailable
 from htx_async.ratelimit.redis.server import Address, RedisServer
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.sandbox import Sandbox
@@ -122,7 +122,7 @@ class Client:
 
 def server_with(client: Client) -> RedisServer:
     server = RedisServer(address_of(f"redis://:{SECRET}@here:1"), "calls fail")
-    server._client, server._script = client, client.script
+    vars(server).update(_client=client, _script=client.script)
     return server
 
 
@@ -138,11 +138,12 @@ async def test_outage_is_logged_once_and_its_end(caplog: pytest.LogCaptureFixtur
     client.error = None
     for _ in range(2):
         assert isinstance(await exchange(server), Reply)
-    assert [f"{record.levelname}: {record.getMessage()}" for record in caplog.records] == [
-        "INFO: Redis at here:1 could not be reached (ConnectionError); until it recovers, calls fail",
-        "INFO: Redis at here:1 is a read-only replica: use the URL of the primary (ResponseError); "
-        "until it recovers, calls fail",
-        "INFO: Redis at here:1 is available again",
+    replica = "is a read-only replica: use the URL of the primary (ResponseError)"
+    assert {record.levelname for record in caplog.records} == {"INFO"}
+    assert [record.getMessage() for record in caplog.records] == [
+        "Redis at here:1 could not be reached (ConnectionError); until it recovers, calls fail",
+        f"Redis at here:1 {replica}; until it recovers, calls fail",
+        "Redis at here:1 is available again",
     ]
     await server.aclose()
 
@@ -168,7 +169,8 @@ async def test_policy_that_evicts_is_warned_about_once(
 
 async def test_cluster_is_not_supported() -> None:
     outcome = await exchange(server_with(Client({"cluster_enabled": 1})))
-    assert outcome == Unavailable("Redis at here:1 is a Redis Cluster, which is not supported", False)
+    reason = "Redis at here:1 is a Redis Cluster, which is not supported"
+    assert outcome == Unavailable(reason, retryable=False)
 
 
 # Real servers

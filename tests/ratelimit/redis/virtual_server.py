@@ -78,7 +78,8 @@ class FakeServer:
         blocked = max(self._blocked - now, 0)
         poll = max(blocked or min(self._returning, default=now) - now, 4000)
         clock, free = EPOCH + now, free - len(grants)
-        reply = Reply("one", clock, True, grants, again, free, self._granted, poll, blocked, 0)
+        state = ("one", clock, True, grants, again, free, self._granted, poll, blocked, 0)
+        reply = Reply(*state)
         return replace(reply, **self.changes)
 
 
@@ -93,9 +94,7 @@ class ScriptServer:
         up, down = next(self.trips)
         await asyncio.sleep(up)
         time = (EPOCH, micros(asyncio.get_running_loop().time()))
-        reply = self.client.eval(
-            _TIMED_SCRIPT, 2, keys.bucket, keys.record, encode(request), *time
-        )
+        reply = self.client.eval(_TIMED_SCRIPT, 2, keys.bucket, keys.record, encode(request), *time)
         await asyncio.sleep(down)
         return decode(reply)
 
