@@ -13,6 +13,7 @@ import attrs
 from htx_async import RateLimiter, RedisRateLimiter
 from htx_async.clock import Clock
 from htx_async.ratelimit.queue import TokenQueue
+from htx_async.ratelimit.redis.exchange import MAX_ATTEMPT_TIMEOUT
 from htx_async.ratelimit.slots import ConnectionSlots
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint
@@ -23,8 +24,6 @@ from tests.redis_process import serving
 ROUNDS: Final = 300
 CROWD: Final = 50
 _PLENTY: Final = RateLimit(10**6, per=0.001)
-_TRUSTED_AGE: Final = 4.0
-_LEASE: Final = 11.0
 _HEAD: Final = ("rate limiter", "callers at once", "µs a token", "round trips a token")
 
 
@@ -41,11 +40,12 @@ class Row:
 async def _rounds(
     queue: TokenQueue, callers: int, trips: Callable[[], int], name: str, rounds: int
 ) -> Row:
-    slots, times = ConnectionSlots(callers), list[float]()
+    clock, slots, times = Clock(), ConnectionSlots(callers), list[float]()
 
     async def use() -> None:
-        async with queue.token(slots, _LEASE) as token:
+        async with queue.token(slots, MAX_ATTEMPT_TIMEOUT) as token:
             token.is_unused = False
+            token.first_byte_at = clock.monotonic()
 
     await use()
     before = trips()
@@ -73,7 +73,7 @@ async def _measure(url: str, trips: Callable[[], int], rounds: int) -> list[Row]
 def measure(rounds: int = ROUNDS) -> list[Row]:
     """Measure both, with a Redis on a socket of this machine."""
     with serving() as server:
-        server.grow(_TRUSTED_AGE)
+        server.settle(_PLENTY.per)
         with server.client() as client:
 
             def trips() -> int:

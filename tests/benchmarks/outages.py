@@ -8,6 +8,7 @@ time without a successful call of a worker, from the event on.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 import sys
 import time
@@ -34,6 +35,7 @@ Event: TypeAlias = Callable[[RedisProcess], Awaitable[None]]
 class Worker:
     """A rate limiter with its client, and when its calls succeeded."""
 
+    started: asyncio.Event = attrs.field(factory=asyncio.Event)
     successes: list[float] = attrs.field(factory=list)
     errors: Counter[str] = attrs.field(factory=Counter)
 
@@ -47,6 +49,7 @@ class Worker:
             asyncio.TaskGroup() as group,
         ):
             await self._call(htx)  # a new Redis has none of the tokens for a lease
+            self.started.set()
             while True:
                 group.create_task(self._call(htx))
                 await asyncio.sleep(_INTERVAL)
@@ -62,7 +65,7 @@ class Worker:
     def gap(self, since: float) -> float:
         """Return the longest time without a success from *since* on."""
         times = [since, *(at for at in self.successes if at > since), time.monotonic()]
-        return max(later - earlier for earlier, later in zip(times, times[1:], strict=False))
+        return max(later - earlier for earlier, later in itertools.pairwise(times))
 
 
 async def _stall(server: RedisProcess) -> None:
@@ -120,8 +123,7 @@ async def _observe(event: Event, base_url: str, fallback: float | None) -> tuple
         url = f"redis://127.0.0.1:{server.port}"
         workers = [Worker(), Worker()]
         tasks = [asyncio.create_task(one.run(url, base_url, fallback)) for one in workers]
-        while not all(worker.successes for worker in workers):
-            await asyncio.sleep(_INTERVAL)
+        await asyncio.gather(*(worker.started.wait() for worker in workers))
         await asyncio.sleep(_SETTLING)
         for worker in workers:
             worker.errors.clear()

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from htx_async import Credentials, HTTPTransport, HTXClient, RateLimiter, RedisRateLimiter
+from htx_async import Credentials, HTTPTransport, HTXClient, RedisRateLimiter
 from tests.benchmarks import canned
 from tests.benchmarks.tables import Goal, Options, machine, table
 from tests.benchmarks.timing import MICRO

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from typing import Any
@@ -21,7 +22,7 @@ from htx_async.ratelimit.slots import ConnectionSlots
 from htx_async.ratelimit.token_bucket import Permit, RateLimit, TokenBucket
 from htx_async.request import Request
 from htx_async.sandbox.rate_windows import RateWindows, WindowRule
-from tests.ratelimit.redis.virtual_server import flush_all, queue_of, start_processes
+from tests.ratelimit.redis.virtual_server import ScriptServer, VirtualProcess
 from tests.redis_process import RedisProcess
 from tests.virtual import VirtualClock, run
 from tests.world import Trip, World, coalesced, endpoint, most_in_a_window, rate_limited
@@ -221,13 +222,14 @@ def test_rate_limit_holds_in_every_window_across_processes(
     limit = RateLimit(*setting)
 
     async def main(client: Any) -> World:
-        processes = start_processes(client, count, to_redis)
+        server, user = ScriptServer(client, cycle(to_redis)), secrets.token_hex(8)
+        processes = [VirtualProcess(server, user, str(number)) for number in range(count)]
         world = await make_calls(processes, limit, arriving, network)
-        await flush_all(processes)
+        queues = [process.queue_for(endpoint(*setting)) for process in processes]
+        await asyncio.gather(*(queue.flush() for queue in queues))
         await VirtualClock().sleep(limit.per)
-        server, book = processes[0].server, queue_of(processes[0], limit)._book
-        reply = server.run(book.request(server.clock.monotonic(), 0, 0))
-        assert reply.free == limit.requests
+        async with queues[0].token(ConnectionSlots(1), 1.0) as token:
+            assert token.permit.free_after == limit.requests - 1
         return world
 
     with redis_process.client() as client:

@@ -142,7 +142,8 @@ class RedisBucket(TokenBucket):
         if isinstance(permit, RedisPermit):
             self._in_use.discard(permit.name)
             self._stash.append(permit)
-        elif self.fallback is not None:
+        else:
+            assert self.fallback is not None
             self.fallback.release_unused(permit)
             if name := self._fallback_names.pop(permit.sequence, 0):
                 self._unused[name] = self._replied_at
@@ -153,7 +154,8 @@ class RedisBucket(TokenBucket):
         if isinstance(permit, RedisPermit):
             self._in_use.discard(permit.name)
             self._used[permit.name] = first_byte_at
-        elif self.fallback is not None:
+        else:
+            assert self.fallback is not None
             self.fallback.release_at(permit, first_byte_at)
             if name := self._fallback_names.pop(permit.sequence, 0):
                 self._used[name] = first_byte_at
@@ -166,9 +168,9 @@ class RedisBucket(TokenBucket):
         Return the number of requests that others have sent: 0, because Redis will tell.
         """
         if not isinstance(permit, RedisPermit):
-            if self.fallback is not None:
-                return self.fallback.apply_server_remaining(permit, remaining, until)
-        elif self._reply and permit.generation == self._reply.generation:
+            assert self.fallback is not None
+            return self.fallback.apply_server_remaining(permit, remaining, until)
+        if self._reply and permit.generation == self._reply.generation:
             counted = permit.free_after + permit.sequence - remaining
             if counted > max(self._reply.granted, self._counted[0]):
                 self._counted = (counted, until)
@@ -209,8 +211,10 @@ class RedisBucket(TokenBucket):
     def exchange_at(self, wanted: int) -> float:
         """Return when to send a request, if callers can use *wanted* tokens."""
         if not self.is_available:
-            is_of_use = self.is_missed or self.has_reports
+            is_of_use = wanted or self.is_missed or self.has_reports
             return self.poll_at if is_of_use else math.inf
+        if self._stash and not wanted:  # nobody can use it now
+            return -math.inf
         return min(self.poll_at if wanted else math.inf, self.report_at)
 
     @property
@@ -293,7 +297,9 @@ class RedisBucket(TokenBucket):
         if self._counted[0] == request.counted:
             self._counted = (-1, 0.0)
         is_satisfied = len(reply.grants) + len(reply.again) == len(request.want)
-        self.poll_at = -math.inf if is_satisfied else now + reply.poll / MICRO
+        # The next request takes time to arrive.
+        poll_in = max(reply.poll / MICRO - self._round_trip, 0.0)
+        self.poll_at = -math.inf if is_satisfied else now + poll_in
         for behind, name in enumerate(reversed(reply.grants)):
             self._take(name, Permit(reply.free + behind, reply.granted - behind))
         for name in reversed(reply.again):

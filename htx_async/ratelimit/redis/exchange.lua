@@ -44,7 +44,7 @@ end
 local mine = state.workers[worker]
 if mine and sequence < mine.sequence then return nil end
 local is_repeated = mine and sequence == mine.sequence
-mine = mine or {turn = 0, waiting = 0, leased = {}}
+mine = mine or {turn = 0, quota = 0, waiting = 0, leased = {}}
 mine.sequence, state.workers[worker] = sequence, mine
 
 -- Clock: that of the bucket is behind that of the server by `offset`. It is never set back, and is
@@ -97,7 +97,7 @@ for id, other in pairs(state.workers) do
     end
   end
   if id ~= worker then
-    if other.poll < clock then other.waiting = 0 end
+    if other.due + other.patience < clock then other.waiting = 0 end
     if other.waiting > 0 then sharers = sharers + 1 end
     if other.seen + lease < clock and not next(other.leased) then state.workers[id] = nil end
   end
@@ -108,19 +108,24 @@ for _ = 1, math.min(elsewhere, free) do
   free = free - 1
 end
 
--- Grants: each worker gets at most its share at once, the one that waits longest comes first.
+-- Grants: workers take turns. In its turn, a worker gets its share of the tokens.
 
-if mine.waiting == 0 then
+local share, ahead, reserved, left = math.ceil(limit / sharers), 0, 0, 0
+local function end_turn()
   state.turn = state.turn + 1
-  mine.turn = state.turn
+  mine.turn, mine.quota = state.turn, share
 end
-local share, ahead, left = math.ceil(limit / sharers), 0, 0
+if mine.waiting == 0 then end_turn() end
 for id, other in pairs(state.workers) do
   if id ~= worker and other.turn < mine.turn then
-    ahead = ahead + math.min(other.waiting, share)
+    local number = math.min(other.waiting, other.quota)
+    ahead = ahead + number
+    -- Tokens are reserved only for a worker that asks soon.
+    if other.due <= clock + NOTICE then reserved = reserved + number end
   end
 end
-local most = clock >= state.blocked and not is_repeated and math.min(share, free - ahead) or 0
+local most = 0
+if clock >= state.blocked and not is_repeated then most = math.min(mine.quota, free - reserved) end
 for _, name in ipairs(want) do
   if mine.leased[name] then
     table.insert(again, name)
@@ -133,8 +138,8 @@ for _, name in ipairs(want) do
 end
 free, state.granted = free - #grants, state.granted + #grants
 if #grants > 0 then
-  state.turn = state.turn + 1
-  mine.turn = state.turn
+  mine.quota = mine.quota - #grants
+  if mine.quota == 0 then end_turn() end
   if state.record ~= '' then  -- leases from before the record was made are over
     if redis.call('GET', KEYS[2]) == state.record then
       redis.call('SET', KEYS[2], string.match(state.record, '^%S+ %S+'))
@@ -144,18 +149,18 @@ if #grants > 0 then
 end
 mine.waiting = left
 
--- Next poll of a worker that waits: it notices a token that returns unused within NOTICE, and that
--- the bucket was lost again within RECHECK.
+-- Next poll of a worker that waits: it notices within NOTICE that a token returned unused, or that
+-- another worker did not take a token; and within RECHECK that the bucket was lost again.
 
 if clock < state.blocked then
   poll = math.min(state.blocked - clock, RECHECK)
-elseif free <= ahead then
+elseif free <= reserved then
   table.sort(returning)
   poll = (returning[ahead + 1 - free] or clock + per) - clock
-  if others_leased then poll = math.min(poll, NOTICE) end
+  if others_leased or free > 0 then poll = math.min(poll, NOTICE) end
 end
 poll = math.max(poll, GAP)
-mine.poll, mine.seen = clock + poll + patience, clock
+mine.due, mine.patience, mine.seen = clock + poll, patience, clock
 
 redis.call('SET', KEYS[1], cmsgpack.pack(state), 'PX', EXPIRY)
 return cmsgpack.pack({

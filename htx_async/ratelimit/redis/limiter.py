@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn, Self, TypeGuard
 from weakref import WeakKeyDictionary
 
-from htx_async.clock import Clock
+from htx_async.clock import Clock, running_loop
 from htx_async.errors import InvalidInputError
 from htx_async.ratelimit.limiter import LimitedEndpoint, RateLimiter, registry_lock
 from htx_async.ratelimit.queue import TokenQueue
@@ -119,13 +119,15 @@ class RedisRateLimiter(RateLimiter):
         return self._worker().queue(self._user, endpoint, clock, self._fallback)
 
     def _worker(self) -> _Worker:
-        loop = asyncio.get_running_loop()
-        worker = self._workers.get(loop)
+        loop = running_loop()
+        worker = self._workers.get(loop) if loop else None
         if worker is None:
             policy = "calls fail"
             if self._fallback is not None:
                 policy = f"each process uses {self._fallback:g} of the limits"
-            worker = self._workers[loop] = _Worker(self._address.server(policy))
+            worker = _Worker(self._address.server(policy))
+            if loop is not None:
+                self._workers[loop] = worker
         return worker
 
     async def flush(self) -> None:

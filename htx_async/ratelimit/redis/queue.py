@@ -67,6 +67,8 @@ class RedisQueue(TokenQueue):
         bucket = self.bucket
         if bucket.is_available or bucket.fallback is not None or not self.queued:
             return
+        if self._exchange_task is None and self._clock.monotonic() >= bucket.poll_at:
+            return  # nobody has tried for long
         bucket.is_missed = True
         self.fail(
             RateLimitQueueError(

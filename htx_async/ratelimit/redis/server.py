@@ -29,7 +29,7 @@ except ImportError:
 else:
     HAS_REDIS = True
 
-SCRIPT: Final = resources.files(__package__ or "").joinpath("exchange.lua").read_text("utf-8")
+SCRIPT: Final = resources.files("htx_async.ratelimit.redis").joinpath("exchange.lua").read_text("utf-8")
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds for connecting, which `command_timeout` does not include."""
 MAX_CONNECTIONS: Final = 10

@@ -1,127 +1,119 @@
-"""Simulated processes that share a limit: the script runs on a real server, at virtual times."""
+"""Redis on virtual time: in Python for one user, or the script itself on a real server."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import cycle
-from typing import Any
+from typing import Any, Final
 
 import attrs
+from msgspec.structs import replace
 
 from htx_async.clock import Clock
 from htx_async.ratelimit.limiter import LimitedEndpoint, RateLimiter
-from htx_async.ratelimit.queue import TokenQueue
-from htx_async.ratelimit.redis.lease_queue import LeaseQueue
-from htx_async.ratelimit.redis.protocol import (
-    SCRIPT,
-    BucketKey,
-    LeaseReply,
-    LeaseRequest,
+from htx_async.ratelimit.redis.bucket import RedisBucket
+from htx_async.ratelimit.redis.exchange import (
+    BucketKeys,
+    Reply,
+    Request,
     Unavailable,
-    user_key,
+    decode,
+    encode,
+    micros,
 )
-from htx_async.ratelimit.token_bucket import RateLimit
-from htx_async.request import Endpoint
+from htx_async.ratelimit.redis.queue import RedisQueue
+from htx_async.ratelimit.redis.server import SCRIPT
 from tests.virtual import VirtualClock
 
-EPOCH = 1_700_000_000_000_000
-"""The server's clock, in microseconds, when a virtual loop starts."""
-LONG_AGO = 1
-_LISTEN_INTERVAL = 0.25
+EPOCH: Final = 1_700_000_000
+_TIMED_SCRIPT: Final = SCRIPT.replace("redis.call('TIME')", "{ARGV[2], ARGV[3]}")
 
 
 @attrs.define
-class VirtualServer:
+class FakeServer:
     """
-    A `LeaseServer` that runs the script at the loop's time, after *trips*: seconds up and down.
+    Leases tokens like the script, in order of requests; nothing is ever lost.
 
-    The command on the real server takes no virtual time. While *outage* is set, it is not sent.
+    Attributes:
+        delay: Seconds for an exchange; the request is executed at its end.
+        outage: What an exchange fails with.
+        loses_replies: Whether the request is executed although it fails.
+        changes: Fields of all replies.
     """
+
+    delay: float = 0.0
+    outage: Unavailable | None = None
+    loses_replies: bool = False
+    changes: dict[str, Any] = attrs.field(factory=dict)
+    requests: list[Request] = attrs.field(factory=list)
+    leased: set[tuple[str, int]] = attrs.field(factory=set)
+    _returning: list[int] = attrs.field(factory=list)
+    _blocked: int = 0
+    _granted: int = 0
+
+    async def exchange(self, keys: BucketKeys, request: Request) -> Reply | Unavailable:
+        del keys
+        self.requests.append(request)
+        await asyncio.sleep(self.delay)
+        if self.outage is not None and not self.loses_replies:
+            return self.outage
+        reply = self._execute(request, micros(asyncio.get_running_loop().time()))
+        return self.outage or reply
+
+    def _execute(self, request: Request, now: int) -> Reply:
+        worker = request.worker
+        self.leased -= {(worker, name) for name in request.unused}
+        self.leased -= {(worker, name) for name, _ in request.used}
+        self.leased |= {(worker, name) for name, _ in request.held}
+        self._returning += [now - age + request.per for _, age in request.used]
+        self._returning = sorted(at for at in self._returning if at > now)
+        self._blocked = max(self._blocked, now + request.block)
+        again = [name for name in request.want if (worker, name) in self.leased]
+        free = max(request.limit - len(self._returning) - len(self.leased), 0)
+        wanted = [name for name in request.want if name not in again]
+        grants = wanted[:free] if now >= self._blocked else []
+        self.leased |= {(worker, name) for name in grants}
+        self._granted += len(grants)
+        blocked = max(self._blocked - now, 0)
+        poll = max(blocked or min(self._returning, default=now) - now, 4000)
+        clock, free = EPOCH + now, free - len(grants)
+        state = ("one", clock, True, grants, again, free, self._granted, poll, blocked, 0)
+        reply = Reply(*state)
+        return replace(reply, **self.changes)
+
+
+@attrs.define
+class ScriptServer:
+    """Runs the script on a real server at the loop's time, after *trips*: seconds up and down."""
 
     client: Any
-    clock: Clock
     trips: Iterator[tuple[float, float]] = attrs.field(factory=lambda: cycle([(0.0, 0.0)]))
-    id: str = "one"
-    started: int = LONG_AGO
-    outage: Unavailable | None = None
-    notifies: bool = True
-    requests: list[LeaseRequest] = attrs.field(factory=list)
 
-    @property
-    def micros(self) -> int:
-        return EPOCH + round(self.clock.monotonic() * 1_000_000)
-
-    def run(self, request: LeaseRequest) -> LeaseReply:
-        """Run the script now."""
-        arguments = request.arguments(self.id, self.started, str(self.micros))
-        keys = request.keys
-        return LeaseReply.parse(self.client.eval(SCRIPT, len(keys), *keys, *arguments))
-
-    async def exchange(self, request: LeaseRequest) -> LeaseReply | Unavailable:
-        self.requests.append(request)
+    async def exchange(self, keys: BucketKeys, request: Request) -> Reply | Unavailable:
         up, down = next(self.trips)
-        await self.clock.sleep(up)
-        reply = self.outage or self.run(request)
-        await self.clock.sleep(down)
-        return reply
-
-    async def wait_notification(self, key: str) -> bool:
-        if not self.notifies:
-            return False
-        while not self.client.lpop(key):
-            await self.clock.sleep(_LISTEN_INTERVAL)
-        return True
+        await asyncio.sleep(up)
+        time = (EPOCH, micros(asyncio.get_running_loop().time()))
+        reply = self.client.eval(_TIMED_SCRIPT, 2, keys.bucket, keys.record, encode(request), *time)
+        await asyncio.sleep(down)
+        return decode(reply)
 
 
 class VirtualProcess(RateLimiter):
-    """A simulated process: a rate limiter whose queues use a `VirtualServer`."""
+    """The rate limiter of a simulated process."""
 
-    def __init__(
-        self, server: VirtualServer, user: str = "", fraction: float | None = None
-    ) -> None:
+    def __init__(self, server: ScriptServer, user: str, worker: str) -> None:
         super().__init__()
-        self.server, self.fraction = server, fraction
-        self.user = user or secrets.token_hex(8)
+        self._server, self._user, self._worker = server, user, worker
 
-    def _new_queue(
-        self, previous: TokenQueue | None, endpoint: LimitedEndpoint, clock: Clock
-    ) -> TokenQueue:
-        del previous
-        key = BucketKey(user_key(self.user), endpoint.name, endpoint.limit)
-        return LeaseQueue(key, self.server, clock, self.fraction)
-
-
-_numbers = itertools.count()
-
-
-def start_processes(
-    client: Any,
-    count: int,
-    trips: Iterable[tuple[float, float]] = ((0.0, 0.0),),
-    fraction: float | None = None,
-) -> list[VirtualProcess]:
-    """Return *count* processes of one user, on the running virtual loop."""
-    user = f"user {next(_numbers)} {secrets.token_hex(4)}"
-    clock, network = VirtualClock(), cycle(trips)
-    servers = [VirtualServer(client, clock, network) for _ in range(count)]
-    return [VirtualProcess(server, user, fraction) for server in servers]
-
-
-def queue_of(process: VirtualProcess, limit: RateLimit) -> LeaseQueue:
-    """Return the queue of a process for the test endpoint."""
-    queue = process.queue_for(Endpoint("/v1/test", limit, int), process.server.clock)
-    assert isinstance(queue, LeaseQueue)
-    return queue
-
-
-async def flush_all(processes: Iterable[VirtualProcess]) -> None:
-    """Flush all queues, as clients do when they close."""
-    loop = asyncio.get_running_loop()
-    for process in processes:
-        for by_loop in process._queues.values():
-            queue = by_loop[loop]
-            assert isinstance(queue, LeaseQueue)
-            await queue.flush()
+    def queue_for(self, endpoint: LimitedEndpoint, clock: Clock | None = None) -> RedisQueue:
+        queue = self._queues.get(endpoint.name)
+        if not isinstance(queue, RedisQueue):
+            keys = BucketKeys.of(self._user, endpoint.name, endpoint.limit)
+            client = self._server.client
+            info = client.info()
+            client.set(keys.record, f"{info['run_id']} {info['evicted_keys']}")
+            bucket = RedisBucket(endpoint.limit, self._worker)
+            queue = RedisQueue(bucket, keys, self._server, clock or VirtualClock(), endpoint.name)
+            self._queues[endpoint.name] = queue
+        return queue
