@@ -97,7 +97,7 @@ for id, other in pairs(state.workers) do
     end
   end
   if id ~= worker then
-    if other.due + other.patience < clock then other.waiting = 0 end
+    if other.poll < clock then other.waiting = 0 end
     if other.waiting > 0 then sharers = sharers + 1 end
     if other.seen + lease < clock and not next(other.leased) then state.workers[id] = nil end
   end
@@ -110,7 +110,7 @@ end
 
 -- Grants: workers take turns. In its turn, a worker gets its share of the tokens.
 
-local share, ahead, reserved, left = math.ceil(limit / sharers), 0, 0, 0
+local share, ahead, left = math.ceil(limit / sharers), 0, 0
 local function end_turn()
   state.turn = state.turn + 1
   mine.turn, mine.quota = state.turn, share
@@ -118,14 +118,11 @@ end
 if mine.waiting == 0 then end_turn() end
 for id, other in pairs(state.workers) do
   if id ~= worker and other.turn < mine.turn then
-    local number = math.min(other.waiting, other.quota)
-    ahead = ahead + number
-    -- Tokens are reserved only for a worker that asks soon.
-    if other.due <= clock + NOTICE then reserved = reserved + number end
+    ahead = ahead + math.min(other.waiting, other.quota)
   end
 end
 local most = 0
-if clock >= state.blocked and not is_repeated then most = math.min(mine.quota, free - reserved) end
+if clock >= state.blocked and not is_repeated then most = math.min(mine.quota, free - ahead) end
 for _, name in ipairs(want) do
   if mine.leased[name] then
     table.insert(again, name)
@@ -150,17 +147,17 @@ end
 mine.waiting = left
 
 -- Next poll of a worker that waits: it notices within NOTICE that a token returned unused, or that
--- another worker did not take a token; and within RECHECK that the bucket was lost again.
+-- a worker that comes first did not take it; and within RECHECK that the bucket was lost again.
 
 if clock < state.blocked then
   poll = math.min(state.blocked - clock, RECHECK)
-elseif free <= reserved then
+elseif free <= ahead then
   table.sort(returning)
   poll = (returning[ahead + 1 - free] or clock + per) - clock
   if others_leased or free > 0 then poll = math.min(poll, NOTICE) end
 end
 poll = math.max(poll, GAP)
-mine.due, mine.patience, mine.seen = clock + poll, patience, clock
+mine.poll, mine.seen = clock + poll + patience, clock
 
 redis.call('SET', KEYS[1], cmsgpack.pack(state), 'PX', EXPIRY)
 return cmsgpack.pack({

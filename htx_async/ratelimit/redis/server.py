@@ -29,7 +29,8 @@ except ImportError:
 else:
     HAS_REDIS = True
 
-SCRIPT: Final = resources.files("htx_async.ratelimit.redis").joinpath("exchange.lua").read_text("utf-8")
+_PACKAGE = "htx_async.ratelimit.redis"
+SCRIPT: Final = resources.files(_PACKAGE).joinpath("exchange.lua").read_text("utf-8")
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds for connecting, which `command_timeout` does not include."""
 MAX_CONNECTIONS: Final = 10
