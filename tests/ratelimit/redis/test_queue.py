@@ -294,11 +294,11 @@ async def test_callers_do_not_wait_for_a_server_that_hangs() -> None:
     queue = queue_of(server)
     await failure(queue)
     assert now() == 2.0
-    for _ in range(50):
+    for _ in range(200):  # longer than a lease
         await failure(queue)
         await asyncio.sleep(0.125)
-    assert now() == 2.0 + 50 * 0.125
-    assert len(server.requests) == 3
+    assert now() == 2.0 + 200 * 0.125
+    assert 8 <= len(server.requests) <= 10
 
 
 async def test_first_call_long_after_an_outage_is_served() -> None:

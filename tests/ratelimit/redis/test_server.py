@@ -126,13 +126,21 @@ def server_with(client: Client) -> RedisServer:
     return server
 
 
-async def test_outage_is_logged_once_and_its_end(caplog: pytest.LogCaptureFixture) -> None:
+async def test_outage_is_logged_once_and_its_end(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At INFO; again if its cause changes."""
     caplog.set_level(logging.DEBUG)
     client = Client({}, exceptions.ConnectionError(SECRET))
-    server = server_with(client)
-    for _ in range(3):
+    server, disconnected = server_with(client), list[bool]()
+
+    async def disconnect(*, inuse_connections: bool = True) -> None:
+        disconnected.append(inuse_connections)
+
+    monkeypatch.setattr(server._pool, "disconnect", disconnect)
+    for number in range(1, 4):
         assert isinstance(await exchange(server), Unavailable)
+        assert disconnected == [False] * number  # a name may lead to another server now
     client.error = exceptions.ResponseError("READONLY")
     await exchange(server)
     client.error = None

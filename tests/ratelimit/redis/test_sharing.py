@@ -109,6 +109,26 @@ async def test_token_that_returns_unused_is_noticed_soon(client: Any) -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
+async def test_token_of_a_worker_that_died_goes_to_the_next(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Soon after the dead worker should have asked for it."""
+    dead, alive = workers(client, RateLimit(1, per=4.0), [0.001] * 2)
+    await use(alive)
+    await asyncio.sleep(0.1)
+    waiting = [asyncio.create_task(use(dead))]
+    await asyncio.sleep(0.1)
+
+    async def hang(*_: object) -> Any:
+        await asyncio.sleep(3600.0)
+
+    monkeypatch.setattr(dead, "_server", type("Dead", (), {"exchange": staticmethod(hang)}))
+    await asyncio.sleep(3.82)  # the token has returned
+    assert await use(alive) <= 4.0 + 0.15
+    await cancel([*waiting, *([dead._exchange_task] if dead._exchange_task else [])])
+
+
+@pytest.mark.usefixtures("virtual_time")
 async def test_demand_of_cancelled_callers_holds_no_token(client: Any) -> None:
     holder, first, second = workers(client, RateLimit(1, per=1.0), [0.001] * 3)
     async with holder.token(ConnectionSlots(1), 10.0) as token:
