@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from importlib import resources
@@ -20,7 +21,7 @@ from htx_async.ratelimit.redis.exchange import (
 )
 
 try:
-    from redis.asyncio import BlockingConnectionPool, Redis
+    from redis.asyncio import ConnectionPool, Redis
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
     from redis.exceptions import ConnectionError as RedisConnectionError
@@ -71,11 +72,9 @@ class Address:
 
     def pool(self) -> Any:
         """Return a new pool of connections, none of which is open."""
-        pools: Any = BlockingConnectionPool
+        pools: Any = ConnectionPool
         pool = pools.from_url(
             self._url,
-            max_connections=MAX_CONNECTIONS,
-            timeout=self._command_timeout,
             protocol=2,
             # The server may have closed an idle connection. Repeating a request does no harm.
             retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
@@ -121,11 +120,21 @@ class RedisServer:
         self._display, self._policy, self._pool = display, policy, pool
         self._client: Any = Redis(connection_pool=pool)
         self._script = self._client.register_script(SCRIPT)
+        # Costs less than a pool that waits for a free connection.
+        self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
         self._is_checked = False
         self._outage: Unavailable | None = None
+        self._failures = 0
 
     async def exchange(self, keys: BucketKeys, request: Request) -> Reply | Unavailable:
         """Run the script; raise nothing but cancellation."""
+        failures = self._failures
+        async with self._connections:
+            if self._outage is not None and self._failures > failures:
+                return self._outage  # it hangs, as others that did not wait have found
+            return await self._exchange(keys, request)
+
+    async def _exchange(self, keys: BucketKeys, request: Request) -> Reply | Unavailable:
         try:
             if not self._is_checked:
                 await self._check()
@@ -134,6 +143,7 @@ class RedisServer:
         except Exception as error:  # noqa: BLE001 - any error of redis-py is translated
             outcome = _translate(error, self._display)
         if isinstance(outcome, Unavailable):
+            self._failures += 1
             # A name may lead to another server next time.
             await self._pool.disconnect(inuse_connections=False)
         self._log(outcome)

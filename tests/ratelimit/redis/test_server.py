@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import pickle
 import re
@@ -179,6 +180,22 @@ async def test_cluster_is_not_supported() -> None:
     outcome = await exchange(server_with(Client({"cluster_enabled": 1})))
     reason = "Redis at here:1 is a Redis Cluster, which is not supported"
     assert outcome == Unavailable(reason, retryable=False)
+
+
+async def test_exchanges_that_wait_for_a_connection_fail_with_the_others() -> None:
+    """A server that hangs delays nobody for longer than `command_timeout`."""
+    client = Client({})
+    server, started = server_with(client), list[int]()
+
+    async def info() -> dict[str, Any]:
+        started.append(len(started))
+        await asyncio.sleep(0.01)
+        raise exceptions.TimeoutError(SECRET)
+
+    client.info = info  # type: ignore[method-assign]
+    outcomes = await asyncio.gather(*(exchange(server) for _ in range(3 * module.MAX_CONNECTIONS)))
+    assert len(started) == module.MAX_CONNECTIONS
+    assert {type(outcome) for outcome in outcomes} == {Unavailable}
 
 
 # Real servers
