@@ -133,10 +133,13 @@ _NO_PERMIT: Final = Permit(0, 0)
 class Waiter:
     """A caller in the queue."""
 
-    __slots__ = ("arrival", "attempt_timeout", "future", "is_informed", "on_wait")
+    __slots__ = ("arrival", "attempt_timeout", "future", "is_informed", "on_wait", "slots")
 
-    def __init__(self, arrival: int, attempt_timeout: float, on_wait: OnWait | None) -> None:
-        self.arrival: int = arrival
+    def __init__(
+        self, slots: ConnectionSlots, attempt_timeout: float, on_wait: OnWait | None
+    ) -> None:
+        self.arrival: int = next(_arrivals)
+        self.slots: ConnectionSlots = slots
         self.future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         self.attempt_timeout: float = attempt_timeout
         self.on_wait: OnWait | None = on_wait
@@ -227,21 +230,22 @@ class TokenQueue:
                 if permit is not None:
                     slots.acquire()
                     return permit
-            ahead, usable = self._queued, self._usable()
+            ahead = self._queued
+            usable = min(self._usable(slots), ahead)
             wait = self.bucket.wait(now, usable)
-            waiter = self._add(slots, Waiter(next(_arrivals), attempt_timeout, on_wait))
+            waiter = self._add(Waiter(slots, attempt_timeout, on_wait))
         try:
             if on_wait is not None and (usable or wait or not slots.free):
                 waiter.is_informed = True
                 if on_wait(ahead, wait) is False:
                     waiter.future.cancel()
-                    self._remove(slots, waiter)  # at once: others may arrive before its task ends
+                    self._remove(waiter)  # at once: others may arrive before its task ends
             self.dispatch()
             if waiter.future.done():  # yield, so that callers with an earlier token run first
                 await asyncio.sleep(0)
             permit = await waiter.future
         except BaseException:
-            self._remove(slots, waiter)
+            self._remove(waiter)
             raise
         slots.starting -= 1
         return permit
@@ -310,10 +314,14 @@ class TokenQueue:
         """Number of calls that wait."""
         return self._queued
 
-    def _usable(self) -> int:
-        """Return how many callers have a free slot; the others need not be served first."""
-        groups = self._groups.values()
-        return sum(min(len(group.waiters), group.slots.free) for group in groups)
+    def _usable(self, slots: ConnectionSlots | None = None) -> int:
+        """Return how many callers have a free slot, or wait for one of *slots*."""
+        return sum(
+            len(group.waiters)
+            if group.slots is slots
+            else min(len(group.waiters), group.slots.free)
+            for group in self._groups.values()
+        )
 
     def wait(self) -> float:
         """Return the minimum number of seconds that a new caller would wait for a token."""
@@ -445,10 +453,10 @@ class TokenQueue:
             loop.call_soon_threadsafe(self.dispatch)
         return self._notified[loop] + PATIENCE
 
-    def _add(self, slots: ConnectionSlots, waiter: Waiter) -> Waiter:
-        group = self._groups.get(slots)
+    def _add(self, waiter: Waiter) -> Waiter:
+        group = self._groups.get(waiter.slots)
         if group is None:
-            group = self._groups[slots] = _Group(slots)
+            group = self._groups[waiter.slots] = _Group(waiter.slots)
         group.waiters[waiter] = None
         self._queued += 1
         self._mark_ready(group)
@@ -462,9 +470,9 @@ class TokenQueue:
         if not self._groups:
             self._ready.clear()
 
-    def _remove(self, slots: ConnectionSlots, waiter: Waiter) -> None:
+    def _remove(self, waiter: Waiter) -> None:
         """Remove a caller that leaves, and pass on what it may already have."""
-        future, has_slot = waiter.future, False
+        future, slots, has_slot = waiter.future, waiter.slots, False
         with self._lock:
             group = self._groups.get(slots)
             if group is not None and waiter in group.waiters:
@@ -484,7 +492,9 @@ class TokenQueue:
             stays = not waiter.future.done()
             if stays and waiter.on_wait is not None and waiter.future.get_loop() is loop:
                 waiter.is_informed = True
-                wait = self.bucket.wait(now, min(ahead - left, usable))
+                own = self._groups.get(waiter.slots)
+                most = usable + (len(own.waiters) if own else 0)
+                wait = self.bucket.wait(now, min(ahead - left, most))
                 stays = waiter.on_wait(ahead - left, wait) is not False
             left += not stays
         if rest := next(waiters, None):

