@@ -12,13 +12,18 @@ requested after the call was made.
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Collection, Hashable
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from htx_async.errors import ClientClosedError, EventLoopError, HTXError, NoResponseError
+from htx_async.errors import (
+    ClientClosedError,
+    EventLoopError,
+    HTXError,
+    NoResponseError,
+    copy_error,
+)
 from htx_async.middleware.shared_call import TIMED_OUT, Handover, SharedCall, Waiter
 
 if TYPE_CHECKING:
@@ -104,7 +109,9 @@ class RequestCoalescing:
         aborted = isinstance(outcome, NoResponseError) and self._past_deadline(waiter)
         if outcome is TIMED_OUT or aborted:
             # Made now: the delivery may have changed since the deadline passed.
-            outcome = shared.request.call.deadline_error(name, waiter.options.timeout)
+            deadline = waiter.deadline - TIMER_SLACK
+            call = shared.request.call
+            outcome = call.deadline_error(name, waiter.options.timeout, deadline)
         if isinstance(outcome, HTXError):
             raise _copy_error(outcome, name)
         if isinstance(outcome, Exception):  # not ours: a fault in this package
@@ -204,9 +211,7 @@ class RequestCoalescing:
 
 
 def _copy_error(error: HTXError, endpoint: str) -> HTXError:
-    """Return a copy of *error* for one caller: notes that it adds are not on the others'."""
-    copied = copy.copy(error)
+    """Return a copy of *error* for one caller."""
+    copied = copy_error(error)
     copied.endpoint = error.endpoint or endpoint
-    if notes := getattr(error, "__notes__", None):
-        copied.__notes__ = list(notes)
     return copied

@@ -26,6 +26,7 @@ from htx_async.errors import (
     ServiceUnavailableError,
 )
 from htx_async.middleware.schema_drift import SchemaDriftReporter
+from htx_async.middleware.trace_headers import trace_headers
 from htx_async.models import decoding
 from htx_async.models.wire_types import BrokenText, InvalidValueError
 from htx_async.redaction import EXCERPT_LENGTH, auth_values, one_line, redact
@@ -98,6 +99,8 @@ class EnvelopeParsing(msgspec.Struct, frozen=True):
                 parse = functools.partial(self._parse, request, response)
                 del response  # its memory
                 response = await decode_in_caller(parse)
+        if response.error is not None:
+            response.error.headers = trace_headers(response)
         if self.on_server_time is not None and response.server_time is not None:
             self.on_server_time(response.server_time, response.first_byte_at)
         return response
@@ -132,7 +135,8 @@ def parse_response(endpoint: Endpoint[Any], response: Response) -> Response:
         value = decoding.structure(wire, data_type)
     except InvalidValueError as invalid:
         path = f"data{invalid.path}"
-        error = _decode_error(endpoint.name, response, path, f"{path} {invalid.fault}")
+        fault = f"{path} {invalid.fault}. If HTX has changed it, update htx_async or report this."
+        error = _decode_error(endpoint.name, response, path, fault)
         return replace(response, server_time=time, error=error)
     return replace(response, server_time=time, value=value)
 

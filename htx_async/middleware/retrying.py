@@ -63,8 +63,8 @@ class Retrying(msgspec.Struct, frozen=True):
                 return replace(response, stats=call.stats(response.first_byte_at))
             except HTXError as error:
                 failure = error.with_traceback(None)
-            number = call.attempt_failed(failure)
-            left = call.time_left(self.clock.monotonic())
+            now = self.clock.monotonic()
+            number, left = call.attempt_failed(failure, now), call.time_left(now)
             delay = policy.delay(number, failure, left, self.jitter())
             if delay is None and call.may_retry and not has_recovered:
                 has_recovered, delay = True, await self._recover(request, failure)

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias, cast
 import attrs
 
 from htx_async import validation
-from htx_async.errors import DecodeError, InvalidInputError
+from htx_async.errors import DecodeError, InvalidInputError, with_attempts
 from htx_async.models import decoding
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.redaction import auth_values, redact
@@ -130,11 +130,7 @@ def to_raw_response(
     endpoint: Endpoint[bytes], response: Response, called_at: float, now: float
 ) -> RawResponse:
     """Return the result of a call that was made at *called_at* (monotonic seconds)."""
-    try:
-        envelope = decoding.decode_json(response.body, "the response")
-    except DecodeError as error:
-        error.endpoint, error.http_status, error.path = endpoint.name, response.status, "data"
-        raise
+    envelope = _decode_envelope(endpoint, response)
     return RawResponse(
         data=envelope.pop("data"),
         status=response.status,
@@ -144,6 +140,18 @@ def to_raw_response(
         elapsed=now - called_at,
         envelope=envelope,
     )
+
+
+def _decode_envelope(endpoint: Endpoint[bytes], response: Response) -> dict[str, Any]:
+    try:
+        envelope: dict[str, Any] = decoding.decode_json(response.body, "the response")
+    except DecodeError as error:
+        error.endpoint, error.http_status, error.path = endpoint.name, response.status, "data"
+        failure = with_attempts(error, response.stats.failures)
+    else:
+        return envelope
+    # Raised outside of `except`: the error must not be its own context.
+    raise failure
 
 
 def _matches(template: list[str], parts: list[str]) -> bool:

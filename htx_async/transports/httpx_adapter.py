@@ -93,9 +93,10 @@ class HttpxAdapter:
         except asyncio.CancelledError:
             if _task_is_cancelling():
                 raise
-            failure = self._translate_error(RuntimeError("the transport was cancelled"), request)
+            cancelled = RuntimeError("the transport was cancelled")
+            failure = self._translate_error(cancelled, request, seconds)
         except Exception as error:  # noqa: BLE001 - a transport may raise anything
-            failure = self._translate_error(error, request)
+            failure = self._translate_error(error, request, seconds)
         # Raised outside of `except`: the library's error in the context shows the signed URL.
         raise failure
 
@@ -132,11 +133,11 @@ class HttpxAdapter:
             extensions={"timeout": timeouts},
         )
 
-    def _translate_error(self, error: Exception, request: Request) -> HTXError:
-        """Return our error for *error*, which is not chained."""
+    def _translate_error(self, error: Exception, request: Request, seconds: float) -> HTXError:
+        """Return our error for *error*, which is not chained, of an attempt of *seconds*."""
         endpoint, name = request.endpoint.name, _type(error)
         if isinstance(error, TimeoutError):
-            text = f"{self._origin}: no complete response in time"
+            text = f"{self._origin}: no complete response within {seconds:.3g} s (attempt_timeout)"
             return NoResponseError(text, endpoint=endpoint)
         kind: type[TransportError] = NoResponseError
         problem = "the transport failed"
@@ -144,10 +145,9 @@ class HttpxAdapter:
             kind, problem = ConnectError, f"could not connect to {self._origin}"
         elif isinstance(error, self._network_errors):
             problem = f"lost the connection to {self._origin}"
-        translated = kind(f"{problem} ({name})", endpoint=endpoint)
-        secrets = auth_values(request.query)
-        translated.add_note(f"{name}: {one_line(redact(str(error), secrets))}")
-        return translated
+        cause = one_line(redact(str(error), auth_values(request.query)))
+        reason = f"{name}: {cause}" if cause else name
+        return kind(f"{problem} ({reason})", endpoint=endpoint)
 
 
 def _library_of(transport: object) -> Any:

@@ -163,7 +163,7 @@ async def test_error_notes_are_separate_for_each_caller(virtual_time: VirtualClo
     assert isinstance(first, NoResponseError)
     assert isinstance(second, NoResponseError)
     first.add_note("mine")
-    assert "mine" not in second.__notes__
+    assert not hasattr(second, "__notes__")
 
 
 @pytest.mark.parametrize("kind", ["queued", "acquired", "sent", "response"])

@@ -96,7 +96,7 @@ async def test_retry_raises_the_last_error_with_notes_on_earlier_attempts(
     assert error.delivery == "answered"
     first, second, third = error.__notes__
     assert first.startswith("attempt 1: ConnectError: GET /v1/account/accounts: could not connect")
-    assert first.endswith("https://api.huobi.pro (httpx.ConnectError)")
+    assert first.endswith("https://api.huobi.pro (httpx.ConnectError: x)")
     assert second.startswith(
         "attempt 2: NoResponseError: GET /v1/account/accounts: lost the connect"
     )

@@ -40,7 +40,7 @@ from htx_async import (
     RateLimitQueueError,
     Snapshot,
 )
-from htx_async.errors import with_attempt_notes
+from htx_async.errors import with_attempts
 from tests import strategies
 from tests.decoded import decode
 from tests.models.examples import example_of
@@ -58,7 +58,7 @@ def api_error() -> RateLimitedError:
         retry_after=0.1,
         http_status=429,
     )
-    return with_attempt_notes(error, [RateLimitQueueError("no token", retry_after=0.3)])
+    return with_attempts(error, [RateLimitQueueError("no token", retry_after=0.3)])
 
 
 SNAPSHOT = Snapshot(
