@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from htx_async import log
 from htx_async.auth.credentials import Credentials
 from htx_async.client import HTXClient
 from htx_async.clock import Clock
@@ -106,6 +107,8 @@ __all__ += enums.__all__
 __all__ += points.__all__
 __all__ += snapshot.__all__
 __all__ += valuation.__all__
+
+log.read_environment()
 
 
 def __getattr__(name: str) -> object:

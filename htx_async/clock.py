@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ has whole seconds, and HTX accepts requests that are at least a minute off."""
 
 PLAUSIBLE_EPOCH_MS = range(10**12, 10**14)
 """Milliseconds since 1970 that can be a time of day: from 2001 on, for three thousand years."""
+
+_log = logging.getLogger("htx_async")
 
 
 class Clock:
@@ -57,6 +60,7 @@ class ServerClock:
         # HTX's wall clock minus monotonic seconds; `None` before the first response.
         self._monotonic_offset: float | None = None
         self.calibrated_at: float = -math.inf
+        self._logged_correction: float = 0.0
 
     def observe(self, server_time: float, first_byte_at: float) -> None:
         """
@@ -79,6 +83,8 @@ class ServerClock:
         """Record a measurement; from now on requests are signed with HTX's time."""
         self._monotonic_offset = server_time - first_byte_at
         self.calibrated_at = self._clock.monotonic()
+        if not self._logged_correction:  # else `correction` logs a change
+            self._log_correction(self.offset() or 0.0)
 
     def offset(self) -> float | None:
         """Return the seconds that HTX's clock is ahead of the local one; `None`: not known yet."""
@@ -92,7 +98,21 @@ class ServerClock:
         if offset is None:
             return 0.0
         is_needed = self.calibrated_at > -math.inf or abs(offset) > MAX_UNCORRECTED_SKEW
-        return offset if is_needed else 0.0
+        correction = offset if is_needed else 0.0
+        if abs(correction - self._logged_correction) > MAX_UNCORRECTED_SKEW:
+            self._log_correction(correction)
+        return correction
+
+    def _log_correction(self, correction: float) -> None:
+        self._logged_correction = correction
+        time = "HTX's time" if correction else "the local time"
+        direction = "ahead of" if correction >= 0 else "behind"
+        _log.info(
+            "HTX's clock is %.3f s %s this machine's: requests are signed with %s",
+            abs(self.offset() or 0.0),
+            direction,
+            time,
+        )
 
     def now(self) -> float:
         """Return HTX's wall-clock time, in seconds since 1970."""

@@ -18,6 +18,7 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
     "redaction": set(),
+    "log": set(),
     "validation": {"errors"},
     "error_codes": {"errors"},
     "options": {"errors", "validation"},
@@ -41,7 +42,7 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
     "testing": {"clock"},
     "sandbox": {"clock"},
     "__init__": {
-        *("errors", "clock", "events", "options", "auth", "models", "ratelimit", "client"),
+        *("errors", "clock", "events", "log", "options", "auth", "models", "ratelimit", "client"),
         *("resources", "transports"),
     },
     "cli": {
@@ -51,6 +52,7 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
             "errors",
             "clock",
             "events",
+            "log",
             "redaction",
             "validation",
             "options",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Awaitable, Callable
 
@@ -12,6 +13,8 @@ from htx_async.errors import AuthenticationError, InvalidInputError
 
 MIN_REFRESH_INTERVAL = 30.0
 """Seconds between two calls of a provider: a key that is simply wrong must not flood it."""
+
+_log = logging.getLogger("htx_async")
 
 Provider = Callable[[], Awaitable[Credentials]]
 """Returns the current credentials, for example from a vault."""
@@ -68,4 +71,6 @@ class CredentialStore:
             kind = type(credentials).__qualname__
             msg = f"the credentials provider must return Credentials, got {kind}"
             raise InvalidInputError(msg)
+        if self.current not in (None, credentials):
+            _log.info("key rotation: the credentials provider returned %r", credentials)
         self.current = credentials

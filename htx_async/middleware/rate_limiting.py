@@ -7,6 +7,7 @@ waits for one: then signed requests would queue in the connection pool, and grow
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Unpack
 
 import msgspec
@@ -23,9 +24,12 @@ from htx_async.request import Handler, Request, Response
 if TYPE_CHECKING:
     from htx_async.events import EventDetails
 
+_log = logging.getLogger("htx_async")
 
 MAX_BLOCK = 300.0
 """Seconds for which a 429 blocks an endpoint at most, whatever `Retry-After` says."""
+_SHOWN_WAIT = 0.001
+"""Seconds in the queue from which the log contains them."""
 
 
 class RateLimiting(msgspec.Struct, frozen=True):
@@ -47,21 +51,24 @@ class RateLimiting(msgspec.Struct, frozen=True):
             call.queue_delayed(ahead, wait, self.clock.monotonic())
 
         call.queue_started(self.clock.monotonic())
+        sent_at = queued = 0.0
         try:
             async with queue.token(self.slots, request.options.attempt_timeout, on_wait) as token:
-                queued = call.token_granted(self.clock.monotonic())
+                sent_at = self.clock.monotonic()
+                queued = call.token_granted(sent_at)
                 self._emit("acquired", request, queue, wait=queued)
                 response = await self._attempt(request, queue, token)
         except BaseException as error:
             if call.in_flight:
-                self._emit_failure(request, queue, error)
+                self._emit_result(request, queue, error)
+                self._log_attempt(request, sent_at, queued, error)
             raise
         finally:
             call.attempt_finished()
+        self._emit_result(request, queue, response.error, response.status)
+        self._log_attempt(request, sent_at, queued, response.error, response.status)
         if response.error is not None:
-            self._emit_failure(request, queue, response.error, response.status)
             raise response.error
-        self._emit("response", request, queue, http_status=response.status)
         return response
 
     async def _attempt(self, request: Request, queue: TokenQueue, token: Token) -> Response:
@@ -74,10 +81,12 @@ class RateLimiting(msgspec.Struct, frozen=True):
             token.is_unused = True
             raise
         token.first_byte_at = response.first_byte_at
-        self._apply_headers(queue, token, response)
+        self._apply_headers(request.endpoint.name, queue, token, response)
         return response
 
-    def _apply_headers(self, queue: TokenQueue, token: Token, response: Response) -> None:
+    def _apply_headers(
+        self, endpoint: str, queue: TokenQueue, token: Token, response: Response
+    ) -> None:
         """Slow down as the response says: HTX may have counted requests that are not ours."""
         headers, per = RateLimitHeaders.parse(response.headers), queue.bucket.limit.per
         seconds = per
@@ -87,17 +96,45 @@ class RateLimiting(msgspec.Struct, frozen=True):
             queue.on_server_headers(token.permit, headers, now)
         if isinstance(response.error, RateLimitedError):
             retry_after = response.error.retry_after
-            queue.on_rate_limited(min(seconds if retry_after is None else retry_after, MAX_BLOCK))
+            block = min(seconds if retry_after is None else retry_after, MAX_BLOCK)
+            _log.warning("%s: rate limited (429): no request for %.1f s", endpoint, block)
+            queue.on_rate_limited(block)
 
-    def _emit_failure(
+    def _log_attempt(
+        self,
+        request: Request,
+        sent_at: float,
+        queued: float,
+        error: BaseException | None,
+        http_status: int | None = None,
+    ) -> None:
+        """Log an attempt that is over: never a query, which is signed, nor what was received."""
+        if not _log.isEnabledFor(logging.DEBUG):
+            return
+        outcome = [] if http_status is None else [f"HTTP {http_status}"]
+        outcome += [] if error is None else [type(error).__name__]
+        _log.debug(
+            "%s %s: %s: %s in %.3f s%s",
+            request.endpoint.method,
+            request.path,
+            "clock" if request.is_internal else f"attempt {request.call.attempts}",
+            " ".join(outcome),
+            self.clock.monotonic() - sent_at,
+            f", queued {queued:.3f} s" if queued >= _SHOWN_WAIT else "",
+        )
+
+    def _emit_result(
         self,
         request: Request,
         queue: TokenQueue,
-        error: BaseException,
+        error: BaseException | None,
         http_status: int | None = None,
     ) -> None:
         kind: Kind = "api_error" if isinstance(error, APIError) else "failed"
-        self._emit(kind, request, queue, http_status=http_status, error=type(error).__name__)
+        name = type(error).__name__
+        if error is None:
+            kind, name = "response", None
+        self._emit(kind, request, queue, http_status=http_status, error=name)
 
     def _emit(
         self,

@@ -8,6 +8,7 @@ and before parsing, because HTX reports errors in bodies with status 200.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from random import random
 from typing import TYPE_CHECKING
@@ -36,6 +37,8 @@ SERVER_TIME = Endpoint[int](
     signed=False,
 )
 """HTX, "Get Current Timestamp": HTX's wall-clock time, in milliseconds."""
+
+_log = logging.getLogger("htx_async")
 
 
 class Retrying(msgspec.Struct, frozen=True):
@@ -69,6 +72,7 @@ class Retrying(msgspec.Struct, frozen=True):
             if delay is None and call.may_retry and not has_recovered:
                 has_recovered, delay = True, await self._recover(request, failure)
             if delay is None or not call.may_retry:
+                _log_exhaustion(request, failure)
                 # Raised outside of `except`: the error must not be its own context.
                 raise call.final_error()
             await self.clock.sleep(delay)
@@ -115,3 +119,11 @@ class Retrying(msgspec.Struct, frozen=True):
                 return None
             self.server_clock.calibrate(response.value / 1000, response.first_byte_at)
             return 0.0
+
+
+def _log_exhaustion(request: Request, error: HTXError) -> None:
+    """Log that retries did not help, without the text of the error, which HTX may have written."""
+    number = len(request.call.failures)
+    if error.retryable and number > 1 and request.call.may_retry:
+        name = request.endpoint.name
+        _log.warning("%s: gave up after %d attempts: %s", name, number, type(error).__name__)

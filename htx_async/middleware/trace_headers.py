@@ -17,9 +17,9 @@ _MAX_HEADERS = 10
 def trace_headers(response: Response) -> dict[str, str]:
     """Return these headers, without values that repeat the request."""
     secrets = auth_values(response.sent_query)
-    found = (
+    selected = (
         (name, redact(value, secrets))
         for name, value in response.headers.items()
         if _NAME.fullmatch(name) and _VALUE.fullmatch(value)
     )
-    return dict(sorted(found)[:_MAX_HEADERS])
+    return dict(sorted(selected)[:_MAX_HEADERS])

@@ -6,11 +6,13 @@ import asyncio
 import io
 import logging
 import pickle
+import re
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, quote, urlsplit
 
+import attrs
 import httpx
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -21,7 +23,8 @@ from rich.console import Console
 from rich.traceback import Traceback
 
 from htx_async import Credentials, HTXClient, HTXError, RetryPolicy
-from htx_async.sandbox import Sandbox
+from htx_async.middleware import schema_drift
+from htx_async.sandbox import APIKey, Sandbox, default_users, faults
 
 TWICE = RetryPolicy(attempts=2, initial_delay=0.001)
 ACCESS, SECRET = "AKIDEXAMPLE0123456789", "SECRETEXAMPLE9876543210"
@@ -225,6 +228,72 @@ async def test_cancelled_call_exposes_no_secret(log: io.StringIO) -> None:
         for text in (*texts_of(error), log.getvalue()):
             assert_no_secret(text)
         await htx.aclose()
+
+
+def _amounts(texts: Iterable[str]) -> set[str]:
+    """Return the amounts in JSON bodies that cannot be anything else: they have a fraction."""
+    amounts = re.findall(r"-?\d+\.\d+", " ".join(texts))
+    return {amount for amount in amounts if len(amount.replace(".", "").strip("-0")) >= 4}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("passed", [False, True])
+async def test_log_of_a_session_has_no_secret_query_or_amount(
+    passed: bool, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    At DEBUG, by all loggers: every read, errors, retries, a 429 and schema drift.
+
+    Also if a transport of httpx is *passed*, whose loggers show the requests that it sends.
+    """
+    signatures: set[str] = set()
+    sign = Credentials.signature
+
+    def record(credentials: Credentials, text: str) -> str:
+        signatures.add(sign(credentials, text))
+        return sign(credentials, text)
+
+    monkeypatch.setattr(Credentials, "signature", record)
+    monkeypatch.setattr(schema_drift, "SAMPLE_INTERVAL", 0.0)
+    monkeypatch.setattr(schema_drift, "_logged", set())
+    first, *others = default_users()
+    user = attrs.evolve(first, keys=(APIKey(ACCESS, SECRET),))
+    sandbox = Sandbox((user, *others))
+    transport = httpx.AsyncHTTPTransport() if passed else None
+    async with sandbox.serve() as base_url:
+        options = {"base_url": base_url, "retry": TWICE, "transport": transport}
+        async with HTXClient(Credentials(ACCESS, SECRET), **options) as htx:  # type: ignore[arg-type]
+            models = [
+                await htx.accounts.snapshot(),
+                await htx.points.balance(sub_uid="1001"),
+                await htx.accounts.asset_valuation("spot", valuation_currency="USD"),
+            ]
+            schedule = sandbox.faults
+            schedule.next(faults.too_many(headers=False, retry_after=0.01), endpoint="GET /v2/account/asset-valuation")
+            await htx.accounts.asset_valuation("spot")
+            drift = faults.field("data.new-one", "91.8500437976")
+            schedule.next(drift, endpoint="GET /v1/account/accounts/{account-id}/balance")
+            await htx.accounts.balance(1000001)
+            schedule.next(faults.maintenance(), endpoint="GET /v1/account/accounts", times=2)
+            await _failure(htx.accounts.list)
+            await _failure(lambda: htx.get("/v1/x", params={"symbol": "btcusdt"}))
+    if transport is not None:
+        await transport.aclose()
+    text = log.getvalue()
+    for expected in (
+        "GET /v2/point/account: attempt 1: HTTP 200",
+        "GET /v2/account/asset-valuation: rate limited (429)",
+        "HTX sent data.new-one at GET",
+        "GET /v1/account/accounts: gave up after 2 attempts: ServiceUnavailableError",
+    ):
+        assert expected in text
+    assert len(signatures) >= 10
+    assert_no_secret(text, *signatures)
+    amounts = _amounts(model.to_json() for model in models)
+    assert "91.850043797676510303" in amounts
+    queries = ("Signature", "AccessKeyId", "Timestamp", "subUid", "valuationCurrency", "btcusdt")
+    for private in (*amounts, *queries, "91.85"):
+        assert private not in text
 
 
 def error_with_local(secret: str) -> HTXError:
