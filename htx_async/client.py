@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Never, NoReturn, Self, TypedDict, TypeVar, Unpack, cast
 
 from msgspec.structs import asdict
 
@@ -16,7 +15,7 @@ from htx_async.auth.credentials import Credentials
 from htx_async.auth.provider import CredentialStore, Provider
 from htx_async.clock import Clock, ServerClock
 from htx_async.errors import InvalidInputError
-from htx_async.events import EventEmitter, Listener
+from htx_async.events import EventEmitter, Listener, check_listener
 from htx_async.middleware.coalescing import RequestCoalescing
 from htx_async.middleware.parsing import EnvelopeParsing
 from htx_async.middleware.rate_limiting import RateLimiting
@@ -61,6 +60,18 @@ class OptionOverrides(TypedDict, total=False):
     max_queue: int | None
 
 
+class ClientOptions(OptionOverrides, total=False):
+    """Options that `HTXClient.from_env` accepts: those of the class."""
+
+    base_url: str
+    rate_limiter: RateLimiter | None
+    transport: AsyncTransport | None
+    max_connections: int
+    max_body: int
+    on_event: Listener | None
+    clock: Clock | None
+
+
 class HTXClient:
     """
     Client for the accounts, balances and points of one HTX user.
@@ -97,10 +108,12 @@ class HTXClient:
         InvalidInputError: An argument is wrong. Nothing was opened or sent.
     """
 
+    _repr = "HTXClient(...)"  # of one whose construction failed: tracebacks show it, too
+
     def __init__(
         self,
         credentials: Credentials | Provider,
-        *,
+        *unexpected: Never,
         base_url: str = BASE_URL,
         timeout: float = 30.0,
         attempt_timeout: float = 10.0,
@@ -117,7 +130,11 @@ class HTXClient:
     ) -> None:
         if not isinstance(credentials, Credentials) and not callable(credentials):
             msg = f"credentials must be Credentials(...), got {type(credentials).__name__}"
-            del credentials  # keys passed as plain text must not be in a traceback
+            del credentials, unexpected  # keys as plain text must not be in a traceback
+            raise InvalidInputError(msg)
+        if unexpected:
+            del credentials, unexpected
+            msg = "options must be named: HTXClient(Credentials(access_key, secret_key), timeout=5)"
             raise InvalidInputError(msg)
         origin = validation.parse_base_url(base_url)
         validation.int_at_least(max_connections, 1, "max_connections")
@@ -130,6 +147,13 @@ class HTXClient:
             queue_timeout=queue_timeout,
             max_queue=max_queue,
         )
+        if on_event is not None:
+            check_listener(on_event)
+        if clock is not None:
+            validation.instance_of(clock, Clock, "clock", "a Clock")
+        if rate_limiter is not None:
+            expected = "a RateLimiter, a RedisRateLimiter or UNLIMITED"
+            validation.instance_of(rate_limiter, RateLimiter, "rate_limiter", expected)
         owner = _owner_of(credentials)
         if rate_limiter is None:
             rate_limiter = RateLimiter() if clock else shared_rate_limiter(owner)
@@ -166,7 +190,7 @@ class HTXClient:
         self._coalescing = cast("RequestCoalescing", handler)
 
     @classmethod
-    def from_env(cls, **options: Any) -> Self:
+    def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
         """
         Create a client from the environment: `HTX_BASE_URL`, and keys as `Credentials.from_env`.
 
@@ -174,10 +198,13 @@ class HTXClient:
             **options: Options of the class; they take precedence over the environment.
 
         Raises:
-            InvalidInputError: A key is missing, or an argument is wrong.
+            InvalidInputError: A key is missing, or a variable or argument is wrong.
         """
-        if base_url := os.environ.get("HTX_BASE_URL"):
-            options.setdefault("base_url", base_url)
+        if "base_url" not in options and (base_url := os.environ.get("HTX_BASE_URL")):
+            if problem := validation.base_url_problem(base_url, "HTX_BASE_URL"):
+                del base_url  # a password in the URL must not be in a traceback
+                raise InvalidInputError(problem)
+            options["base_url"] = base_url
         return cls(Credentials.from_env(), **options)
 
     def with_options(self, **overrides: Unpack[OptionOverrides]) -> Self:
@@ -201,7 +228,9 @@ class HTXClient:
             raise InvalidInputError(msg)
         options = RequestOptions(**{**asdict(self._options), **overrides})
         self._rate_limiter.check(options.attempt_timeout)
-        return copy.copy(self)._override(options)  # noqa: SLF001 - its own class
+        copied = type(self).__new__(type(self))
+        vars(copied).update(vars(self))
+        return copied._override(options)  # noqa: SLF001 - its own class
 
     def _override(self, options: RequestOptions) -> Self:
         self._options, self._owns_stack = options, False
@@ -248,6 +277,7 @@ class HTXClient:
             HTXError: See `htx_async.errors`.
         """
         path, query = check_path(path), check_params(params)
+        validation.boolean(signed, "signed")
         endpoint = self._endpoints.endpoint(path, limit, signed=signed)
         called_at = self._clock.monotonic()
         response = await self._coalescing(Request(endpoint, path, query, self._options))
@@ -318,6 +348,13 @@ class HTXClient:
         trace: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    def __reduce__(self) -> NoReturn:
+        msg = (
+            "HTXClient cannot be pickled: it has keys and open connections. "
+            "Create one in each process"
+        )
+        raise TypeError(msg)
 
     def __repr__(self) -> str:
         return self._repr

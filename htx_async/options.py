@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, cast
+import sys
+from typing import Final
 
 import attrs
 import msgspec
 
 from htx_async import validation
-from htx_async.errors import DecodeError, HTXError, InvalidInputError
+from htx_async.errors import DecodeError, HTXError
 
 
 def _seconds(_: object, attribute: attrs.Attribute[float], value: object) -> None:
@@ -16,7 +17,7 @@ def _seconds(_: object, attribute: attrs.Attribute[float], value: object) -> Non
 
 
 def _count(_: object, attribute: attrs.Attribute[int], value: object) -> None:
-    validation.int_at_least(value, 1, attribute.name)
+    validation.int_at_least(value, 1, attribute.name, sys.maxsize)
 
 
 @attrs.frozen
@@ -79,11 +80,9 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         validation.positive_seconds(self.timeout, "timeout")
         validation.positive_seconds(self.attempt_timeout, "attempt_timeout")
-        retry = cast("object", self.retry)
-        if not isinstance(retry, RetryPolicy):
-            msg = f"retry must be a RetryPolicy or NO_RETRY, got {type(retry).__name__}"
-            raise InvalidInputError(msg)
-        if self.queue_timeout is not None and self.queue_timeout != 0:
-            validation.positive_seconds(self.queue_timeout, "queue_timeout")
+        validation.instance_of(self.retry, RetryPolicy, "retry", "a RetryPolicy or NO_RETRY")
+        validation.boolean(self.coalesce, "coalesce")
+        if self.queue_timeout is not None:
+            validation.seconds_or_zero(self.queue_timeout, "queue_timeout")
         if self.max_queue is not None:
             validation.int_at_least(self.max_queue, 0, "max_queue")

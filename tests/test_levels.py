@@ -24,7 +24,7 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
     "options": {"errors", "validation"},
     "auth": {"errors", "clock", "redaction", "validation"},
     "ratelimit": {"errors", "clock", "redaction", "validation"},
-    "events": {"clock", "ratelimit"},
+    "events": {"errors", "clock", "validation", "ratelimit"},
     "models": {"errors", "validation"},
     "call_state": {"errors", "auth"},
     "request": {"errors", "options", "call_state", "ratelimit"},
@@ -38,7 +38,7 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "clock", "events", "validation", "options", "auth", "models", "ratelimit"),
         *("request", "middleware", "resources", "transports"),
     },
-    "otel": {"errors", "clock", "events", "ratelimit"},
+    "otel": {"errors", "clock", "events", "validation", "ratelimit"},
     "testing": {"clock"},
     "sandbox": {"clock"},
     "__init__": {

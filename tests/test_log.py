@@ -86,7 +86,9 @@ def logged(scenario: Callable[[], Awaitable[object]], level: int = logging.DEBUG
     return handler.lines
 
 
-def client(*steps: Step, credentials: object = KEYS, skew: float = 0.0, **options: object) -> HTXClient:
+def client(
+    *steps: Step, credentials: object = KEYS, skew: float = 0.0, **options: object
+) -> HTXClient:
     """Return a client whose attempts take 43 ms and have these results."""
     transport = ScriptedTransport(steps, delay=0.043, clock=VirtualClock())
     clock = VirtualClock(skew)

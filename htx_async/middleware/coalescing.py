@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from htx_async.clock import running_loop
 from htx_async.errors import (
     ClientClosedError,
     EventLoopError,
@@ -38,6 +39,10 @@ CANCEL_TIMEOUT = 1.0
 TIMER_SLACK = 0.001
 """Seconds by which two timers for the same deadline may differ."""
 
+_NO_LOOP = (
+    "there is no asyncio event loop here: use asyncio.run(). "
+    "trio is not supported; with anyio use the backend asyncio"
+)
 _CLOSED = "this client is closed: create a new one"
 _OTHER_LOOP = "this client belongs to another event loop: create one client for each event loop"
 
@@ -78,7 +83,7 @@ class RequestCoalescing:
     def stop_accepting(self) -> None:
         """Reject new calls from now on; raise in another event loop than that of open calls."""
         self._is_closed = True
-        if self.loop not in (None, asyncio.get_running_loop()):
+        if self.loop not in (None, running_loop()):
             raise EventLoopError(_OTHER_LOOP)
 
     async def drain(self) -> None:
@@ -119,7 +124,9 @@ class RequestCoalescing:
         return outcome
 
     def _check_usable(self, endpoint: str) -> None:
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
+        if loop is None:
+            raise EventLoopError(_NO_LOOP, endpoint=endpoint)
         if self._is_closed:
             raise ClientClosedError(_CLOSED, endpoint=endpoint)
         if self.loop is None:

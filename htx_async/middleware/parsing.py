@@ -135,8 +135,7 @@ def parse_response(endpoint: Endpoint[Any], response: Response) -> Response:
         value = decoding.structure(wire, data_type)
     except InvalidValueError as invalid:
         path = f"data{invalid.path}"
-        fault = f"{path} {invalid.fault}. If HTX has changed it, update htx_async or report this."
-        error = _decode_error(endpoint.name, response, path, fault)
+        error = _decode_error(endpoint.name, response, path, f"{path} {invalid.fault}")
         return replace(response, server_time=time, error=error)
     return replace(response, server_time=time, value=value)
 

@@ -130,10 +130,10 @@ class RateLimiting(msgspec.Struct, frozen=True):
         error: BaseException | None,
         http_status: int | None = None,
     ) -> None:
-        kind: Kind = "api_error" if isinstance(error, APIError) else "failed"
-        name = type(error).__name__
-        if error is None:
-            kind, name = "response", None
+        kind: Kind = "response"
+        if error is not None:
+            kind = "api_error" if isinstance(error, APIError) else "failed"
+        name = None if error is None else type(error).__name__
         self._emit(kind, request, queue, http_status=http_status, error=name)
 
     def _emit(

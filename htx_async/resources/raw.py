@@ -194,9 +194,10 @@ def _check_param(name: object, value: object) -> tuple[str, str]:
         raise InvalidInputError(msg)
     text = _param_text(value)
     if text is None:
+        fix = '. Write "true" or "false"' if isinstance(value, bool) else ""
         msg = (
             f"the parameter {name} must be text, a whole number of at most {MAX_DIGITS} digits, "
-            f"or a Decimal: got {_describe_value(value)}"
+            f"or a Decimal: got {_describe_value(value)}{fix}"
         )
         raise InvalidInputError(msg)
     return str(name), text
@@ -225,7 +226,9 @@ def _plain_text(text: str) -> str | None:
 def _describe_value(value: object) -> str:
     if isinstance(value, str):
         return "text with a lone surrogate"
-    return "one with more digits" if isinstance(value, Decimal | int) else type(value).__name__
+    if isinstance(value, Decimal | int) and not isinstance(value, bool):
+        return "one with more digits"
+    return type(value).__name__
 
 
 def _redact_headers(response: Response) -> dict[str, str]:

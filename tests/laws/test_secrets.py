@@ -269,7 +269,10 @@ async def test_log_of_a_session_has_no_secret_query_or_amount(
                 await htx.accounts.asset_valuation("spot", valuation_currency="USD"),
             ]
             schedule = sandbox.faults
-            schedule.next(faults.too_many(headers=False, retry_after=0.01), endpoint="GET /v2/account/asset-valuation")
+            schedule.next(
+                faults.too_many(headers=False, retry_after=0.01),
+                endpoint="GET /v2/account/asset-valuation",
+            )
             await htx.accounts.asset_valuation("spot")
             drift = faults.field("data.new-one", "91.8500437976")
             schedule.next(drift, endpoint="GET /v1/account/accounts/{account-id}/balance")
