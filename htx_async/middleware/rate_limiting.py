@@ -51,22 +51,18 @@ class RateLimiting(msgspec.Struct, frozen=True):
             call.queue_delayed(ahead, wait, self.clock.monotonic())
 
         call.queue_started(self.clock.monotonic())
-        sent_at = queued = 0.0
         try:
             async with queue.token(self.slots, request.options.attempt_timeout, on_wait) as token:
-                sent_at = self.clock.monotonic()
-                queued = call.token_granted(sent_at)
+                queued = call.token_granted(self.clock.monotonic())
                 self._emit("acquired", request, queue, wait=queued)
                 response = await self._attempt(request, queue, token)
         except BaseException as error:
             if call.in_flight:
-                self._emit_result(request, queue, error)
-                self._log_attempt(request, sent_at, queued, error)
+                self._on_result(request, queue, error)
             raise
         finally:
             call.attempt_finished()
-        self._emit_result(request, queue, response.error, response.status)
-        self._log_attempt(request, sent_at, queued, response.error, response.status)
+        self._on_result(request, queue, response.error, response.status)
         if response.error is not None:
             raise response.error
         return response
@@ -81,11 +77,11 @@ class RateLimiting(msgspec.Struct, frozen=True):
             token.is_unused = True
             raise
         token.first_byte_at = response.first_byte_at
-        self._apply_headers(request.endpoint.name, queue, token, response)
+        self._apply_headers(request, queue, token, response)
         return response
 
     def _apply_headers(
-        self, endpoint: str, queue: TokenQueue, token: Token, response: Response
+        self, request: Request, queue: TokenQueue, token: Token, response: Response
     ) -> None:
         """Slow down as the response says: HTX may have counted requests that are not ours."""
         headers, per = RateLimitHeaders.parse(response.headers), queue.bucket.limit.per
@@ -97,44 +93,40 @@ class RateLimiting(msgspec.Struct, frozen=True):
         if isinstance(response.error, RateLimitedError):
             retry_after = response.error.retry_after
             block = min(seconds if retry_after is None else retry_after, MAX_BLOCK)
-            _log.warning("%s: rate limited (429): no request for %.1f s", endpoint, block)
+            name = request.endpoint.name
+            _log.warning("%s: rate limited (429): no request for %.1f s", name, block)
             queue.on_rate_limited(block)
 
-    def _log_attempt(
-        self,
-        request: Request,
-        sent_at: float,
-        queued: float,
-        error: BaseException | None,
-        http_status: int | None = None,
-    ) -> None:
-        """Log an attempt that is over: never a query, which is signed, nor what was received."""
-        if not _log.isEnabledFor(logging.DEBUG):
-            return
-        outcome = [] if http_status is None else [f"HTTP {http_status}"]
-        outcome += [] if error is None else [type(error).__name__]
-        _log.debug(
-            "%s %s: %s: %s in %.3f s%s",
-            request.endpoint.method,
-            request.path,
-            "clock" if request.is_internal else f"attempt {request.call.attempts}",
-            " ".join(outcome),
-            self.clock.monotonic() - sent_at,
-            f", queued {queued:.3f} s" if queued >= _SHOWN_WAIT else "",
-        )
-
-    def _emit_result(
+    def _on_result(
         self,
         request: Request,
         queue: TokenQueue,
         error: BaseException | None,
         http_status: int | None = None,
     ) -> None:
-        kind: Kind = "response"
-        if error is not None:
-            kind = "api_error" if isinstance(error, APIError) else "failed"
+        """Emit the event of an attempt that is over, and log it."""
         name = None if error is None else type(error).__name__
-        self._emit(kind, request, queue, http_status=http_status, error=name)
+        if self.events.is_enabled:
+            failure: Kind = "api_error" if isinstance(error, APIError) else "failed"
+            kind: Kind = "response" if error is None else failure
+            self._emit(kind, request, queue, http_status=http_status, error=name)
+        if _log.isEnabledFor(logging.DEBUG):
+            self._log_attempt(request, name, http_status)
+
+    def _log_attempt(self, request: Request, error: str | None, http_status: int | None) -> None:
+        """Log an attempt: never a query, which is signed, nor a part of the response."""
+        status = None if http_status is None else f"HTTP {http_status}"
+        queued_at, sent_at = request.call.queue_waits[-1]
+        queued = sent_at - queued_at
+        _log.debug(
+            "%s %s: %s: %s in %.3f s%s",
+            request.endpoint.method,
+            request.path,
+            "clock" if request.is_internal else f"attempt {request.call.attempts}",
+            " ".join(filter(None, (status, error))),
+            self.clock.monotonic() - sent_at,
+            f", queued {queued:.3f} s" if queued >= _SHOWN_WAIT else "",
+        )
 
     def _emit(
         self,
