@@ -13,7 +13,6 @@ from htx_async import (
     NO_RETRY,
     AccessKeyError,
     ClientClosedError,
-    ClockError,
     ConnectError,
     Credentials,
     DeadlineExceededError,
@@ -161,14 +160,27 @@ async def test_attempts_at_a_deadline_between_attempts(virtual_time: VirtualCloc
     assert error.attempts[0].attempts == ()
 
 
-async def test_attempts_do_not_include_the_calibration_of_the_clock(
-    virtual_time: VirtualClock,
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        # The measurement of the clock is in flight: it is not an attempt of the call.
+        (WRONG_TIME, ["ClockError"]),
+        (BUSY, ["ServiceUnavailableError", "DeadlineExceededError"]),
+        (httpx.ReadError("x"), ["NoResponseError", "DeadlineExceededError"]),
+    ],
+)
+async def test_attempts_of_a_caller_that_leaves_before_the_others(
+    virtual_time: VirtualClock, step: Step, expected: list[str]
 ) -> None:
-    async with client(virtual_time, WRONG_TIME, hang, timeout=3.0) as htx:
-        error = await failure(htx)
+    """Its deadline passes while the next request is in flight, which goes on for the others."""
+    async with client(virtual_time, step, hang, retry=RetryPolicy()) as htx:
+        patient = asyncio.create_task(htx.accounts.list())
+        await asyncio.sleep(0)
+        error = await failure(htx.with_options(timeout=3.0))
+        patient.cancel()
+        await asyncio.gather(patient, return_exceptions=True)
     assert isinstance(error, DeadlineExceededError)
-    (attempt,) = error.attempts
-    assert isinstance(attempt, ClockError)
+    assert kinds(error) == expected
 
 
 async def test_attempts_are_empty_if_nothing_was_attempted(virtual_time: VirtualClock) -> None:
