@@ -35,9 +35,15 @@ def print_records(level: int) -> None:
 
 
 def read_environment() -> None:
-    """Print records if `HTX_LOG` is `debug` or `info`. Another value is ignored with a warning."""
+    """
+    Print records if `HTX_LOG` is `debug` or `info`, else nothing: that is up to the application.
+
+    Another value is ignored with a warning.
+    """
     value = os.environ.get("HTX_LOG", "").strip().lower()
     if value in _LEVELS:
         print_records(_LEVELS[value])
     elif value:
         LOGGER.warning("HTX_LOG is ignored: it must be debug or info")
+    # Without any handler, Python would print warnings. Added last: that warning is for everybody.
+    LOGGER.addHandler(logging.NullHandler())

@@ -98,12 +98,10 @@ async def sandbox_session() -> AsyncGenerator[tuple[Credentials, str]]:
 
 @contextmanager
 def debug_log(*, enabled: bool) -> Generator[None]:
-    """If *enabled*, log each request to standard error, as with `HTX_LOG=debug`; else nothing."""
+    """If *enabled*, log each request to standard error, as with `HTX_LOG=debug`."""
     handlers, level = list(log.LOGGER.handlers), log.LOGGER.level
     if enabled:
         log.print_records(logging.DEBUG)
-    else:  # an error is one line: without any handler, Python would print warnings beside it
-        log.LOGGER.addHandler(logging.NullHandler())
     try:
         yield
     finally:

@@ -323,7 +323,7 @@ def test_debug_logs_requests_without_secrets(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == ""
 
 
-def test_warnings_are_only_logged_with_debug(
+def test_warnings_are_only_printed_with_debug(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An error is one line: no retry or 429 is printed beside it."""
