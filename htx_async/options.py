@@ -83,6 +83,6 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
         validation.instance_of(self.retry, RetryPolicy, "retry", "a RetryPolicy or NO_RETRY")
         validation.boolean(self.coalesce, "coalesce")
         if self.queue_timeout is not None:
-            validation.seconds_or_zero(self.queue_timeout, "queue_timeout")
+            validation.seconds(self.queue_timeout, "queue_timeout")
         if self.max_queue is not None:
             validation.int_at_least(self.max_queue, 0, "max_queue")

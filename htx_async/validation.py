@@ -104,10 +104,10 @@ def positive_seconds(value: object, name: str) -> float:
     return value
 
 
-def seconds_or_zero(value: object, name: str) -> float:
-    """Return a finite number of seconds that is not negative."""
+def seconds(value: object, name: str) -> float:
+    """Return a finite number of seconds of at least 0."""
     if not _is_number(value) or value < 0:
-        msg = f"{name} must be a number of seconds, at least 0, or None: got {describe(value)}"
+        msg = f"{name} must be a number of seconds of at least 0, got {describe(value)}"
         raise InvalidInputError(msg)
     return value
 
