@@ -13,9 +13,9 @@ from msgspec.structs import asdict
 
 from htx_async import validation
 from htx_async.auth.credentials import Credentials
-from htx_async.auth.provider import CredentialStore, Provider
+from htx_async.auth.provider import CredentialStore, Provider, source_problem
 from htx_async.clock import Clock, ServerClock, running_loop
-from htx_async.errors import InvalidInputError
+from htx_async.errors import DeadlineExceededError, InvalidInputError
 from htx_async.events import EventEmitter, Listener
 from htx_async.middleware.coalescing import RequestCoalescing
 from htx_async.middleware.parsing import EnvelopeParsing
@@ -58,6 +58,7 @@ class OptionOverrides(TypedDict, total=False):
     coalesce: bool
     queue_timeout: float | None
     max_queue: int | None
+    refresh_interval: float
 
 
 class HTXClient:
@@ -68,7 +69,7 @@ class HTXClient:
 
     Args:
         credentials: `Credentials`, or an async function without arguments that returns them. It
-            is called before the first request, and again when HTX rejects the credentials.
+            is called before the first signed request, and again when HTX rejects the credentials.
         base_url: HTX's address, or that of a sandbox; plain http for loopback only.
         timeout: Seconds for a whole call: queueing, connecting, reading, retrying.
         attempt_timeout: Seconds for one attempt, from acquiring a connection to the last byte; at
@@ -83,6 +84,9 @@ class HTXClient:
             `RateLimitQueueError`; 0: fail fast; `None`: until its `timeout`.
         max_queue: Number of queued calls beyond which a call raises `RateLimitQueueError`;
             `None`: any number.
+        refresh_interval: Seconds after which a credentials provider is called again because HTX
+            rejects what it returned; 0: each time. One that raised is called again by the retry
+            policy.
         transport: An `HTTPTransport`, or any `httpx.AsyncBaseTransport` or one of httpx2, which
             sees signed URLs. It is not closed with the client. `None`: the client has connections
             of its own, and closes them.
@@ -96,6 +100,8 @@ class HTXClient:
         InvalidInputError: An argument is wrong. Nothing was opened or sent.
     """
 
+    _repr = "HTXClient(...)"  # of one whose construction failed: tracebacks show it, too
+
     def __init__(
         self,
         credentials: Credentials | Provider,
@@ -108,16 +114,17 @@ class HTXClient:
         coalesce: bool = True,
         queue_timeout: float | None = None,
         max_queue: int | None = None,
+        refresh_interval: float = 30.0,
         transport: AsyncTransport | None = None,
         max_connections: int = 20,
         max_body: int = 16 * 2**20,
         on_event: Listener | None = None,
         clock: Clock | None = None,
     ) -> None:
-        if not isinstance(credentials, Credentials) and not callable(credentials):
-            msg = f"credentials must be Credentials(...), got {type(credentials).__name__}"
-            del credentials  # keys passed as plain text must not be in a traceback
-            raise InvalidInputError(msg)
+        if problem := source_problem(credentials) or validation.base_url_problem(base_url):
+            # Keys as plain text, or a password in the URL, must not be in a traceback.
+            del credentials, base_url
+            raise InvalidInputError(problem)
         origin = validation.parse_base_url(base_url)
         validation.int_at_least(max_connections, 1, "max_connections")
         validation.int_at_least(max_body, 1, "max_body")
@@ -128,6 +135,7 @@ class HTXClient:
             coalesce=coalesce,
             queue_timeout=queue_timeout,
             max_queue=max_queue,
+            refresh_interval=refresh_interval,
         )
         owner = _owner_of(credentials)
         if rate_limiter is None:
@@ -142,7 +150,7 @@ class HTXClient:
         server_clock = self._server_clock = ServerClock(clock)
         events = EventEmitter(on_event, clock)
         drift = SchemaDriftReporter(clock, events)
-        store = CredentialStore(credentials, clock)
+        store = self._credentials = CredentialStore(credentials, clock)
         from htx_async.transports.adapter import adapter_for  # noqa: PLC0415 - slow import
 
         adapter = self._adapter = adapter_for(
@@ -176,8 +184,10 @@ class HTXClient:
         Raises:
             InvalidInputError: A key is missing, or an argument is wrong.
         """
-        if base_url := os.environ.get("HTX_BASE_URL"):
-            options.setdefault("base_url", base_url)
+        options.setdefault("base_url", os.environ.get("HTX_BASE_URL") or BASE_URL)
+        if problem := validation.base_url_problem(options["base_url"]):
+            del options  # a password in the URL must not be in a traceback
+            raise InvalidInputError(problem)
         return cls(Credentials.from_env(), **options)
 
     def with_options(self, **overrides: Unpack[OptionOverrides]) -> Self:
@@ -188,8 +198,8 @@ class HTXClient:
         nothing.
 
         Args:
-            **overrides: Any of `timeout`, `attempt_timeout`, `retry`, `coalesce`, `queue_timeout`
-                and `max_queue`.
+            **overrides: Any of `timeout`, `attempt_timeout`, `retry`, `coalesce`, `queue_timeout`,
+                `max_queue` and `refresh_interval`.
 
         Raises:
             InvalidInputError: An option is unknown or wrong.
@@ -273,6 +283,29 @@ class HTXClient:
         are signed with HTX's time instead of the local one.
         """
         return self._server_clock.offset()
+
+    async def refresh_credentials(self) -> bool:
+        """
+        Call the credentials provider, after a planned rotation, and return whether they changed.
+
+        Requests that are sent from now on use what it returns. If it fails, the client keeps the
+        credentials that it has.
+
+        Raises:
+            CredentialsError: The provider failed.
+            DeadlineExceededError: It took longer than `timeout`.
+            InvalidInputError: The client has no provider, or it did not return `Credentials`.
+        """
+        self._coalescing.check_usable()
+        seconds = self._options.timeout
+        try:
+            async with self._clock.timeout(seconds):
+                return await self._credentials.renew()
+        except TimeoutError:
+            pass
+        # Raised here, so that nothing is chained.
+        msg = f"the credentials provider did not respond within {seconds:g} s (timeout)"
+        raise DeadlineExceededError(msg)
 
     async def _request(
         self,

@@ -109,29 +109,38 @@ def parse_base_url(base_url: object) -> Origin:
     """Return the origin of *base_url*. Plain http is accepted for loopback only."""
     problem, origin = _parse_base_url(base_url)
     if origin is None:
-        msg = f"base_url {problem}, for example https://api.huobi.pro"
-        raise InvalidInputError(msg)
+        del base_url  # it may contain a password, which a traceback would show
+        raise InvalidInputError(problem)
     return origin
+
+
+def base_url_problem(base_url: object) -> str:
+    """Return what is wrong with *base_url*; `""`: nothing."""
+    return _parse_base_url(base_url)[0]
 
 
 def _parse_base_url(base_url: object) -> tuple[str, Origin | None]:
     if not isinstance(base_url, str) or not base_url.isascii() or not base_url.isprintable():
-        return "must be ASCII text without blanks", None
+        return _wrong_url("must be ASCII text without blanks")
     try:
         parts = urlsplit(base_url)
         port = parts.port
     except ValueError:
-        return "is not a URL", None
+        return _wrong_url("is not a URL")
     host = valid_host(parts.hostname)
     if parts.scheme not in DEFAULT_PORTS or not host or port == 0:
-        return "must start with https:// and name a host", None
+        return _wrong_url("must start with https:// and name a host")
     if parts.username is not None or parts.password is not None:
-        return "must not contain a user or password", None
+        return _wrong_url("must not contain a user or password")
     if parts.path not in ("", "/") or parts.query or parts.fragment or base_url[-1] in "?#":
-        return "must not contain a path, query or fragment", None
+        return _wrong_url("must not contain a path, query or fragment")
     if parts.scheme == "http" and not _is_loopback(host):
-        return "must be https: plain http would expose keys, and is for loopback only", None
+        return _wrong_url("must be https: plain http would expose keys, and is for loopback only")
     return "", Origin(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme])
+
+
+def _wrong_url(problem: str) -> tuple[str, None]:
+    return f"base_url {problem}, for example https://api.huobi.pro", None
 
 
 def _digits(value: object) -> str | None:

@@ -167,6 +167,12 @@ class Credentials:
 _set = object.__setattr__
 
 
+def secrets_of(credentials: Credentials) -> tuple[str, ...]:
+    """Return the texts that must not be shown: the access key, and the secret if it is text."""
+    access_key, secret = credentials._access_key, credentials._secret  # noqa: SLF001 - same module
+    return (access_key, secret.decode("latin-1"))
+
+
 def _parse_private_key(pem: object) -> tuple[str, Ed25519PrivateKey | None, bytes]:
     """Return what is wrong with a private key (`""`: nothing), the key, and its bytes."""
     if not isinstance(pem, str | bytes):
@@ -177,6 +183,9 @@ def _parse_private_key(pem: object) -> tuple[str, Ed25519PrivateKey | None, byte
     except ImportError:
         extra = 'pip install "htx-async[ed25519]"'
         return f"Ed25519 keys need the package cryptography: {extra}", None, b""
+    if not pem.isascii():  # cannot always be encoded, and the error would contain the key
+        problem = "private_key_pem contains a character that is not ASCII"
+        return f"{problem}. Check that it was copied completely.", None, b""
     data = pem.encode() if isinstance(pem, str) else pem
     try:
         key = serialization.load_pem_private_key(data, password=None)

@@ -17,7 +17,7 @@ from htx_async.errors import (
     NoResponseError,
     TransportError,
 )
-from htx_async.redaction import auth_values, one_line, redact
+from htx_async.redaction import auth_values, describe_error, redact
 from htx_async.request import Request, Response
 from htx_async.transports.base import (
     CONNECT_TIMEOUT,
@@ -40,14 +40,26 @@ _CLOSE_TIMEOUT = 1.0
 
 
 def _redact_record(record: logging.LogRecord) -> bool:
-    """Redact a signed URL that a response header repeats, e.g. that of a redirect."""
-    record.msg, record.args = redact(record.getMessage()), None
+    """Remove response headers, which may repeat the access key or the signature in any form."""
+    event, *_ = record.getMessage().split(maxsplit=1)
+    if event.startswith("receive_response_headers"):
+        record.msg = f"{event} (headers are not logged)"
+    else:
+        record.msg = redact(record.getMessage())
+    record.args = None
     return True
 
 
-# httpx's own transports log response headers at DEBUG, by these loggers.
+def _drop_record(_: logging.LogRecord) -> bool:
+    """Drop every record: hpack logs each header of HTTP/2, signed URLs and responses included."""
+    return False
+
+
+# httpx's own transports log at DEBUG, by these loggers.
 for _name in ("httpcore.http11", "httpcore.http2", "httpcore2.http11", "httpcore2.http2"):
     logging.getLogger(_name).addFilter(_redact_record)
+for _name in ("hpack.hpack", "hpack.table"):
+    logging.getLogger(_name).addFilter(_drop_record)
 
 
 class HttpxAdapter:
@@ -146,7 +158,7 @@ class HttpxAdapter:
             problem = f"lost the connection to {self._origin}"
         translated = kind(f"{problem} ({name})", endpoint=endpoint)
         secrets = auth_values(request.query)
-        translated.add_note(f"{name}: {one_line(redact(str(error), secrets))}")
+        translated.add_note(describe_error(error, secrets))
         return translated
 
 

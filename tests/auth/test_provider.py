@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
-from htx_async import AuthenticationError, Credentials, InvalidInputError
-from htx_async.auth.provider import MIN_REFRESH_INTERVAL, CredentialStore
+from htx_async import Credentials, CredentialsError, InvalidInputError
+from htx_async.auth.provider import CredentialStore
 from tests.virtual import VirtualClock
 
+INTERVAL = 30.0
 OLD, NEW = Credentials("access-old", "secret"), Credentials("access-new", "secret")
 
 
@@ -34,7 +35,7 @@ async def test_fixed_credentials_are_never_refreshed() -> None:
     store = CredentialStore(OLD, VirtualClock())
     await store.ensure()
     assert store.current is OLD
-    assert not await store.refresh(OLD)
+    assert not await store.refresh(OLD, INTERVAL)
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -53,13 +54,13 @@ async def test_provider_is_called_again_after_the_minimum_interval() -> None:
     clock, provider = VirtualClock(), Provider(OLD, OLD, NEW)
     store = CredentialStore(provider, clock)
     await store.ensure()
-    assert not await store.refresh(OLD)
+    assert not await store.refresh(OLD, INTERVAL)
     assert provider.calls == 1
-    await clock.sleep(MIN_REFRESH_INTERVAL)
-    assert not await store.refresh(OLD)
+    await clock.sleep(INTERVAL)
+    assert not await store.refresh(OLD, INTERVAL)
     assert provider.calls == 2
-    await clock.sleep(MIN_REFRESH_INTERVAL)
-    assert await asyncio.gather(*(store.refresh(OLD) for _ in range(9))) == [True] * 9
+    await clock.sleep(INTERVAL)
+    assert await asyncio.gather(*(store.refresh(OLD, INTERVAL) for _ in range(9))) == [True] * 9
     assert provider.calls == 3
     assert store.current is NEW
 
@@ -68,7 +69,7 @@ async def test_provider_is_called_again_after_the_minimum_interval() -> None:
 async def test_provider_error_text_is_not_exposed() -> None:
     """The text of the provider's exception may contain a secret."""
     store = CredentialStore(Provider(OSError("vault token s3cr3t")), VirtualClock())
-    with pytest.raises(AuthenticationError, match="failed with OSError") as caught:
+    with pytest.raises(CredentialsError, match="failed with OSError") as caught:
         await store.ensure()
     assert "s3cr3t" not in str(caught.value)
     assert caught.value.__context__ is None
@@ -90,7 +91,7 @@ async def test_provider_raising_cancelled_error_has_failed() -> None:
     async def provider() -> Credentials:
         raise asyncio.CancelledError
 
-    with pytest.raises(AuthenticationError, match="failed with CancelledError"):
+    with pytest.raises(CredentialsError, match="failed with CancelledError"):
         await CredentialStore(provider, VirtualClock()).ensure()
 
 
