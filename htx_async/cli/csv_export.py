@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from decimal import Decimal
 from typing import TextIO
 
 from htx_async import AccountBalance, Snapshot
@@ -25,11 +24,13 @@ def write_balance(balance: AccountBalance, file: TextIO) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(("currency", "trade", "frozen", "total", *map(_text, further)))
     for currency in balance.values():
-        sent = {entry.type for entry in currency.entries}
-        columns = [currency.amount(kind) if kind in sent else None for kind in COLUMN_TYPES]
-        columns.append(currency.total)
-        columns += [currency.amount(kind) if kind in sent else None for kind in further]
-        writer.writerow((_text(currency.currency), *map(_amount, columns)))
+        amounts = {
+            entry.type: format_amount(currency.amount(entry.type)) for entry in currency.entries
+        }
+        cells = [amounts.get(row_type, "") for row_type in (*COLUMN_TYPES, *further)]
+        total = format_amount(currency.total) if any(cells[: len(COLUMN_TYPES)]) else ""
+        cells.insert(len(COLUMN_TYPES), total)
+        writer.writerow((_text(currency.currency), *cells))
 
 
 def write_snapshot(snapshot: Snapshot, file: TextIO) -> None:
@@ -43,14 +44,8 @@ def write_snapshot(snapshot: Snapshot, file: TextIO) -> None:
             writer.writerow((account.id, *map(_text, texts), format_amount(entry.balance)))
 
 
-def _amount(amount: Decimal | None) -> str:
-    return "" if amount is None else format_amount(amount)
-
-
-def _text(text: str | None) -> str | None:
+def _text(text: str) -> str:
     """Return *text* without control characters, and never as a formula."""
-    if text is None:
-        return None
     escaped = "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )

@@ -41,11 +41,10 @@ _CLOSE_TIMEOUT = 1.0
 
 def _redact_record(record: logging.LogRecord) -> bool:
     """Remove response headers, which may repeat the access key or the signature in any form."""
-    event, *_ = record.getMessage().split(maxsplit=1)
-    if event.startswith("receive_response_headers"):
-        record.msg = f"{event} (headers are not logged)"
-    else:
-        record.msg = redact(record.getMessage())
+    text = record.getMessage()
+    event, _, _ = text.partition(" ")
+    hides = event.startswith("receive_response_headers")
+    record.msg = f"{event} (headers are not logged)" if hides else redact(text)
     record.args = None
     return True
 
