@@ -545,3 +545,42 @@ async def test_events_of_coalesced_calls_have_the_same_request_id(
     calls = [event.call_id for event in events if event.call_id]
     assert calls[:3] == [first, second, second]
     assert set(calls[3:]) == {first, second}
+
+
+async def test_refresh_credentials_uses_the_new_key_at_once(virtual_time: VirtualClock) -> None:
+    """A planned rotation costs no request that HTX rejects, and needs no interval."""
+    other = Credentials("sub-access-key", "sub-secret-key")
+    keys = iter([KEYS, other, other])
+
+    async def provider() -> Credentials:
+        return next(keys)
+
+    sandbox = Sandbox(clock=virtual_time)
+    transport = httpx.ASGITransport(app=sandbox)
+    async with HTXClient(provider, transport=transport, clock=virtual_time) as htx:
+        await htx.accounts.list()
+        assert await htx.refresh_credentials()
+        assert not await htx.with_options(timeout=5.0).refresh_credentials()
+        await htx.accounts.list()
+    before, after = sandbox.arrivals
+    assert None is not before.uid != after.uid
+    assert (before.status, after.code) == (200, None)
+
+
+async def test_refresh_credentials_raises_what_prevents_it(virtual_time: VirtualClock) -> None:
+    """No provider, one that hangs, and a closed client."""
+    async with HTXClient(KEYS, clock=virtual_time) as htx:
+        with pytest.raises(InvalidInputError, match="has no credentials provider"):
+            await htx.refresh_credentials()
+
+    async def provider() -> Credentials:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with HTXClient(provider, clock=virtual_time, timeout=3.0) as htx:
+        with pytest.raises(DeadlineExceededError, match="did not respond within 3 s") as caught:
+            await htx.refresh_credentials()
+        assert caught.value.__context__ is None
+        assert virtual_time.monotonic() == 3.0
+    with pytest.raises(ClientClosedError):
+        await htx.refresh_credentials()

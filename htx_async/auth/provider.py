@@ -33,11 +33,13 @@ def source_problem(source: object) -> str | None:
 
 def _is_async(source: object) -> bool:
     """Return whether calling *source* returns an awaitable, as far as that is declared."""
-    if not callable(source) or isinstance(source, type):
+    if not callable(source):
         return False
     function: object = inspect.unwrap(source)
     while isinstance(function, functools.partial):
         function = function.func
+    if isinstance(function, type):
+        return False
     method = inspect.getattr_static(function, "__call__")
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(method)
 

@@ -8,6 +8,7 @@ and before parsing, because HTX reports errors in bodies with status 200.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from random import random
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 
 from htx_async.auth.credentials import Credentials
 from htx_async.auth.provider import CredentialStore
+from htx_async.call_state import SigningContext
 from htx_async.clock import MAX_UNCORRECTED_SKEW, PLAUSIBLE_EPOCH_MS, Clock, ServerClock
 from htx_async.errors import (
     AuthenticationError,
@@ -95,7 +97,7 @@ class Retrying(msgspec.Struct, frozen=True):
         if isinstance(error, ClockError):
             return await self._sync_clock(request, signed_with.at)
         # A v2 response does not name the clock: its date shows the skew, or the calibration.
-        if isinstance(error, SignatureError) and self.server_clock.observed_at < signed_with.at:
+        if isinstance(error, SignatureError) and self._is_clock_doubtful(signed_with):
             await self._sync_clock(request, signed_with.at)
         if not request.call.may_retry:
             return False
@@ -103,6 +105,12 @@ class Retrying(msgspec.Struct, frozen=True):
         return skew > MAX_UNCORRECTED_SKEW or await self._refresh(
             request, error, signed_with.credentials
         )
+
+    def _is_clock_doubtful(self, signed_with: SigningContext) -> bool:
+        """Return whether the rejected time was not confirmed: by a response, or HTX's time."""
+        clock = self.server_clock
+        is_stale = clock.observed_at < signed_with.at
+        return is_stale or (signed_with.correction != 0 and clock.calibrated_at == -math.inf)
 
     async def _refresh(self, request: Request, error: HTXError, rejected: Credentials) -> bool:
         """Call the provider, as often as the retry policy allows; return whether they changed."""
