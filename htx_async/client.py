@@ -256,7 +256,14 @@ class HTXClient:
                 digits.
             HTXError: See `htx_async.errors`.
         """
-        path, query = check_path(path), check_params(params)
+        problem, query = "", ()
+        try:
+            path, query = check_path(path), check_params(params)
+        except InvalidInputError as error:
+            problem = str(error)
+        if problem:
+            del path, params  # of a signed URL that somebody pasted; a traceback shows them
+            raise InvalidInputError(problem)
         endpoint = self._endpoints.endpoint(path, limit, signed=signed)
         called_at = self._clock.monotonic()
         response = await self._coalescing(Request(endpoint, path, query, self._options))

@@ -169,8 +169,8 @@ _set = object.__setattr__
 
 def secrets_of(credentials: Credentials) -> tuple[str, ...]:
     """Return the texts that must not be shown: the access key, and the secret if it is text."""
-    access_key, secret = credentials._access_key, credentials._secret  # noqa: SLF001 - same module
-    return (access_key, secret.decode("latin-1"))
+    secret = credentials._secret  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return credentials.auth_params()[0][1], secret.decode("latin-1")
 
 
 def _parse_private_key(pem: object) -> tuple[str, Ed25519PrivateKey | None, bytes]:

@@ -7,6 +7,7 @@ import functools
 import inspect
 import math
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 from htx_async.auth.credentials import Credentials, secrets_of
 from htx_async.clock import Clock
@@ -101,7 +102,7 @@ class CredentialStore:
             raise InvalidInputError(msg)
         failure: HTXError
         try:
-            credentials: object = await self._provider()
+            credentials = cast("object", await self._provider())
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():

@@ -277,7 +277,7 @@ def _code(code: object) -> Code:
 
 def _words(envelope: _Envelope[Any]) -> str:
     """Return the start of the first text that explains an error; it may be empty."""
-    values = (
+    return _first_text(
         envelope.err_msg,
         envelope.futures_msg,
         envelope.message,
@@ -286,22 +286,25 @@ def _words(envelope: _Envelope[Any]) -> str:
         envelope.error,
         envelope.title,
     )
-    return next(filter(None, map(_text, values)), "")
 
 
 def _words_in_list(body: bytes) -> str:
     """Return the first `errors[].message`, which JSON:API and GraphQL write; it may be empty."""
     if b'"errors"' not in body[:_HEAD_LENGTH] or len(body) > LARGE_BODY:
         return ""
-    errors = decoding.load_json(body.decode(errors="replace")).get("errors")
-    items = cast("list[Any]", errors) if isinstance(errors, list) else []
-    texts = (_text(item.get("message")) for item in items if isinstance(item, dict))
-    return next(filter(None, texts), "")
+    try:
+        errors = decoding.load_json(body.decode(errors="replace")).get("errors")
+    except InvalidValueError:  # msgspec does not check what it skips
+        return ""
+    items = cast("list[object]", errors) if isinstance(errors, list) else []
+    objects = (cast("dict[str, Any]", item) for item in items if isinstance(item, dict))
+    return _first_text(*(item.get("message") for item in objects))
 
 
-def _text(value: object) -> str:
-    text = value.text if isinstance(value, BrokenText) else value
-    return text[:_HEAD_LENGTH] if isinstance(text, str) else ""
+def _first_text(*values: object) -> str:
+    """Return the start of the first of *values* that is text and not empty."""
+    texts = (value.text if isinstance(value, BrokenText) else value for value in values)
+    return next((text[:_HEAD_LENGTH] for text in texts if isinstance(text, str) and text), "")
 
 
 def _means_false(flag: object) -> bool:

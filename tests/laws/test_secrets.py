@@ -9,6 +9,7 @@ import pickle
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
@@ -22,9 +23,8 @@ from rich.traceback import Traceback
 
 from htx_async import Credentials, Event, HTXClient, HTXError, RetryPolicy
 from htx_async.sandbox import Sandbox
-from htx_async.transports import httpx_adapter
+from tests.error_text import full_text
 
-assert httpx_adapter  # its import protects the loggers of httpx's transports
 TWICE = RetryPolicy(attempts=2, initial_delay=0.001)
 ACCESS, SECRET = "AKIDEXAMPLE0123456789", "SECRETEXAMPLE9876543210"
 
@@ -224,9 +224,27 @@ async def test_response_headers_that_repeat_the_request_are_exposed_nowhere(
         assert_no_secret(text, *ECHOED)
 
 
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        (f"/v1/x?AccessKeyId={ACCESS}", None),
+        ("/v1/x", {"AccessKeyId": ACCESS}),
+        ("/v1/x", {"a": 1.5, "accessKey": ACCESS}),
+    ],
+)
+async def test_rejected_path_and_parameters_are_in_no_traceback(
+    path: str, params: dict[str, Any] | None
+) -> None:
+    """Somebody pasted a signed URL."""
+    async with HTXClient(Credentials("a", "b")) as htx:
+        error = await _failure(lambda: htx.get(path, params=params))
+    assert_no_secret(full_text(error))
+
+
 @pytest.mark.parametrize("name", ["hpack.hpack", "hpack.table"])
 def test_headers_of_http2_are_not_logged(name: str, log: io.StringIO) -> None:
     """Hpack logs each header, the signed path included."""
+    HTXClient(Credentials(ACCESS, SECRET), transport=httpx.AsyncHTTPTransport())
     logger = logging.getLogger(name)
     logger.setLevel(logging.DEBUG)
     logger.debug("Adding %s to the header table", (b":path", ACCESS.encode()))
@@ -235,6 +253,7 @@ def test_headers_of_http2_are_not_logged(name: str, log: io.StringIO) -> None:
 
 def test_failed_header_is_not_logged(log: io.StringIO) -> None:
     """The error of the parser contains the header that it rejects."""
+    HTXClient(Credentials(ACCESS, SECRET), transport=httpx.AsyncHTTPTransport())
     logger = logging.getLogger("httpcore.http11")
     logger.debug("receive_response_headers.failed exception=%r", ValueError(ACCESS))
     logger.debug("%s", "")
