@@ -84,6 +84,10 @@ class _Envelope(msgspec.Struct, Generic[D]):
     data: D | msgspec.UnsetType = msgspec.UNSET
 
 
+class _ErrorList(msgspec.Struct):
+    errors: Any = None
+
+
 class _ErrorPayload(msgspec.Struct, frozen=True):
     code: Code
     text: str
@@ -292,10 +296,8 @@ def _words_in_list(body: bytes) -> str:
     """Return the first `errors[].message`, which JSON:API and GraphQL write; it may be empty."""
     if b'"errors"' not in body[:_HEAD_LENGTH] or len(body) > LARGE_BODY:
         return ""
-    try:
-        errors = decoding.load_json(body.decode(errors="replace")).get("errors")
-    except InvalidValueError:  # msgspec does not check what it skips
-        return ""
+    decoded = decoding.decode_as(body, _ErrorList)
+    errors: object = decoded and decoded.errors
     items = cast("list[object]", errors) if isinstance(errors, list) else []
     objects = (cast("dict[str, Any]", item) for item in items if isinstance(item, dict))
     return _first_text(*(item.get("message") for item in objects))

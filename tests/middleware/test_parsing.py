@@ -479,7 +479,7 @@ def test_error_of_an_unsigned_request_has_no_hint_about_keys(body: str, status: 
         ('{"error":{"message":"nested"}}', 500, None),
         ('{"errors":{"message":"no"}}', 500, None),
         ('{"errors":[]}', 500, None),
-        ('{"errors":[{"message":"no"}],"x":"\t"}', 500, None),
+        ('{"errors":[{"message":"\\ud800"}],"title":0}', 500, None),
         ('{"errors":[{"message":"no"}],"x":"%s"}' % ("x" * 70_000), 500, None),
     ],
 )
