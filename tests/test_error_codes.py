@@ -143,8 +143,8 @@ def test_every_row_can_match() -> None:
     for cause in CAUSES:
         errors = [(code, text) for code in cause.codes or ("unheard-of",) for text in cause.texts]
         for code, text in errors or [(code, "") for code in cause.codes or (None,)]:
-            found = cause_of(code, f"... {text} ...", status_of(cause), is_page=cause.is_page)
-            assert found is cause
+            matching = cause_of(code, f"... {text} ...", status_of(cause), is_page=cause.is_page)
+            assert matching is cause
 
 
 def test_every_row_has_a_hint_and_a_source() -> None:
