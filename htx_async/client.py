@@ -256,7 +256,8 @@ class HTXClient:
                 digits.
             HTXError: See `htx_async.errors`.
         """
-        problem, query = "", ()
+        problem = ""
+        query: tuple[tuple[str, str], ...] = ()
         try:
             path, query = check_path(path), check_params(params)
         except InvalidInputError as error:

@@ -90,5 +90,4 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
             validation.positive_seconds(self.queue_timeout, "queue_timeout")
         if self.max_queue is not None:
             validation.int_at_least(self.max_queue, 0, "max_queue")
-        if self.refresh_interval != 0:
-            validation.positive_seconds(self.refresh_interval, "refresh_interval")
+        validation.seconds(self.refresh_interval, "refresh_interval")

@@ -75,6 +75,14 @@ def positive_seconds(value: object, name: str) -> float:
     return value
 
 
+def seconds(value: object, name: str) -> float:
+    """Return a finite number of seconds of at least 0."""
+    if not _is_number(value) or value < 0:
+        msg = f"{name} must be a number of seconds of at least 0, got {_excerpt(value)}"
+        raise InvalidInputError(msg)
+    return value
+
+
 def int_at_least(value: object, least: int, name: str) -> int:
     """Return an int that is *least* or more."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:

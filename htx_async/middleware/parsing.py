@@ -54,6 +54,7 @@ _STARTS_AS_ERROR = re.compile(
     rb"""\s{0,9}\{\s{0,9}(?:"status"\s{0,9}:\s{0,9}"error"|"code"\s{0,9}:\s{0,9}(?!"?200\b)[-"0-9])"""
 )
 _CUT_ESCAPE = re.compile(r"\\[^\\]{0,5}\Z")
+_HTML = re.compile(rb"(?i)<(?:!doctype|html|head|title|body)\b")
 _CODE_LENGTH = 80
 _CLIENT_IP = re.compile(r"(?i)ip address[^:]*:\s*([0-9a-f.:]{3,45})")
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
@@ -127,9 +128,14 @@ class EnvelopeParsing(msgspec.Struct, frozen=True):
         parsed = parse_response(request.endpoint, response)
         if request.account_id is not None:
             parsed = _check_account(request, request.account_id, parsed)
-        if self.drift is not None and not isinstance(parsed.error, APIError):
+        if self.drift is not None and _is_decoded(parsed.error):
             self.drift.inspect(request, parsed)
         return parsed
+
+
+def _is_decoded(error: HTXError | None) -> bool:
+    """Return whether the response has `data`; it may be malformed."""
+    return error is None or (isinstance(error, DecodeError) and error.path.startswith("data"))
 
 
 def parse_response(endpoint: Endpoint[Any], response: Response) -> Response:
@@ -137,7 +143,8 @@ def parse_response(endpoint: Endpoint[Any], response: Response) -> Response:
     data_type: Any = endpoint.data_type
     head = response.body[:_HEAD_LENGTH].removeprefix(codecs.BOM_UTF8).lstrip()
     if not head.startswith(b"{"):  # not decoded at all: it may be long
-        return replace(response, error=_not_json(endpoint, response, is_page=head[:1] == b"<"))
+        is_page = head[:1] == b"<" or _HTML.search(head) is not None
+        return replace(response, error=_not_json(endpoint, response, is_page=is_page))
     exact: _Envelope[Any] | None = None
     envelope = _decode_head(response.body)
     is_utf8 = envelope is not None or decoding.is_utf8(response.body)  # msgspec skips some

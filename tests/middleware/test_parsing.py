@@ -237,6 +237,8 @@ PAGE = "<!DOCTYPE html><title>502 Bad Gateway</title>"
     [
         (PAGE, 200, ServiceUnavailableError, True),
         (" \n" + PAGE, 200, ServiceUnavailableError, True),
+        ("Oops\n" + PAGE, 200, ServiceUnavailableError, True),
+        ("1 < 2", 200, DecodeError, False),
         (PAGE, 301, ServiceUnavailableError, False),
         (PAGE, 400, ServiceUnavailableError, False),
         (PAGE, 403, ServiceUnavailableError, False),
