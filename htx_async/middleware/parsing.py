@@ -322,8 +322,8 @@ def _means_false(flag: object) -> bool:
 
 def _api_error(endpoint: Endpoint[Any], response: Response, payload: _ErrorPayload) -> APIError:
     """Return the error that a response of HTX, or of a gateway, reports."""
-    message = _sanitize(payload.text or _words_in_list(response.body), response)
-    code = payload.code
+    code, text = payload.code, payload.text or _words_in_list(response.body)
+    payload, message = _ErrorPayload(code, text), _sanitize(text, response)
     if isinstance(code, str):
         code = _sanitize(code, response, _CODE_LENGTH)
     return _create_error(endpoint, response, payload, code, message)

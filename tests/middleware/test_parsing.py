@@ -501,6 +501,7 @@ def test_words_of_a_gateway_are_the_message(body: str, status: int, words: str |
             AccessKeyError,
         ),
         ('{"status":"error","err_code":1030,"err_msg":"Abnormal service."}', Unavailable),
+        ('{"code":7,"errors":[{"message":"System is being maintained"}]}', Unavailable),
         ('{"status":"error","err_code":1032,"err_msg":"x"}', RateLimitedError),
         ('{"code":4000,"message":"too.many.request"}', RateLimitedError),
         ('{"status":"error","err-code":"x","err-msg":"is being maintained"}', Unavailable),
@@ -510,7 +511,7 @@ def test_words_of_a_gateway_are_the_message(body: str, status: int, words: str |
         ),
     ],
 )
-def test_error_of_futures_and_other_gateways_of_htx(body: str, kind: type[HTXError]) -> None:
+def test_error_of_futures_and_of_gateways_of_htx(body: str, kind: type[HTXError]) -> None:
     """HTTP 403 says less than the code in the body."""
     assert type(error_of(body)) is kind
     assert type(error_of(body, 403)) is kind
