@@ -12,9 +12,9 @@ from msgspec.structs import asdict
 
 from htx_async import validation
 from htx_async.auth.credentials import Credentials
-from htx_async.auth.provider import CredentialStore, Provider
+from htx_async.auth.provider import CredentialStore, Provider, source_problem
 from htx_async.clock import Clock, ServerClock
-from htx_async.errors import InvalidInputError
+from htx_async.errors import DeadlineExceededError, InvalidInputError
 from htx_async.events import EventEmitter, Listener, check_listener
 from htx_async.middleware.coalescing import RequestCoalescing
 from htx_async.middleware.parsing import EnvelopeParsing
@@ -58,6 +58,7 @@ class OptionOverrides(TypedDict, total=False):
     coalesce: bool
     queue_timeout: float | None
     max_queue: int | None
+    refresh_interval: float
 
 
 class ClientOptions(OptionOverrides, total=False):
@@ -80,7 +81,7 @@ class HTXClient:
 
     Args:
         credentials: `Credentials`, or an async function without arguments that returns them. It
-            is called before the first request, and again when HTX rejects the credentials.
+            is called before the first signed request, and again when HTX rejects the credentials.
         base_url: HTX's address, or that of a sandbox; plain http for loopback only.
         timeout: Seconds for a whole call: queueing, connecting, reading, retrying.
         attempt_timeout: Seconds for one attempt, from acquiring a connection to the last byte; at
@@ -95,6 +96,9 @@ class HTXClient:
             `RateLimitQueueError`; 0: fail fast; `None`: until its `timeout`.
         max_queue: Number of queued calls beyond which a call raises `RateLimitQueueError`;
             `None`: any number.
+        refresh_interval: Seconds after which a credentials provider is called again because HTX
+            rejects what it returned; 0: each time. One that raised is called again by the retry
+            policy.
         transport: An `HTTPTransport`, or any `httpx.AsyncBaseTransport` or one of httpx2, which
             sees signed URLs. It is not closed with the client. `None`: the client has connections
             of its own, and closes them.
@@ -122,20 +126,22 @@ class HTXClient:
         coalesce: bool = True,
         queue_timeout: float | None = None,
         max_queue: int | None = None,
+        refresh_interval: float = 30.0,
         transport: AsyncTransport | None = None,
         max_connections: int = 20,
         max_body: int = 16 * 2**20,
         on_event: Listener | None = None,
         clock: Clock | None = None,
     ) -> None:
-        if not isinstance(credentials, Credentials) and not callable(credentials):
-            msg = f"credentials must be Credentials(...), got {type(credentials).__name__}"
-            del credentials, unexpected  # keys as plain text must not be in a traceback
-            raise InvalidInputError(msg)
-        if unexpected:
-            del credentials, unexpected
-            msg = "options must be named: HTXClient(Credentials(access_key, secret_key), timeout=5)"
-            raise InvalidInputError(msg)
+        problem = source_problem(credentials) or validation.base_url_problem(base_url)
+        if unexpected and not problem:
+            problem = (
+                "options must be named: HTXClient(Credentials(access_key, secret_key), timeout=5)"
+            )
+        if problem:
+            # Keys as plain text, or a password in the URL, must not be in a traceback.
+            del credentials, unexpected, base_url
+            raise InvalidInputError(problem)
         origin = validation.parse_base_url(base_url)
         validation.int_at_least(max_connections, 1, "max_connections")
         validation.int_at_least(max_body, 1, "max_body")
@@ -146,6 +152,7 @@ class HTXClient:
             coalesce=coalesce,
             queue_timeout=queue_timeout,
             max_queue=max_queue,
+            refresh_interval=refresh_interval,
         )
         if on_event is not None:
             check_listener(on_event)
@@ -168,7 +175,7 @@ class HTXClient:
         server_clock = self._server_clock = ServerClock(clock)
         events = EventEmitter(on_event, clock)
         drift = SchemaDriftReporter(clock, events)
-        store = CredentialStore(credentials, clock)
+        store = self._credentials = CredentialStore(credentials, clock)
         from htx_async.transports.adapter import adapter_for  # noqa: PLC0415 - slow import
 
         adapter = self._adapter = adapter_for(
@@ -200,11 +207,11 @@ class HTXClient:
         Raises:
             InvalidInputError: A key is missing, or a variable or argument is wrong.
         """
-        if "base_url" not in options and (base_url := os.environ.get("HTX_BASE_URL")):
-            if problem := validation.base_url_problem(base_url, "HTX_BASE_URL"):
-                del base_url  # a password in the URL must not be in a traceback
-                raise InvalidInputError(problem)
-            options["base_url"] = base_url
+        variable = "base_url" if "base_url" in options else "HTX_BASE_URL"
+        options.setdefault("base_url", os.environ.get("HTX_BASE_URL") or BASE_URL)
+        if problem := validation.base_url_problem(options["base_url"], variable):
+            del options  # a password in the URL must not be in a traceback
+            raise InvalidInputError(problem)
         return cls(Credentials.from_env(), **options)
 
     def with_options(self, **overrides: Unpack[OptionOverrides]) -> Self:
@@ -215,8 +222,8 @@ class HTXClient:
         nothing.
 
         Args:
-            **overrides: Any of `timeout`, `attempt_timeout`, `retry`, `coalesce`, `queue_timeout`
-                and `max_queue`.
+            **overrides: Any of `timeout`, `attempt_timeout`, `retry`, `coalesce`, `queue_timeout`,
+                `max_queue` and `refresh_interval`.
 
         Raises:
             InvalidInputError: An option is unknown or wrong.
@@ -276,7 +283,15 @@ class HTXClient:
                 digits.
             HTXError: See `htx_async.errors`.
         """
-        path, query = check_path(path), check_params(params)
+        problem = ""
+        query: tuple[tuple[str, str], ...] = ()
+        try:
+            path, query = check_path(path), check_params(params)
+        except InvalidInputError as error:
+            problem = str(error)
+        if problem:
+            del path, params  # of a signed URL that somebody pasted; a traceback shows them
+            raise InvalidInputError(problem)
         validation.boolean(signed, "signed")
         endpoint = self._endpoints.endpoint(path, limit, signed=signed)
         called_at = self._clock.monotonic()
@@ -303,6 +318,29 @@ class HTXClient:
         are signed with HTX's time instead of the local one.
         """
         return self._server_clock.offset()
+
+    async def refresh_credentials(self) -> bool:
+        """
+        Call the credentials provider, after a planned rotation, and return whether they changed.
+
+        Requests that are sent from now on use what it returns. If it fails, the client keeps the
+        credentials that it has.
+
+        Raises:
+            CredentialsError: The provider failed.
+            DeadlineExceededError: It took longer than `timeout`.
+            InvalidInputError: The client has no provider, or it did not return `Credentials`.
+        """
+        self._coalescing.check_usable()
+        seconds = self._options.timeout
+        try:
+            async with self._clock.timeout(seconds):
+                return await self._credentials.renew()
+        except TimeoutError:
+            pass
+        # Raised here, so that nothing is chained.
+        msg = f"the credentials provider did not respond within {seconds:g} s (timeout)"
+        raise DeadlineExceededError(msg)
 
     async def _request(
         self,

@@ -7,6 +7,7 @@ HTXError
 ├── EventLoopError (RuntimeError)         the client belongs to another event loop
 ├── RateLimitQueueError                   no token within `queue_timeout` or `max_queue`
 ├── DeadlineExceededError (TimeoutError)  `timeout` has passed
+├── CredentialsError                      the credentials provider failed
 ├── TransportError
 │   ├── ConnectError                      no connection; the request did not reach HTX
 │   └── NoResponseError                   no complete response; it may have reached HTX
@@ -141,6 +142,16 @@ class RateLimitQueueError(HTXError):
 
 class DeadlineExceededError(HTXError, TimeoutError):
     """The call's `timeout` has passed. Its `delivery` is that of the last attempt."""
+
+    retryable = True
+
+
+class CredentialsError(HTXError):
+    """
+    The credentials provider failed. Nothing was sent.
+
+    A note contains what the provider raised, with secrets redacted.
+    """
 
     retryable = True
 

@@ -68,6 +68,8 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
         coalesce: Whether the call may share the request of an identical queued call.
         queue_timeout: Seconds to wait for a rate-limit token; 0: fail fast; `None`: `timeout`.
         max_queue: Calls that may be queued before this one fails; `None`: any number.
+        refresh_interval: Seconds after which a credentials provider is called again because HTX
+            rejects what it returned.
     """
 
     timeout: float = 30.0
@@ -76,6 +78,7 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
     coalesce: bool = True
     queue_timeout: float | None = None
     max_queue: int | None = None
+    refresh_interval: float = 30.0
 
     def __post_init__(self) -> None:
         validation.positive_seconds(self.timeout, "timeout")
@@ -86,3 +89,4 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
             validation.seconds(self.queue_timeout, "queue_timeout")
         if self.max_queue is not None:
             validation.int_at_least(self.max_queue, 0, "max_queue")
+        validation.seconds(self.refresh_interval, "refresh_interval")

@@ -174,6 +174,7 @@ OPTIONS: dict[str, tuple[set[str], tuple[Any, ...]]] = {
     "coalesce": ({"bool"}, ("no", 0, 1)),
     "queue_timeout": (SECONDS | {"None"}, (False,)),
     "max_queue": (COUNT | {"None"}, (False,)),
+    "refresh_interval": (SECONDS, (False,)),
     "transport": (
         {"None"},
         (
@@ -204,8 +205,7 @@ TABLE: dict[str, Row] = {
         f"HTXClient.with_options.{name}": Row(override(name), *OPTIONS[name])
         for name in OptionOverrides.__annotations__
     },
-    # Classes and functions that are not async: see `tests/auth/test_provider.py`.
-    "HTXClient.credentials": Row(HTXClient, {"class"}, (("a", "b"), math)),
+    "HTXClient.credentials": Row(HTXClient, set(), (("a", "b"), math)),
     "HTXClient.unexpected": Row(lambda value: HTXClient(KEYS, value), set()),
     "HTXClient.get.path": Row(
         lambda value: awaited(lambda htx: htx.get(value)),

@@ -88,6 +88,7 @@ def test_error_attributes_default_to_none(kind: type[HTXError]) -> None:
 RETRYABLE = {
     "RateLimitQueueError",
     "DeadlineExceededError",
+    "CredentialsError",
     "ConnectError",
     "NoResponseError",
     "RateLimitedError",

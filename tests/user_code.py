@@ -83,6 +83,8 @@ async def clients(credentials: Credentials) -> None:
         assert_type(htx.points, Points)
         assert_type(htx.with_options(timeout=1.0, queue_timeout=None), HTXClient)
         htx.with_options(timeuot=1.0)  # type: ignore[call-arg]
+        assert_type(htx.with_options(refresh_interval=60.0), HTXClient)
+        assert_type(await htx.refresh_credentials(), bool)
         assert_type(htx.limits(), Mapping[str, RateLimitStatus])
         assert_type(htx.clock_offset(), float | None)
     assert_type(HTXClient.from_env(retry=RetryPolicy(attempts=2), on_event=listener), HTXClient)
@@ -197,6 +199,8 @@ def errors(error: HTXError) -> None:
     match error:
         case htx_async.RateLimitQueueError():
             assert_type(error.retry_after, float | None)
+        case htx_async.CredentialsError():
+            assert_type(error.retryable, bool)
         case htx_async.DecodeError():
             assert_type(error.path, str)
         case _:

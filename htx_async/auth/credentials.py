@@ -172,6 +172,12 @@ class Credentials:
 _set = object.__setattr__
 
 
+def secrets_of(credentials: Credentials) -> tuple[str, ...]:
+    """Return the texts that must not be shown: the access key, and the secret if it is text."""
+    secret = credentials._secret  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return credentials.auth_params()[0][1], secret.decode("latin-1")
+
+
 _PRIVATE_KEY_PROBLEMS = (
     (r"\s*\Z", "is empty. Check that the variable it comes from is set."),
     (r"\s*([\"'`]).*\1\s*\Z", "is in quotes. Remove them."),

@@ -65,7 +65,7 @@ class RequestCoalescing:
     async def __call__(self, request: Request) -> Response:
         """Send *request*, or share an identical queued one, and wait until the deadline."""
         name, call_id = request.endpoint.name, request.id
-        self._check_usable(name)
+        self.check_usable(name)
         if not self._events.is_enabled:
             return await self._wait(request, *self._join_or_start(request, call_id))
         # Before the task is created: its context is that of the listener.
@@ -79,6 +79,18 @@ class RequestCoalescing:
             raise
         self._emit_finished(shared, waiter, call_id, response.status)
         return response
+
+    def check_usable(self, endpoint: str | None = None) -> None:
+        """Raise if the client is closed, or belongs to another event loop."""
+        loop = running_loop()
+        if loop is None:
+            raise EventLoopError(_NO_LOOP, endpoint=endpoint)
+        if self._is_closed:
+            raise ClientClosedError(_CLOSED, endpoint=endpoint)
+        if self.loop is None:
+            self.loop = loop
+        elif self.loop is not loop:
+            raise EventLoopError(_OTHER_LOOP, endpoint=endpoint)
 
     def stop_accepting(self) -> None:
         """Reject new calls from now on; raise in another event loop than that of open calls."""
@@ -122,17 +134,6 @@ class RequestCoalescing:
         if isinstance(outcome, Exception):  # not ours: a fault in this package
             raise outcome
         return outcome
-
-    def _check_usable(self, endpoint: str) -> None:
-        loop = running_loop()
-        if loop is None:
-            raise EventLoopError(_NO_LOOP, endpoint=endpoint)
-        if self._is_closed:
-            raise ClientClosedError(_CLOSED, endpoint=endpoint)
-        if self.loop is None:
-            self.loop = loop
-        elif self.loop is not loop:
-            raise EventLoopError(_OTHER_LOOP, endpoint=endpoint)
 
     def _past_deadline(self, waiter: Waiter) -> bool:
         return self._clock.monotonic() >= waiter.deadline - TIMER_SLACK

@@ -27,7 +27,9 @@ class Model:
     def __repr__(self) -> str:
         # One for all: attrs would compile one for each class, whenever the package is imported.
         cls: Any = type(self)
-        values = (f"{field.name}={getattr(self, field.name)!r}" for field in schema.fields_of(cls))
+        names = [field.name for field in schema.fields_of(cls)]
+        # A traceback shows one whose construction failed, too.
+        values = (f"{name}={getattr(self, name, ...)!r}" for name in names)
         return f"{cls.__name__}({', '.join(values)})"
 
     def to_dict(self) -> dict[str, Any]:

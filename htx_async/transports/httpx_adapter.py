@@ -17,7 +17,7 @@ from htx_async.errors import (
     NoResponseError,
     TransportError,
 )
-from htx_async.redaction import auth_values, one_line, redact
+from htx_async.redaction import auth_values, describe_error, redact
 from htx_async.request import Request, Response
 from htx_async.transports.base import (
     CONNECT_TIMEOUT,
@@ -40,14 +40,25 @@ _CLOSE_TIMEOUT = 1.0
 
 
 def _redact_record(record: logging.LogRecord) -> bool:
-    """Redact a signed URL that a response header repeats, e.g. that of a redirect."""
-    record.msg, record.args = redact(record.getMessage()), None
+    """Remove response headers, which may repeat the access key or the signature in any form."""
+    text = record.getMessage()
+    event, _, _ = text.partition(" ")
+    hides = event.startswith("receive_response_headers")
+    record.msg = f"{event} (headers are not logged)" if hides else redact(text)
+    record.args = None
     return True
 
 
-# httpx's own transports log response headers at DEBUG, by these loggers.
+def _drop_record(_: logging.LogRecord) -> bool:
+    """Drop every record: hpack logs each header of HTTP/2, signed URLs and responses included."""
+    return False
+
+
+# httpx's own transports log at DEBUG, by these loggers.
 for _name in ("httpcore.http11", "httpcore.http2", "httpcore2.http11", "httpcore2.http2"):
     logging.getLogger(_name).addFilter(_redact_record)
+for _name in ("hpack.hpack", "hpack.table"):
+    logging.getLogger(_name).addFilter(_drop_record)
 
 
 class HttpxAdapter:
@@ -145,8 +156,8 @@ class HttpxAdapter:
             kind, problem = ConnectError, f"could not connect to {self._origin}"
         elif isinstance(error, self._network_errors):
             problem = f"lost the connection to {self._origin}"
-        cause = one_line(redact(str(error), auth_values(request.query)))
-        reason = f"{name}: {cause}" if cause else name
+        cause = describe_error(error, auth_values(request.query))
+        reason = f"{name}: {cause.partition(': ')[2]}" if ": " in cause else name
         return kind(f"{problem} ({reason})", endpoint=endpoint)
 
 

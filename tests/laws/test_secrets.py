@@ -10,6 +10,7 @@ import re
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import attrs
@@ -22,9 +23,10 @@ from opentelemetry.trace import Tracer
 from rich.console import Console
 from rich.traceback import Traceback
 
-from htx_async import Credentials, HTXClient, HTXError, RetryPolicy
+from htx_async import Credentials, Event, HTXClient, HTXError, RetryPolicy
 from htx_async.middleware import schema_drift
 from htx_async.sandbox import APIKey, Sandbox, default_users, faults
+from tests.error_text import full_text
 
 TWICE = RetryPolicy(attempts=2, initial_delay=0.001)
 ACCESS, SECRET = "AKIDEXAMPLE0123456789", "SECRETEXAMPLE9876543210"
@@ -176,6 +178,90 @@ async def test_failed_calls_expose_no_secret(kind: str, passed: bool, log: io.St
     if transport is not None:
         await transport.aclose()
     assert_no_secret(log.getvalue(), *echo.signatures)
+
+
+async def echo_in_headers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Respond with the values of the authentication as values of headers, and an invalid one."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    params = parse_qs(urlsplit(head.split()[1].decode()).query)
+    values = (params.get("AccessKeyId", [""])[0], params.get("Signature", [""])[0])
+    ECHOED.update(values)
+    names = ("X-Echo", "Date", "Retry-After", "Content-Encoding", "Content-Type", "Set-Cookie")
+    lines = [f"{name}: {value}" for name in names for value in values]
+    writer.write("\r\n".join(["HTTP/1.1 404 No", *lines, "Content-Length: 0", "", ""]).encode())
+    await writer.drain()
+    writer.close()
+
+
+ECHOED: set[str] = set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("passed", [False, True])
+async def test_response_headers_that_repeat_the_request_are_exposed_nowhere(
+    passed: bool, log: io.StringIO
+) -> None:
+    """Bare, without a name by which they could be recognized: in no log, event or error."""
+    server = await asyncio.start_server(echo_in_headers, "127.0.0.1", 0)
+    base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    events: list[Event] = []
+    transport = httpx.AsyncHTTPTransport() if passed else None
+    async with (
+        server,
+        HTXClient(
+            Credentials(ACCESS, SECRET),
+            base_url=base_url,
+            retry=TWICE,
+            transport=transport,
+            on_event=events.append,
+        ) as htx,
+    ):
+        errors = [await _failure(htx.accounts.list), await _failure(htx.points.balance)]
+        texts = [repr(events), repr(htx.limits()), log.getvalue()]
+    if transport is not None:
+        await transport.aclose()
+        assert "receive_response_headers.complete (headers are not logged)" in log.getvalue()
+    assert ACCESS in ECHOED
+    assert len(ECHOED) >= 3
+    for text in (*texts, *(text for error in errors for text in texts_of(error))):
+        assert_no_secret(text, *ECHOED)
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        (f"/v1/x?AccessKeyId={ACCESS}", None),
+        ("/v1/x", {"AccessKeyId": ACCESS}),
+        ("/v1/x", {"a": 1.5, "accessKey": ACCESS}),
+    ],
+)
+async def test_rejected_path_and_parameters_are_in_no_traceback(
+    path: str, params: dict[str, Any] | None
+) -> None:
+    """Somebody pasted a signed URL."""
+    async with HTXClient(Credentials("a", "b")) as htx:
+        error = await _failure(lambda: htx.get(path, params=params))
+    assert_no_secret(full_text(error))
+
+
+@pytest.mark.parametrize("name", ["hpack.hpack", "hpack.table"])
+def test_headers_of_http2_are_not_logged(name: str, log: io.StringIO) -> None:
+    """Hpack logs each header, the signed path included."""
+    HTXClient(Credentials(ACCESS, SECRET), transport=httpx.AsyncHTTPTransport())
+    logger = logging.getLogger(name)
+    logger.setLevel(logging.DEBUG)
+    logger.debug("Adding %s to the header table", (b":path", ACCESS.encode()))
+    assert_no_secret(log.getvalue())
+
+
+def test_failed_header_is_not_logged(log: io.StringIO) -> None:
+    """The error of the parser contains the header that it rejects."""
+    HTXClient(Credentials(ACCESS, SECRET), transport=httpx.AsyncHTTPTransport())
+    logger = logging.getLogger("httpcore.http11")
+    logger.debug("receive_response_headers.failed exception=%r", ValueError(ACCESS))
+    logger.debug("%s", "")
+    assert "receive_response_headers.failed (headers are not logged)" in log.getvalue()
+    assert_no_secret(log.getvalue())
 
 
 @pytest.mark.slow
