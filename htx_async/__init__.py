@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from htx_async import log
 from htx_async.auth.credentials import Credentials
 from htx_async.client import HTXClient
 from htx_async.clock import Clock
@@ -15,6 +16,7 @@ from htx_async.errors import (
     ClientClosedError,
     ClockError,
     ConnectError,
+    CredentialsError,
     DeadlineExceededError,
     DecodeError,
     EventLoopError,
@@ -73,6 +75,7 @@ __all__ = [
     "ClockError",
     "ConnectError",
     "Credentials",
+    "CredentialsError",
     "DeadlineExceededError",
     "DecodeError",
     "Event",
@@ -106,6 +109,8 @@ __all__ += enums.__all__
 __all__ += points.__all__
 __all__ += snapshot.__all__
 __all__ += valuation.__all__
+
+log.read_environment()
 
 
 def __getattr__(name: str) -> object:

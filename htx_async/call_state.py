@@ -16,8 +16,9 @@ from htx_async.errors import (
     DeadlineExceededError,
     Delivery,
     HTXError,
+    NoResponseError,
     TransportError,
-    with_attempt_notes,
+    with_attempts,
 )
 
 _request_ids = itertools.count(1)
@@ -40,10 +41,12 @@ class CallStats(msgspec.Struct, frozen=True):
     Attributes:
         attempts: Number of attempts.
         queue_waits: Periods in which the call was queued (start, end), in monotonic seconds.
+        failures: The errors of the attempts that failed.
     """
 
     attempts: int = 1
     queue_waits: tuple[tuple[float, float], ...] = ()
+    failures: tuple[HTXError, ...] = ()
 
     def queue_time(self, called_at: float) -> float:
         """Return the seconds that a caller was queued that called at *called_at*."""
@@ -67,6 +70,7 @@ class CallState:
         was_sent: Whether an attempt was started; later callers must not share its response.
         attempts: Number of attempts, calibrations of the clock not counted.
         failures: The errors of the attempts so far.
+        failed_at: When the last of them failed, in monotonic seconds.
         delivery: Delivery of the last attempt.
         earliest_send_at: When the next attempt can be sent at the earliest, once that is known.
         queue_waits: Periods in which it waited for tokens and connections (monotonic seconds).
@@ -84,6 +88,7 @@ class CallState:
         "decode_in_caller",
         "delivery",
         "earliest_send_at",
+        "failed_at",
         "failures",
         "has_no_waiters",
         "in_flight",
@@ -104,6 +109,7 @@ class CallState:
         self.was_sent: bool = False
         self.attempts: int = 0
         self.failures: list[HTXError] = []
+        self.failed_at: float = -math.inf
         self.delivery: Delivery = "not_sent"
         self.earliest_send_at: float = -math.inf
         self.queue_waits: list[tuple[float, float]] = []
@@ -147,7 +153,10 @@ class CallState:
         if self.has_no_waiters:
             raise asyncio.CancelledError
         if now >= self.deadline:
-            msg = "the deadline passed before the request was sent"
+            msg = (
+                "the timeout passed before the request was sent: the event loop was blocked. "
+                "Run blocking code in a thread."
+            )
             raise DeadlineExceededError(msg, delivery=self.delivery)
         since = now if self._queued_since is None else self._queued_since
         self.queue_waits.append((since, now))
@@ -157,7 +166,7 @@ class CallState:
     def stats(self, now: float) -> CallStats:
         """Return the statistics until *now*."""
         waiting = [] if self._queued_since is None else [(self._queued_since, now)]
-        return CallStats(self.attempts, (*self.queue_waits, *waiting))
+        return CallStats(self.attempts, (*self.queue_waits, *waiting), tuple(self.failures))
 
     def attempt_started(self, until: float, *, is_internal: bool) -> None:
         """
@@ -177,25 +186,44 @@ class CallState:
         """Record that the attempt does not use its connection any more."""
         self.in_flight = False
 
-    def attempt_failed(self, error: HTXError) -> int:
+    def attempt_failed(self, error: HTXError, now: float) -> int:
         """Record the error of an attempt, and return the number of failed attempts."""
         self.failures.append(error)
+        self.failed_at = now
         self.delivery = error.delivery
         return len(self.failures)
 
-    def final_error(self) -> HTXError:
-        """Return the error of the last attempt, with the earlier ones as notes."""
-        return with_attempt_notes(self.failures[-1], self.failures[:-1])
+    @property
+    def _interrupts_attempt(self) -> bool:
+        """Whether an attempt of the call is in flight, not only the calibration of the clock."""
+        return self.in_flight and self.delivery == "unknown"
 
-    def deadline_error(self, endpoint: str, timeout: float) -> DeadlineExceededError:
-        """Return the error of a caller whose *timeout* has passed."""
+    def final_error(self) -> HTXError:
+        """Return the error of the last attempt, with all failed attempts."""
+        return with_attempts(self.failures[-1], self.failures[:-1])
+
+    def deadline_error(
+        self, endpoint: str, timeout: float, deadline: float
+    ) -> DeadlineExceededError:
+        """
+        Return the error of a caller whose *timeout* has passed.
+
+        It is the error of the last attempt, too, if the deadline (monotonic seconds) has ended it.
+        """
+        failures = self.failures
+        is_attempt = self._interrupts_attempt
+        if failures and isinstance(failures[-1], NoResponseError) and self.failed_at >= deadline:
+            failures, is_attempt = failures[:-1], True
         text = f"no response within {timeout:g} s (timeout)"
-        if self.failures:
-            text = f"{text}: the last attempt failed with {type(self.failures[-1]).__name__}"
-        elif not self.was_sent:
-            text = f"{text}: the call was still queued"
+        if failures:
+            last = failures[-1]
+            text = f"{text}. The last attempt failed with {type(last).__name__}: {last.args[0]}"
+        elif self.was_sent:
+            text = f"{text}. Check the network, or increase timeout."
+        else:
+            text = f"{text}: the call was still queued. Increase timeout, or make fewer calls."
         error = DeadlineExceededError(text, endpoint=endpoint, delivery=self.delivery)
-        return with_attempt_notes(error, self.failures)
+        return with_attempts(error, failures, is_attempt=is_attempt)
 
     def closed_error(self) -> ClientClosedError:
         """Return the error of the callers when the client is closed."""
@@ -203,5 +231,6 @@ class CallState:
             when = "while the request was in flight"
         else:
             when = "before the next attempt" if self.was_sent else "before the request was sent"
-        error = ClientClosedError(f"the client was closed {when}", delivery=self.delivery)
-        return with_attempt_notes(error, self.failures)
+        text = f"the client was closed {when}. Close it after its last call has returned."
+        error = ClientClosedError(text, delivery=self.delivery)
+        return with_attempts(error, self.failures, is_attempt=self._interrupts_attempt)

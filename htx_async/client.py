@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Never, NoReturn, Self, TypedDict, TypeVar, Unpack, cast
 
 from msgspec.structs import asdict
 
 from htx_async import validation
 from htx_async.auth.credentials import Credentials
-from htx_async.auth.provider import CredentialStore, Provider
+from htx_async.auth.provider import CredentialStore, Provider, source_problem
 from htx_async.clock import Clock, ServerClock
-from htx_async.errors import InvalidInputError
-from htx_async.events import EventEmitter, Listener
+from htx_async.errors import DeadlineExceededError, InvalidInputError
+from htx_async.events import EventEmitter, Listener, check_listener
 from htx_async.middleware.coalescing import RequestCoalescing
 from htx_async.middleware.parsing import EnvelopeParsing
 from htx_async.middleware.rate_limiting import RateLimiting
@@ -58,6 +57,19 @@ class OptionOverrides(TypedDict, total=False):
     coalesce: bool
     queue_timeout: float | None
     max_queue: int | None
+    refresh_interval: float
+
+
+class ClientOptions(OptionOverrides, total=False):
+    """Options that `HTXClient.from_env` accepts: those of the class."""
+
+    base_url: str
+    rate_limiter: RateLimiter | None
+    transport: AsyncTransport | None
+    max_connections: int
+    max_body: int
+    on_event: Listener | None
+    clock: Clock | None
 
 
 class HTXClient:
@@ -68,7 +80,7 @@ class HTXClient:
 
     Args:
         credentials: `Credentials`, or an async function without arguments that returns them. It
-            is called before the first request, and again when HTX rejects the credentials.
+            is called before the first signed request, and again when HTX rejects the credentials.
         base_url: HTX's address, or that of a sandbox; plain http for loopback only.
         timeout: Seconds for a whole call: queueing, connecting, reading, retrying.
         attempt_timeout: Seconds for one attempt, from acquiring a connection to the last byte; at
@@ -83,6 +95,9 @@ class HTXClient:
             `RateLimitQueueError`; 0: fail fast; `None`: until its `timeout`.
         max_queue: Number of queued calls beyond which a call raises `RateLimitQueueError`;
             `None`: any number.
+        refresh_interval: Seconds after which a credentials provider is called again because HTX
+            rejects what it returned; 0: each time. One that raised is called again by the retry
+            policy.
         transport: An `HTTPTransport`, or any `httpx.AsyncBaseTransport` or one of httpx2, which
             sees signed URLs. It is not closed with the client. `None`: the client has connections
             of its own, and closes them.
@@ -96,10 +111,12 @@ class HTXClient:
         InvalidInputError: An argument is wrong. Nothing was opened or sent.
     """
 
+    _repr = "HTXClient(...)"  # of one whose construction failed: tracebacks show it, too
+
     def __init__(
         self,
         credentials: Credentials | Provider,
-        *,
+        *unexpected: Never,
         base_url: str = BASE_URL,
         timeout: float = 30.0,
         attempt_timeout: float = 10.0,
@@ -108,16 +125,22 @@ class HTXClient:
         coalesce: bool = True,
         queue_timeout: float | None = None,
         max_queue: int | None = None,
+        refresh_interval: float = 30.0,
         transport: AsyncTransport | None = None,
         max_connections: int = 20,
         max_body: int = 16 * 2**20,
         on_event: Listener | None = None,
         clock: Clock | None = None,
     ) -> None:
-        if not isinstance(credentials, Credentials) and not callable(credentials):
-            msg = f"credentials must be Credentials(...), got {type(credentials).__name__}"
-            del credentials  # keys passed as plain text must not be in a traceback
-            raise InvalidInputError(msg)
+        problem = source_problem(credentials) or validation.base_url_problem(base_url)
+        if unexpected and not problem:
+            problem = (
+                "options must be named: HTXClient(Credentials(access_key, secret_key), timeout=5)"
+            )
+        if problem:
+            # Keys as plain text, or a password in the URL, must not be in a traceback.
+            del credentials, unexpected, base_url
+            raise InvalidInputError(problem)
         origin = validation.parse_base_url(base_url)
         validation.int_at_least(max_connections, 1, "max_connections")
         validation.int_at_least(max_body, 1, "max_body")
@@ -128,7 +151,15 @@ class HTXClient:
             coalesce=coalesce,
             queue_timeout=queue_timeout,
             max_queue=max_queue,
+            refresh_interval=refresh_interval,
         )
+        if on_event is not None:
+            check_listener(on_event)
+        if clock is not None:
+            validation.instance_of(clock, Clock, "clock", "a Clock")
+        if rate_limiter is not None:
+            expected = "a RateLimiter, a RedisRateLimiter or UNLIMITED"
+            validation.instance_of(rate_limiter, RateLimiter, "rate_limiter", expected)
         owner = _owner_of(credentials)
         if rate_limiter is None:
             rate_limiter = RateLimiter() if clock else shared_rate_limiter(owner)
@@ -143,7 +174,7 @@ class HTXClient:
         server_clock = self._server_clock = ServerClock(clock)
         events = EventEmitter(on_event, clock)
         drift = SchemaDriftReporter(clock, events)
-        store = CredentialStore(credentials, clock)
+        store = self._credentials = CredentialStore(credentials, clock)
         from htx_async.transports.adapter import adapter_for  # noqa: PLC0415 - slow import
 
         adapter = self._adapter = adapter_for(
@@ -166,7 +197,7 @@ class HTXClient:
         self._coalescing = cast("RequestCoalescing", handler)
 
     @classmethod
-    def from_env(cls, **options: Any) -> Self:
+    def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
         """
         Create a client from the environment: `HTX_BASE_URL`, and keys as `Credentials.from_env`.
 
@@ -174,10 +205,13 @@ class HTXClient:
             **options: Options of the class; they take precedence over the environment.
 
         Raises:
-            InvalidInputError: A key is missing, or an argument is wrong.
+            InvalidInputError: A key is missing, or a variable or argument is wrong.
         """
-        if base_url := os.environ.get("HTX_BASE_URL"):
-            options.setdefault("base_url", base_url)
+        variable = "base_url" if "base_url" in options else "HTX_BASE_URL"
+        options.setdefault("base_url", os.environ.get("HTX_BASE_URL") or BASE_URL)
+        if problem := validation.base_url_problem(options["base_url"], variable):
+            del options  # a password in the URL must not be in a traceback
+            raise InvalidInputError(problem)
         return cls(Credentials.from_env(), **options)
 
     def with_options(self, **overrides: Unpack[OptionOverrides]) -> Self:
@@ -188,8 +222,8 @@ class HTXClient:
         nothing.
 
         Args:
-            **overrides: Any of `timeout`, `attempt_timeout`, `retry`, `coalesce`, `queue_timeout`
-                and `max_queue`.
+            **overrides: Any of `timeout`, `attempt_timeout`, `retry`, `coalesce`, `queue_timeout`,
+                `max_queue` and `refresh_interval`.
 
         Raises:
             InvalidInputError: An option is unknown or wrong.
@@ -201,7 +235,9 @@ class HTXClient:
             raise InvalidInputError(msg)
         options = RequestOptions(**{**asdict(self._options), **overrides})
         self._rate_limiter.check(options.attempt_timeout)
-        return copy.copy(self)._override(options)  # noqa: SLF001 - its own class
+        copied = type(self).__new__(type(self))
+        vars(copied).update(vars(self))
+        return copied._override(options)  # noqa: SLF001 - its own class
 
     def _override(self, options: RequestOptions) -> Self:
         self._options, self._owns_stack = options, False
@@ -247,7 +283,16 @@ class HTXClient:
                 digits.
             HTXError: See `htx_async.errors`.
         """
-        path, query = check_path(path), check_params(params)
+        problem = ""
+        query: tuple[tuple[str, str], ...] = ()
+        try:
+            path, query = check_path(path), check_params(params)
+        except InvalidInputError as error:
+            problem = str(error)
+        if problem:
+            del path, params  # of a signed URL that somebody pasted; a traceback shows them
+            raise InvalidInputError(problem)
+        validation.boolean(signed, "signed")
         endpoint = self._endpoints.endpoint(path, limit, signed=signed)
         called_at = self._clock.monotonic()
         response = await self._coalescing(Request(endpoint, path, query, self._options))
@@ -273,6 +318,29 @@ class HTXClient:
         are signed with HTX's time instead of the local one.
         """
         return self._server_clock.offset()
+
+    async def refresh_credentials(self) -> bool:
+        """
+        Call the credentials provider, after a planned rotation, and return whether they changed.
+
+        Requests that are sent from now on use what it returns. If it fails, the client keeps the
+        credentials that it has.
+
+        Raises:
+            CredentialsError: The provider failed.
+            DeadlineExceededError: It took longer than `timeout`.
+            InvalidInputError: The client has no provider, or it did not return `Credentials`.
+        """
+        self._coalescing.check_usable()
+        seconds = self._options.timeout
+        try:
+            async with self._clock.timeout(seconds):
+                return await self._credentials.renew()
+        except TimeoutError:
+            pass
+        # Raised here, so that nothing is chained.
+        msg = f"the credentials provider did not respond within {seconds:g} s (timeout)"
+        raise DeadlineExceededError(msg)
 
     async def _request(
         self,
@@ -318,6 +386,13 @@ class HTXClient:
         trace: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    def __reduce__(self) -> NoReturn:
+        msg = (
+            "HTXClient cannot be pickled: it has keys and open connections. "
+            "Create one in each process"
+        )
+        raise TypeError(msg)
 
     def __repr__(self) -> str:
         return self._repr

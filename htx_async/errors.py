@@ -7,6 +7,7 @@ HTXError
 ├── EventLoopError (RuntimeError)         the client belongs to another event loop
 ├── RateLimitQueueError                   no token within `queue_timeout` or `max_queue`
 ├── DeadlineExceededError (TimeoutError)  `timeout` has passed
+├── CredentialsError                      the credentials provider failed
 ├── TransportError
 │   ├── ConnectError                      no connection; the request did not reach HTX
 │   └── NoResponseError                   no complete response; it may have reached HTX
@@ -24,12 +25,14 @@ HTXError
 └── DecodeError                           the response cannot be decoded
 
 All of them can be pickled and copied. None is chained to an exception of a library: those
-carry the signed URL. The library's message is kept as a note, with secrets redacted.
+carry the signed URL. The library's message is part of the text, with secrets redacted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, TypedDict, TypeVar, Unpack
 
 E = TypeVar("E", bound="HTXError")
@@ -48,6 +51,8 @@ class ErrorDetails(TypedDict, total=False):
     message: str | None
     http_status: int | None
     retry_after: float | None
+    headers: Mapping[str, str]
+    attempts: tuple[HTXError, ...]
 
 
 class HTXError(Exception):
@@ -62,6 +67,10 @@ class HTXError(Exception):
         message: HTX's error message: `err-msg` or `message`.
         http_status: HTTP status of the response.
         retry_after: Seconds after which the call may be repeated, if known.
+        headers: Headers of the response by which HTX, or its CDN, identifies the request, names in
+            lower case: quote them to HTX's support.
+        attempts: The error of each failed attempt of the call, in order. If the last attempt
+            failed with this error, the last one is a copy of it. Empty: there was no attempt.
     """
 
     endpoint: str | None = None
@@ -71,6 +80,8 @@ class HTXError(Exception):
     message: str | None = None
     http_status: int | None = None
     retry_after: float | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
+    attempts: tuple[HTXError, ...] = ()
 
     def __init__(self, text: str, **details: Unpack[ErrorDetails]) -> None:
         super().__init__(text)
@@ -81,13 +92,30 @@ class HTXError(Exception):
         return f"{self.endpoint}: {text}" if self.endpoint else text
 
 
-def with_attempt_notes(error: E, earlier: Sequence[HTXError]) -> E:
-    """Add a note to *error* for each failed attempt before it, and return it."""
+def copy_error(error: E) -> E:
+    """Return a copy of *error* without its traceback; notes of one are not on the other."""
+    copied = copy.copy(error)
+    if notes := getattr(error, "__notes__", None):
+        copied.__notes__ = list(notes)
+    return copied
+
+
+def with_attempts(error: E, earlier: Sequence[HTXError], *, is_attempt: bool = True) -> E:
+    """
+    Return a copy of *error* with the failed attempts of its call, each also as a note.
+
+    Args:
+        error: The error that the caller gets.
+        earlier: The errors of the attempts before it.
+        is_attempt: Whether *error* ended an attempt, too.
+    """
+    copied = copy_error(error)
+    copied.attempts = (*earlier, error) if is_attempt else tuple(earlier)
     for number, failure in enumerate(earlier, 1):
-        error.add_note(f"attempt {number}: {type(failure).__name__}: {failure}")
-    if earlier:
-        error.add_note(f"attempt {len(earlier) + 1}: this error")
-    return error
+        copied.add_note(f"attempt {number}: {type(failure).__name__}: {failure}")
+    if earlier and is_attempt:
+        copied.add_note(f"attempt {len(earlier) + 1}: this error")
+    return copied
 
 
 class InvalidInputError(HTXError, ValueError):
@@ -114,6 +142,16 @@ class RateLimitQueueError(HTXError):
 
 class DeadlineExceededError(HTXError, TimeoutError):
     """The call's `timeout` has passed. Its `delivery` is that of the last attempt."""
+
+    retryable = True
+
+
+class CredentialsError(HTXError):
+    """
+    The credentials provider failed. Nothing was sent.
+
+    A note contains what the provider raised, with secrets redacted.
+    """
 
     retryable = True
 

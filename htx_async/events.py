@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 import attrs
 
 from htx_async.clock import Clock
+from htx_async.errors import InvalidInputError
 from htx_async.ratelimit.queue import RateLimitStatus
+from htx_async.validation import describe
 
 Kind = Literal[
     "started",
@@ -87,6 +90,17 @@ class Event:
 
 
 Listener = Callable[[Event], object]
+
+
+def check_listener(listener: object) -> None:
+    """Raise `InvalidInputError` if *listener* is not a function, or an async one."""
+    is_async = inspect.iscoroutinefunction(listener) or inspect.iscoroutinefunction(
+        getattr(listener, "__call__", None)  # noqa: B004 - the method itself
+    )
+    if is_async or isinstance(listener, type) or not callable(listener):
+        got = "an async function: it would never run" if is_async else describe(listener)
+        msg = f"on_event must be a function of an Event that is not async, got {got}"
+        raise InvalidInputError(msg)
 
 
 class SafeListener:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, cast
+import sys
+from typing import Final
 
 import attrs
 import msgspec
 
 from htx_async import validation
-from htx_async.errors import DecodeError, HTXError, InvalidInputError
+from htx_async.errors import DecodeError, HTXError
 
 
 def _seconds(_: object, attribute: attrs.Attribute[float], value: object) -> None:
@@ -16,7 +17,7 @@ def _seconds(_: object, attribute: attrs.Attribute[float], value: object) -> Non
 
 
 def _count(_: object, attribute: attrs.Attribute[int], value: object) -> None:
-    validation.int_at_least(value, 1, attribute.name)
+    validation.int_at_least(value, 1, attribute.name, sys.maxsize)
 
 
 @attrs.frozen
@@ -67,6 +68,8 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
         coalesce: Whether the call may share the request of an identical queued call.
         queue_timeout: Seconds to wait for a rate-limit token; 0: fail fast; `None`: `timeout`.
         max_queue: Calls that may be queued before this one fails; `None`: any number.
+        refresh_interval: Seconds after which a credentials provider is called again because HTX
+            rejects what it returned.
     """
 
     timeout: float = 30.0
@@ -75,15 +78,15 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
     coalesce: bool = True
     queue_timeout: float | None = None
     max_queue: int | None = None
+    refresh_interval: float = 30.0
 
     def __post_init__(self) -> None:
         validation.positive_seconds(self.timeout, "timeout")
         validation.positive_seconds(self.attempt_timeout, "attempt_timeout")
-        retry = cast("object", self.retry)
-        if not isinstance(retry, RetryPolicy):
-            msg = f"retry must be a RetryPolicy or NO_RETRY, got {type(retry).__name__}"
-            raise InvalidInputError(msg)
-        if self.queue_timeout is not None and self.queue_timeout != 0:
-            validation.positive_seconds(self.queue_timeout, "queue_timeout")
+        validation.instance_of(self.retry, RetryPolicy, "retry", "a RetryPolicy or NO_RETRY")
+        validation.boolean(self.coalesce, "coalesce")
+        if self.queue_timeout is not None:
+            validation.seconds(self.queue_timeout, "queue_timeout")
         if self.max_queue is not None:
             validation.int_at_least(self.max_queue, 0, "max_queue")
+        validation.seconds(self.refresh_interval, "refresh_interval")

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from htx_async import validation
 from htx_async.clock import Clock
 from htx_async.errors import InvalidInputError
 from htx_async.events import Event
@@ -74,7 +75,7 @@ class Telemetry:
         clock: Must be the clock of the clients; `None`: the system's.
 
     Raises:
-        InvalidInputError: OpenTelemetry is not installed.
+        InvalidInputError: OpenTelemetry is not installed, or an argument is wrong.
     """
 
     def __init__(
@@ -90,6 +91,14 @@ class Telemetry:
             msg = 'Telemetry needs OpenTelemetry: pip install "htx-async[otel]"'
             raise InvalidInputError(msg) from None
         self._trace, self._context, self._metrics = trace, context, metrics
+        providers = (
+            (tracer_provider, trace.TracerProvider, "tracer_provider", "a TracerProvider"),
+            (meter_provider, metrics.MeterProvider, "meter_provider", "a MeterProvider"),
+            (clock, Clock, "clock", "a Clock"),
+        )
+        for value, kind, name, expected in providers:
+            if value is not None:
+                validation.instance_of(value, kind, name, expected)
         self._clock = clock or Clock()
         self._calls: dict[int, _Call] = {}
         self._reads: dict[int, _ReadSpan] = {}

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import operator
 import re
 import sys
 from collections.abc import Mapping
-from typing import Final, TypeGuard
+from typing import Final, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from htx_async.errors import InvalidInputError
 
+T = TypeVar("T")
+
 MAX_DIGITS = 100
 """Longest id that is accepted. HTX's ids have at most 18 digits."""
 
+_MAX_TEXT = 100
+_MAX_SHOWN = 16
+"""Characters of a wrong text that is shown. HTX's keys are longer."""
+
 # Compiled on first use and cached by `re`: few calls need one.
 _HOST = r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}"
+_BRACKETS = r"([^\[\]]*@)?\[[^\[\]]+\](:\d*)?"
 _LOWER, _UPPER = r"[a-z0-9-]{1,40}", r"[A-Z0-9-]{1,40}"
 DEFAULT_PORTS: Final[Mapping[str, int]] = {"https": 443, "http": 80}
 
@@ -45,13 +53,12 @@ def numeric_id(value: object, name: str) -> str:
     """Return the digits of an id that is an int or a string of ASCII digits."""
     text = value if isinstance(value, str) else _digits(value)
     if text is None:
-        kind = type(value).__name__
-        msg = f"{name} must be a whole number or its digits, got {kind}"
+        msg = f"{name} must be a whole number or its digits, got {type(value).__name__}"
         raise InvalidInputError(msg)
     if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
         msg = (
             f"{name} must be digits only, at most {MAX_DIGITS}, for example 1000001: "
-            f"got {text[:40]!r}"
+            f"got {_excerpt(text)}"
         )
         raise InvalidInputError(msg)
     return text
@@ -62,33 +69,83 @@ def enum_value(value: object, name: str, example: str) -> str:
     form, case = (_UPPER, "upper") if example.isupper() else (_LOWER, "lower")
     if isinstance(value, str) and re.fullmatch(form, value):
         return str(value)
-    excerpt = repr(value[:40]) if isinstance(value, str) else type(value).__name__
-    msg = f"{name} must be a word in {case} case, for example {example}: got {excerpt}"
+    got = _excerpt(value) if isinstance(value, str) else type(value).__name__
+    msg = f"{name} must be a word in {case} case, for example {example}: got {got}"
     raise InvalidInputError(msg)
+
+
+def words(value: object, name: str, example: str) -> str:
+    """Return a short text that can be printed."""
+    if isinstance(value, str) and value.isprintable() and len(value) <= _MAX_TEXT:
+        return value
+    got = "another text" if isinstance(value, str) else describe(value)
+    msg = f"{name} must be text of at most {_MAX_TEXT} characters, such as {example}: got {got}"
+    raise InvalidInputError(msg)
+
+
+def boolean(value: object, name: str) -> bool:
+    """Return `True` or `False`: other values are often mistakes, for example "no"."""
+    return instance_of(value, bool, name, "True or False")
+
+
+def instance_of(value: object, kind: type[T], name: str, expected: str) -> T:
+    """Return *value*, which must be an instance of *kind*."""
+    if not isinstance(value, kind):
+        msg = f"{name} must be {expected}, got {describe(value)}"
+        raise InvalidInputError(msg)
+    return value
 
 
 def positive_seconds(value: object, name: str) -> float:
     """Return a positive, finite number of seconds."""
     if not _is_number(value) or not value > 0:
-        msg = f"{name} must be a positive number of seconds, got {_excerpt(value)}"
+        msg = f"{name} must be a positive number of seconds, got {describe(value)}"
         raise InvalidInputError(msg)
     return value
 
 
-def int_at_least(value: object, least: int, name: str) -> int:
-    """Return an int that is *least* or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        msg = f"{name} must be a whole number of at least {least}, got {_excerpt(value)}"
+def seconds(value: object, name: str) -> float:
+    """Return a finite number of seconds of at least 0."""
+    if not _is_number(value) or value < 0:
+        msg = f"{name} must be a number of seconds of at least 0, got {describe(value)}"
         raise InvalidInputError(msg)
     return value
+
+
+def int_at_least(value: object, least: int, name: str, most: int | None = None) -> int:
+    """Return an int from *least* to *most*; `None`: of any size."""
+    limit = math.inf if most is None else most
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= limit:
+        limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+        msg = f"{name} must be a whole number {limits}, got {describe(value)}"
+        raise InvalidInputError(msg)
+    return value
+
+
+def describe(value: object) -> str:
+    """Return a number as it is, and only the type of another value, which may be a secret."""
+    if isinstance(value, type):
+        return f"the class {value.__qualname__}"
+    if not isinstance(value, int | float):
+        return type(value).__qualname__
+    # `repr` rejects very long numbers.
+    too_long = isinstance(value, int) and abs(value) >= 10**MAX_DIGITS
+    return "a number with too many digits" if too_long else f"{value!r:.40}"
 
 
 def key_problem(key: object, name: str) -> str | None:
     """Return what is wrong with a key, without the key; `None` if nothing is."""
     if not isinstance(key, str):
-        return f"{name} must be text, not {type(key).__name__}"
-    if not key:
+        return f"{name} must be text, not {type(key).__qualname__}"
+    if not key.strip():
         return f"{name} is empty. Check that the variable it comes from is set."
+    if "-----BEGIN" in key:
+        return (
+            f"{name} is a key in PEM format. Pass a private key to Credentials.ed25519(), or set "
+            "it as HTX_PRIVATE_KEY."
+        )
+    if is_quoted(key):
+        return f"{name} is in quotes. Remove them."
     if key != key.strip():
         return f"{name} begins or ends with white space. Check for a newline at its end."
     if not key.isascii() or not key.isprintable() or " " in key:
@@ -97,6 +154,16 @@ def key_problem(key: object, name: str) -> str | None:
             "Check that it was copied completely."
         )
     return None
+
+
+def is_quoted(text: str) -> bool:
+    """Return whether *text* is in quotes, which some programs keep that read env files."""
+    return len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`"
+
+
+def has_valid_brackets(netloc: str) -> bool:
+    """Return whether nothing but a port follows the address in brackets, if there is one."""
+    return not ("[" in netloc or "]" in netloc) or re.fullmatch(_BRACKETS, netloc) is not None
 
 
 def valid_host(host: str | None) -> str:
@@ -109,29 +176,46 @@ def parse_base_url(base_url: object) -> Origin:
     """Return the origin of *base_url*. Plain http is accepted for loopback only."""
     problem, origin = _parse_base_url(base_url)
     if origin is None:
-        msg = f"base_url {problem}, for example https://api.huobi.pro"
+        del base_url  # it may contain a password, which a traceback would show
+        msg = f"base_url {problem}"
         raise InvalidInputError(msg)
     return origin
 
 
+def base_url_problem(base_url: object, name: str = "base_url") -> str:
+    """Return what is wrong with the *base_url* in the argument or variable *name*; "": nothing."""
+    problem, _ = _parse_base_url(base_url)
+    return f"{name} {problem}" if problem else ""
+
+
 def _parse_base_url(base_url: object) -> tuple[str, Origin | None]:
-    if not isinstance(base_url, str) or not base_url.isascii() or not base_url.isprintable():
-        return "must be ASCII text without blanks", None
+    example = "for example https://api.huobi.pro"
+    if not isinstance(base_url, str):
+        kind = type(base_url).__qualname__
+        return f"must be ASCII text without blanks, not {kind}, {example}", None
+    if not base_url.isascii() or not base_url.isprintable():
+        return f"must be ASCII text without blanks, {example}", None
     try:
         parts = urlsplit(base_url)
-        port = parts.port
+        port = DEFAULT_PORTS.get(parts.scheme, 0) if parts.port is None else parts.port
     except ValueError:
-        return "is not a URL", None
+        return f"is not a URL, or its port is not from 1 to 65535, {example}", None
     host = valid_host(parts.hostname)
-    if parts.scheme not in DEFAULT_PORTS or not host or port == 0:
-        return "must start with https:// and name a host", None
-    if parts.username is not None or parts.password is not None:
-        return "must not contain a user or password", None
-    if parts.path not in ("", "/") or parts.query or parts.fragment or base_url[-1] in "?#":
-        return "must not contain a path, query or fragment", None
-    if parts.scheme == "http" and not _is_loopback(host):
-        return "must be https: plain http would expose keys, and is for loopback only", None
-    return "", Origin(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme])
+    has_host = host and parts.scheme in DEFAULT_PORTS and has_valid_brackets(parts.netloc)
+    has_more = (
+        parts.path not in ("", "/") or parts.query or parts.fragment or base_url[-1:] in ("?", "#")
+    )
+    exposes_keys = parts.scheme == "http" and not _is_loopback(host)
+    problems = (
+        (not (has_host and port), "must start with https:// and name a host, with no port 0"),
+        ("@" in parts.netloc, "must not contain a user or password"),
+        (has_more, "must not contain a path, query or fragment"),
+        (exposes_keys, "must be https: plain http would expose keys, and is for loopback only"),
+    )
+    for is_wrong, problem in problems:
+        if is_wrong:
+            return f"{problem}, {example}", None
+    return "", Origin(parts.scheme, host, port)
 
 
 def _digits(value: object) -> str | None:
@@ -151,10 +235,9 @@ def _is_number(value: object) -> TypeGuard[float]:
     return -sys.float_info.max <= value <= sys.float_info.max  # excludes NaN, too
 
 
-def _excerpt(value: object) -> str:
-    # `repr` rejects very long numbers.
-    too_long = isinstance(value, int) and abs(value) >= 10**MAX_DIGITS
-    return "a number with too many digits" if too_long else f"{value!r:.40}"
+def _excerpt(text: str) -> str:
+    """Return a short text, and only the length of a long one: it may be a key."""
+    return repr(text) if len(text) <= _MAX_SHOWN else f"{len(text)} characters"
 
 
 def _is_loopback(host: str) -> bool:

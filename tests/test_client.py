@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Callable
 from datetime import UTC
 from decimal import Decimal
 from email.utils import formatdate
 from itertools import cycle, repeat
+from typing import Any
 
 import httpx
 import pytest
@@ -32,6 +34,7 @@ from htx_async import (
 from htx_async.resources import ENDPOINTS
 from htx_async.sandbox import Sandbox
 from htx_async.testing import ScriptedTransport
+from tests.error_text import full_text
 from tests.virtual import DAY, VirtualClock, run
 
 KEYS = Credentials("access-key", "secret-key")
@@ -423,6 +426,38 @@ def test_from_env_names_the_missing_variable(monkeypatch: pytest.MonkeyPatch) ->
         HTXClient.from_env()
 
 
+@pytest.mark.parametrize("options", [{"timeout": -1}, {"max_body": 0}, {"retry": 1}])
+def test_client_whose_construction_failed_has_a_repr(options: dict[str, Any]) -> None:
+    """Tracebacks with local variables contain it."""
+    with pytest.raises(InvalidInputError) as caught:
+        HTXClient(KEYS, **options)
+    assert "HTXClient(...)" in full_text(caught.value)
+
+
+@pytest.mark.parametrize("path", ["", "/path"])
+def test_password_in_base_url_is_in_no_traceback(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is it in a local variable of a frame of the package."""
+    base_url = f"https://user:{'p4ssw0rd'}@api.huobi.pro{path}"
+    variables = {
+        "HTX_ACCESS_KEY": "access-key",
+        "HTX_SECRET_KEY": "secret-key",
+        "HTX_BASE_URL": base_url,
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    create: list[Callable[[], object]] = [
+        lambda: HTXClient(KEYS, base_url=base_url),
+        HTXClient.from_env,
+        lambda: HTXClient.from_env(base_url=base_url),
+    ]
+    for function in create:
+        with pytest.raises(InvalidInputError, match="user or password") as caught:
+            function()
+        assert "p4ssw0rd" not in full_text(caught.value)
+
+
 def test_client_options_have_the_documented_defaults() -> None:
     options = {
         name: parameter.default
@@ -438,6 +473,7 @@ def test_client_options_have_the_documented_defaults() -> None:
         "coalesce": True,
         "queue_timeout": None,
         "max_queue": None,
+        "refresh_interval": 30.0,
         "transport": None,
         "max_connections": 20,
         "max_body": 16 * 2**20,
@@ -553,3 +589,42 @@ async def test_events_of_coalesced_calls_have_the_same_request_id(
     calls = [event.call_id for event in events if event.call_id]
     assert calls[:3] == [first, second, second]
     assert set(calls[3:]) == {first, second}
+
+
+async def test_refresh_credentials_uses_the_new_key_at_once(virtual_time: VirtualClock) -> None:
+    """A planned rotation costs no request that HTX rejects, and needs no interval."""
+    other = Credentials("sub-access-key", "sub-secret-key")
+    keys = iter([KEYS, other, other])
+
+    async def provider() -> Credentials:
+        return next(keys)
+
+    sandbox = Sandbox(clock=virtual_time)
+    transport = httpx.ASGITransport(app=sandbox)
+    async with HTXClient(provider, transport=transport, clock=virtual_time) as htx:
+        await htx.accounts.list()
+        assert await htx.refresh_credentials()
+        assert not await htx.with_options(timeout=5.0).refresh_credentials()
+        await htx.accounts.list()
+    before, after = sandbox.arrivals
+    assert None is not before.uid != after.uid
+    assert (before.status, after.code) == (200, None)
+
+
+async def test_refresh_credentials_raises_what_prevents_it(virtual_time: VirtualClock) -> None:
+    """No provider, one that hangs, and a closed client."""
+    async with HTXClient(KEYS, clock=virtual_time) as htx:
+        with pytest.raises(InvalidInputError, match="has no credentials provider"):
+            await htx.refresh_credentials()
+
+    async def provider() -> Credentials:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with HTXClient(provider, clock=virtual_time, timeout=3.0) as htx:
+        with pytest.raises(DeadlineExceededError, match="did not respond within 3 s") as caught:
+            await htx.refresh_credentials()
+        assert caught.value.__context__ is None
+        assert virtual_time.monotonic() == 3.0
+    with pytest.raises(ClientClosedError):
+        await htx.refresh_credentials()

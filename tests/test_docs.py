@@ -32,10 +32,16 @@ def error_code_rows() -> list[str]:
     """Return the rows of the table of HTX's error codes."""
     rows = []
     for cause in CAUSES:
-        codes = ", ".join(f"`{code}`" for code in cause.codes) or "any"
+        conditions = [", ".join(f"`{code}`" for code in cause.codes if code is not None)]
+        conditions.append("HTML" if cause.is_page else "")
+        if isinstance(cause.statuses, range):
+            conditions.append(f"HTTP {cause.statuses[0]} to {cause.statuses[-1]}")
+        else:
+            conditions += [f"HTTP {status}" for status in cause.statuses]
+        condition = ", ".join(filter(None, conditions)) or "any"
         retryable = "yes" if cause.retryable else "no"
-        text = cause.text or "any"
-        rows.append(f"| {codes} | {text} | `{cause.error.__name__}` | {retryable} |")
+        text = " *or* ".join(cause.texts) or "any"
+        rows.append(f"| {condition} | {text} | `{cause.error.__name__}` | {retryable} |")
     return rows
 
 
@@ -62,5 +68,5 @@ def test_exit_codes_are_documented() -> None:
 
 
 if __name__ == "__main__":
-    print("| Code | Text contains | Error | Retryable |\n| --- | --- | --- | --- |")
+    print("| Code or status | Text contains | Error | Retryable |\n| --- | --- | --- | --- |")
     print("\n".join(error_code_rows()))

@@ -29,6 +29,7 @@ DETAILS: dict[str, Any] = {
     "message": "invalid signature",
     "http_status": 403,
     "retry_after": 2.5,
+    "headers": {"cf-ray": "6d9d78e85aea410d-PRG"},
 }
 
 
@@ -79,6 +80,7 @@ def test_error_attributes_default_to_none(kind: type[HTXError]) -> None:
     assert error.args == ("text",)
     assert (error.endpoint, error.code, error.message) == (None, None, None)
     assert (error.http_status, error.retry_after) == (None, None)
+    assert (error.headers, error.attempts) == ({}, ())
     assert error.delivery in {"not_sent", "unknown", "answered"}
     assert str(kind("text", endpoint="GET /x")) == "GET /x: text"
 
@@ -86,6 +88,7 @@ def test_error_attributes_default_to_none(kind: type[HTXError]) -> None:
 RETRYABLE = {
     "RateLimitQueueError",
     "DeadlineExceededError",
+    "CredentialsError",
     "ConnectError",
     "NoResponseError",
     "RateLimitedError",
@@ -120,7 +123,7 @@ def test_error_copy_and_pickle_keep_everything(
     kind: type[HTXError], duplicate: Callable[[Any], Any]
 ) -> None:
     """A copy has the same text, attributes and notes."""
-    details = {**DETAILS, **own_details(kind)}
+    details = {**DETAILS, **own_details(kind), "attempts": ()}
     error = kind("text", **details)
     error.add_note("httpx.ReadError: reset")
     other = duplicate(error)
@@ -157,16 +160,32 @@ def test_some_errors_are_builtin_errors(kind: type[HTXError], builtin: type[Exce
         raise kind(*["text"], endpoint="GET /x")
 
 
-def test_error_notes_list_the_attempts_in_order() -> None:
-    """An error without earlier attempts has no notes."""
+def test_error_lists_the_attempts_in_order() -> None:
+    """As data and as notes; the error that was passed is not changed."""
     earlier = [errors.ConnectError("no connection"), errors.RateLimitedError("slow down")]
-    error = errors.with_attempt_notes(errors.NoResponseError("cut"), earlier)
+    last = errors.NoResponseError("cut")
+    error = errors.with_attempts(last, earlier)
+    assert error.attempts == (*earlier, last)
     assert error.__notes__ == [
         "attempt 1: ConnectError: no connection",
         "attempt 2: RateLimitedError: slow down",
         "attempt 3: this error",
     ]
-    assert not hasattr(errors.with_attempt_notes(errors.NoResponseError("cut"), []), "__notes__")
+    assert not last.attempts
+    assert not hasattr(last, "__notes__")
+
+
+def test_error_that_ended_no_attempt_lists_only_the_others() -> None:
+    earlier = [errors.ConnectError("no connection")]
+    error = errors.with_attempts(errors.DeadlineExceededError("late"), earlier, is_attempt=False)
+    assert error.attempts == tuple(earlier)
+    assert error.__notes__ == ["attempt 1: ConnectError: no connection"]
+
+
+def test_error_of_a_single_attempt_has_no_notes() -> None:
+    error = errors.with_attempts(errors.NoResponseError("cut"), [])
+    assert [type(attempt) for attempt in error.attempts] == [errors.NoResponseError]
+    assert not hasattr(error, "__notes__")
 
 
 def test_error_created_without_text_prints_empty() -> None:

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_async.redaction import auth_values, mask_key, one_line, redact
+from htx_async.redaction import (
+    auth_values,
+    describe_error,
+    excerpt,
+    mask_key,
+    one_line,
+    redact,
+    text_of_page,
+)
 
 
 @pytest.mark.parametrize(
@@ -117,3 +125,65 @@ def test_redact_removes_every_occurrence(secret: str, before: str, after: str) -
 def test_auth_values_returns_the_secrets_of_a_query(query: str, secrets: tuple[str, ...]) -> None:
     """The access key and the signature, decoded; an unsigned query contains neither."""
     assert auth_values(query) == secrets
+
+
+SECRET = "4F65x5A2bLyMWVQj3Aqp+BQ4w+ivaA7n5O/2SuYtCJ9o="
+
+
+@pytest.mark.parametrize("secret", [SECRET, SECRET.replace("+", "%252B").replace("/", "%2F")])
+def test_excerpt_contains_no_part_of_a_secret_wherever_it_is_cut(secret: str) -> None:
+    """Also if much is redacted before it, so that the cut is in what is shown."""
+    for shift in range(0, 1400, 3):
+        text = " " * shift + f"{secret} " * 60
+        shown = excerpt(text, [SECRET])
+        assert secret[:8] not in shown
+        assert len(shown) <= 200
+
+
+def test_excerpt_of_a_short_text_is_complete() -> None:
+    """It is redacted, and on one line."""
+    assert excerpt(f"a\n {SECRET} b", [SECRET]) == "a [hidden] b"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("vault down", "OSError: vault down"),
+        ("", "OSError"),
+        ("vault token s3cr3t", "OSError: vault token [hidden]"),
+        ("the token is invalid", "OSError: the token is invalid"),
+        ("password='a b'", "OSError: password='[hidden] b'"),
+        ("Authorization: Bearer abc", "OSError: Authorization: Bearer [hidden]"),
+        ("got AKIDEXAMPLE0123456789", "OSError: got [hidden]"),
+        ("https://u:p@vault/x", "OSError: https://[hidden]@vault/x"),
+        ("a known one", "OSError: a [hidden] one"),
+        ("host='vault.example.com', port=8200", "OSError: host='vault.example.com', port=8200"),
+    ],
+)
+def test_describe_error_keeps_the_cause_and_redacts_secrets(text: str, shown: str) -> None:
+    """Known ones, and what looks like one."""
+    assert describe_error(OSError(text), ["known"]) == shown
+
+
+def test_describe_error_of_an_exception_without_text() -> None:
+    """Its `__str__` raises."""
+
+    class BrokenError(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
+    assert describe_error(BrokenError()).endswith("BrokenError")
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<p>a</p><p>b</p>", "a b"),
+        ("<script>a<b</script>c<STYLE>d", "c"),
+        ("a<!-- b > c -->d<!-- e", "a d"),
+        ("a &amp; b &lt;c&gt; <d", "a & b <c>"),
+    ],
+)
+def test_text_of_page_is_without_markup(page: str, text: str) -> None:
+    """Scripts, styles and comments are markup, also those that do not end."""
+    assert " ".join(text_of_page(page).split()) == text

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_async import AccountType, InvalidInputError, validation
+from htx_async import AccountType, Credentials, HTXClient, InvalidInputError, validation
 
 
 class Number(enum.IntEnum):
@@ -150,6 +150,20 @@ def test_positive_seconds_rejects_other_values(value: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"^timeout must be a positive number") as caught:
         validation.positive_seconds(value, "timeout")
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("value", [0, 0.0, 1, 30.0])
+def test_seconds_accepts_zero_and_positive_numbers(value: float) -> None:
+    assert validation.seconds(value, "refresh_interval") == value
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), 10**400, False, None, "0"])
+def test_seconds_rejects_other_values(value: Any) -> None:
+    """The error names the argument, of the client and of an override."""
+    with pytest.raises(InvalidInputError, match=r"^refresh_interval must be a number of seconds"):
+        validation.seconds(value, "refresh_interval")
+    with pytest.raises(InvalidInputError, match=r"^refresh_interval must be a number of seconds"):
+        HTXClient(Credentials("a", "b")).with_options(refresh_interval=value)
 
 
 @pytest.mark.parametrize(

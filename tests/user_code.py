@@ -69,7 +69,9 @@ async def clients(credentials: Credentials) -> None:
     HTXClient(
         credentials, transport=httpx.ASGITransport(app=Sandbox()), clock=Clock(), retry=NO_RETRY
     )
-    HTXClient("access-key", "secret-key")  # type: ignore[call-arg, arg-type]
+    HTXClient("access-key", "secret-key")  # type: ignore[arg-type]
+    HTXClient(credentials, timuot=5.0)  # type: ignore[call-arg]
+    HTXClient(credentials, coalesce="no")  # type: ignore[arg-type]
     HTXClient(credentials, timeout="5")  # type: ignore[arg-type]
     async with RedisRateLimiter("redis://localhost", user="us", fallback=0.25) as shared:
         assert_type(shared, RedisRateLimiter)
@@ -80,9 +82,19 @@ async def clients(credentials: Credentials) -> None:
         assert_type(htx.points, Points)
         assert_type(htx.with_options(timeout=1.0, queue_timeout=None), HTXClient)
         htx.with_options(timeuot=1.0)  # type: ignore[call-arg]
+        assert_type(htx.with_options(refresh_interval=60.0), HTXClient)
+        assert_type(await htx.refresh_credentials(), bool)
         assert_type(htx.limits(), Mapping[str, RateLimitStatus])
         assert_type(htx.clock_offset(), float | None)
-    assert_type(HTXClient.from_env(retry=RetryPolicy(attempts=2)), HTXClient)
+    assert_type(HTXClient.from_env(retry=RetryPolicy(attempts=2), on_event=listener), HTXClient)
+    HTXClient.from_env(timout=3)  # type: ignore[call-arg]
+    HTXClient.from_env(timeout="3")  # type: ignore[arg-type]
+    HTTPTransport(max_conections=5)  # type: ignore[call-arg]
+    RetryPolicy(attemps=2)  # type: ignore[call-arg]
+    RateLimit(100, pre=2.0)  # type: ignore[call-arg]
+    RedisRateLimiter("redis://localhost", usr="us")  # type: ignore[call-arg]
+    Telemetry(clok=Clock())  # type: ignore[call-arg]
+    Credentials("access-key", secret="secret-key")  # type: ignore[call-arg]
     assert_type(Credentials.from_env(), Credentials)
 
 
@@ -181,9 +193,13 @@ def errors(error: HTXError) -> None:
     assert_type(error.retryable, bool)
     assert_type(error.code, str | int | None)
     assert_type(error.retry_after, float | None)
+    assert_type(error.attempts, tuple[HTXError, ...])
+    assert_type(error.headers, Mapping[str, str])
     match error:
         case htx_async.RateLimitQueueError():
             assert_type(error.retry_after, float | None)
+        case htx_async.CredentialsError():
+            assert_type(error.retryable, bool)
         case htx_async.DecodeError():
             assert_type(error.path, str)
         case _:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, NoReturn, Self, final
 from urllib.parse import quote
@@ -64,9 +65,9 @@ class Credentials:
         Raises:
             InvalidInputError: It is not such a key, or the extra `ed25519` is not installed.
         """
-        problem = key_problem(access_key, "access_key")
-        parsed = (problem, None, b"") if problem else _parse_private_key(private_key_pem)
+        parsed = _parse_private_key(private_key_pem, "private_key_pem")
         problem, private, raw = parsed
+        problem = key_problem(access_key, "access_key") or problem
         if problem:
             del access_key, private_key_pem, private, raw, parsed
             raise InvalidInputError(problem)
@@ -86,16 +87,20 @@ class Credentials:
             InvalidInputError: A key is missing, given twice, or not valid.
         """
         problem, access_key, secret_key, private_key = environment.read_keys()
-        if not problem:
-            try:
-                if private_key is not None:
-                    return cls.ed25519(access_key or "", private_key)
-                return cls(access_key or "", secret_key or "")
-            except InvalidInputError as error:
-                problem = str(error)
-        # Raised after they are deleted: this frame is in the traceback, too.
-        del access_key, secret_key, private_key
-        raise InvalidInputError(problem)
+        names = [environment.source_of(name) for name in environment.NAMES]
+        problem = problem or key_problem(access_key, names[0]) or ""
+        private, raw = None, (secret_key or "").encode(errors="replace")
+        if not problem and private_key is None:
+            problem = key_problem(secret_key, names[1]) or ""
+        elif not problem:
+            problem, private, raw = _parse_private_key(private_key, names[2])
+        if problem:
+            # Raised after they are deleted: this frame is in the traceback, too.
+            del access_key, secret_key, private_key, private, raw
+            raise InvalidInputError(problem)
+        credentials = cls.__new__(cls)
+        credentials._init(access_key or "", raw, private)  # noqa: SLF001 - its own class
+        return credentials
 
     def _init(self, access_key: str, secret: bytes, private: Ed25519PrivateKey | None) -> None:
         _set(self, "_access_key", access_key)
@@ -167,21 +172,68 @@ class Credentials:
 _set = object.__setattr__
 
 
-def _parse_private_key(pem: object) -> tuple[str, Ed25519PrivateKey | None, bytes]:
+def secrets_of(credentials: Credentials) -> tuple[str, ...]:
+    """Return the texts that must not be shown: the access key, and the secret if it is text."""
+    secret = credentials._secret  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return credentials.auth_params()[0][1], secret.decode("latin-1")
+
+
+_PRIVATE_KEY_PROBLEMS = (
+    (r"\s*\Z", "is empty. Check that the variable it comes from is set."),
+    (r"\s*([\"'`]).*\1\s*\Z", "is in quotes. Remove them."),
+    (
+        r"0[\x00-\xff]|.*\x00",
+        "is in DER format. Convert it to PEM: openssl pkey -inform DER -in key.der",
+    ),
+    (
+        r".*-----BEGIN OPENSSH",
+        "is in OpenSSH format. Create a key in PEM: openssl genpkey -algorithm ed25519",
+    ),
+    (
+        r".*(-----BEGIN ENCRYPTED|Proc-Type: 4,ENCRYPTED)",
+        "is encrypted. Decrypt it: openssl pkey -in key.pem",
+    ),
+    (
+        r".*-----BEGIN [A-Z ]*(PUBLIC KEY|CERTIFICATE)",
+        "is a public key. Pass the private key that belongs to it.",
+    ),
+    (
+        r"(?!.*-----BEGIN)([~.]{0,2}[/\\]|[A-Za-z]:[/\\]|[^\n]*\.(pem|key|der)\s*\Z)",
+        "is a path. Pass the contents of the file, or set HTX_PRIVATE_KEY_FILE to the path.",
+    ),
+    (
+        r"(?!.*-----BEGIN)",
+        "is not an unencrypted PKCS#8 private key in PEM: it has no -----BEGIN PRIVATE KEY-----.",
+    ),
+)
+"""What a text that is not a private key in PEM is, in the order in which they are tested."""
+
+
+def _parse_private_key(pem: object, name: str) -> tuple[str, Ed25519PrivateKey | None, bytes]:
     """Return what is wrong with a private key (`""`: nothing), the key, and its bytes."""
     if not isinstance(pem, str | bytes):
-        return f"private_key_pem must be str or bytes, got {type(pem).__name__}", None, b""
+        return f"{name} must be str or bytes, got {type(pem).__qualname__}", None, b""
     try:
         from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - an extra
         from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 - an extra
     except ImportError:
         extra = 'pip install "htx-async[ed25519]"'
         return f"Ed25519 keys need the package cryptography: {extra}", None, b""
-    data = pem.encode() if isinstance(pem, str) else pem
+    # One character for each byte: a text that cannot be encoded must not be in an exception.
+    text = pem if isinstance(pem, str) else pem.decode("latin-1")
+    for pattern, problem in _PRIVATE_KEY_PROBLEMS:
+        if re.match(pattern, text, re.DOTALL):
+            return f"{name} {problem}", None, b""
+    if not text.isascii():
+        problem = "contains a character that is not ASCII. Check that it was copied completely."
+        return f"{name} {problem}", None, b""
+    # Variables in env files and YAML often have line breaks as `\n`.
+    text = text.replace("\\r", "").replace("\\n", "\n")
     try:
-        key = serialization.load_pem_private_key(data, password=None)
+        key = serialization.load_pem_private_key(text.encode(), password=None)
     except Exception:  # noqa: BLE001 - its message may contain a part of the key
-        return "private_key_pem is not an unencrypted PKCS#8 private key in PEM", None, b""
+        problem = "is not an unencrypted PKCS#8 private key in PEM. Check that it was copied whole."
+        return f"{name} {problem}", None, b""
     if not isinstance(key, ed25519.Ed25519PrivateKey):
-        return "private_key_pem is a private key, but not an Ed25519 key", None, b""
+        return f"{name} is a private key, but not an Ed25519 key", None, b""
     return "", key, key.private_bytes_raw()

@@ -21,6 +21,11 @@ def read_keys() -> tuple[str, str | None, str | None, str | None]:
     return problem, access_key, secret_key, private_key
 
 
+def source_of(name: str) -> str:
+    """Return where the value of *name* comes from, for an error."""
+    return f"the file in {name}_FILE" if f"{name}_FILE" in os.environ else name
+
+
 def _variable(name: str) -> tuple[str, str | None]:
     """Return what is wrong with a variable or its file, and its value; `None` if it is not set."""
     path = os.environ.get(f"{name}_FILE")
@@ -32,4 +37,4 @@ def _variable(name: str) -> tuple[str, str | None]:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123 - importing pathlib takes 4 ms
             return "", file.read().removesuffix("\n").removesuffix("\r")
     except (OSError, ValueError) as error:
-        return f"the file in {name}_FILE cannot be read ({type(error).__name__})", None
+        return f"{source_of(name)} cannot be read ({type(error).__name__})", None

@@ -1,4 +1,4 @@
-"""CSV export: every digit that HTX sent, without exponent."""
+"""CSV export: every digit that HTX sent, without exponent; nothing that HTX did not send."""
 
 from __future__ import annotations
 
@@ -9,17 +9,28 @@ from htx_async import AccountBalance, Snapshot
 from htx_async.cli.number_format import format_amount
 from htx_async.cli.tables import COLUMN_TYPES
 
+_FORMULA = ("=", "+", "-", "@")
+"""A spreadsheet reads text that begins so as a formula."""
+
 
 def write_balance(balance: AccountBalance, file: TextIO) -> None:
-    """Write a row for each currency. Row types besides trade and frozen have a column each."""
+    """
+    Write a row for each currency. Row types besides trade and frozen have a column each.
+
+    A cell is empty if HTX sent no such row.
+    """
     types = dict.fromkeys(entry.type for entry in balance.entries)
     further = [row_type for row_type in types if row_type not in COLUMN_TYPES]
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(("currency", "trade", "frozen", "total", *further))
+    writer.writerow(("currency", "trade", "frozen", "total", *map(_text, further)))
     for currency in balance.values():
-        amounts = [currency.trade, currency.frozen, currency.total]
-        amounts += [currency.amount(row_type) for row_type in further]
-        writer.writerow((currency.currency, *map(format_amount, amounts)))
+        amounts = {
+            entry.type: format_amount(currency.amount(entry.type)) for entry in currency.entries
+        }
+        cells = [amounts.get(row_type, "") for row_type in (*COLUMN_TYPES, *further)]
+        total = format_amount(currency.total) if any(cells[: len(COLUMN_TYPES)]) else ""
+        cells.insert(len(COLUMN_TYPES), total)
+        writer.writerow((_text(currency.currency), *cells))
 
 
 def write_snapshot(snapshot: Snapshot, file: TextIO) -> None:
@@ -29,6 +40,13 @@ def write_snapshot(snapshot: Snapshot, file: TextIO) -> None:
     for item in snapshot.accounts:
         account = item.account
         for entry in item.balance.entries if item.balance else ():
-            amount = format_amount(entry.balance)
-            row = (account.id, account.type, account.subtype, entry.currency, entry.type, amount)
-            writer.writerow(row)
+            texts = (account.type, account.subtype, entry.currency, entry.type)
+            writer.writerow((account.id, *map(_text, texts), format_amount(entry.balance)))
+
+
+def _text(text: str) -> str:
+    """Return *text* without control characters, and never as a formula."""
+    escaped = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+    return f"'{escaped}" if escaped.startswith(_FORMULA) else escaped

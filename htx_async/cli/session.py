@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ import attrs
 from cyclopts import Parameter
 from rich.console import Console
 
-from htx_async import AccountBalance, Credentials, Event, HTXClient
+from htx_async import AccountBalance, Credentials, HTXClient, log
 from htx_async.events import Listener
 from htx_async.sandbox import Sandbox
 
@@ -78,14 +77,14 @@ async def open_client(
     options: ConnectionOptions, listener: Listener | None = None, **client_options: Any
 ) -> AsyncGenerator[HTXClient]:
     """Open a client for HTX or the sandbox; *listener* receives its events."""
-    with debug_log(options.debug, listener) as on_event:
+    with debug_log(enabled=options.debug):
         if not options.sandbox:
-            async with HTXClient.from_env(on_event=on_event, **client_options) as htx:
+            async with HTXClient.from_env(on_event=listener, **client_options) as htx:
                 yield htx
             return
         async with (
             sandbox_session() as (credentials, base_url),
-            HTXClient(credentials, base_url=base_url, on_event=on_event, **client_options) as htx,
+            HTXClient(credentials, base_url=base_url, on_event=listener, **client_options) as htx,
         ):
             yield htx
 
@@ -98,43 +97,16 @@ async def sandbox_session() -> AsyncGenerator[tuple[Credentials, str]]:
 
 
 @contextmanager
-def debug_log(
-    enabled: bool,  # noqa: FBT001 - the option itself
-    listener: Listener | None = None,
-) -> Generator[Listener | None]:
-    """If *enabled*, log requests and events to standard error; yield the listener for events."""
-    if not enabled:
-        yield listener
-        return
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
-    logger = logging.getLogger("htx_async")
-    level = logger.level
-
-    def log(event: Event) -> None:
-        logger.debug("%s", _format_event(event))
-        if listener is not None:
-            listener(event)
-
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
+def debug_log(*, enabled: bool) -> Generator[None]:
+    """If *enabled*, log each request to standard error, as with `HTX_LOG=debug`."""
+    handlers, level = list(log.LOGGER.handlers), log.LOGGER.level
+    if enabled:
+        log.print_records(logging.DEBUG)
     try:
-        yield log
+        yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-
-
-_EVENT_DETAILS = ("wait", "http_status", "error", "attempts", "clock_offset", "unknown")
-
-
-def _format_event(event: Event) -> str:
-    details = (
-        f"{name}={value:.3f}" if isinstance(value, float) else f"{name}={value}"
-        for name in _EVENT_DETAILS
-        if (value := getattr(event, name)) is not None
-    )
-    return " ".join((event.endpoint, f"#{event.request_id}", event.kind, *details))
+        log.LOGGER.handlers[:] = handlers
+        log.LOGGER.setLevel(level)
 
 
 async def fetch_balance(htx: HTXClient, account: str) -> AccountBalance:

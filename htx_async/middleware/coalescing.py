@@ -12,13 +12,19 @@ requested after the call was made.
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Collection, Hashable
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from htx_async.errors import ClientClosedError, EventLoopError, HTXError, NoResponseError
+from htx_async.clock import running_loop
+from htx_async.errors import (
+    ClientClosedError,
+    EventLoopError,
+    HTXError,
+    NoResponseError,
+    copy_error,
+)
 from htx_async.middleware.shared_call import TIMED_OUT, Handover, SharedCall, Waiter
 
 if TYPE_CHECKING:
@@ -33,6 +39,10 @@ CANCEL_TIMEOUT = 1.0
 TIMER_SLACK = 0.001
 """Seconds by which two timers for the same deadline may differ."""
 
+_NO_LOOP = (
+    "there is no asyncio event loop here: use asyncio.run(). "
+    "trio is not supported; with anyio use the backend asyncio"
+)
 _CLOSED = "this client is closed: create a new one"
 _OTHER_LOOP = "this client belongs to another event loop: create one client for each event loop"
 
@@ -55,7 +65,7 @@ class RequestCoalescing:
     async def __call__(self, request: Request) -> Response:
         """Send *request*, or share an identical queued one, and wait until the deadline."""
         name, call_id = request.endpoint.name, request.id
-        self._check_usable(name)
+        self.check_usable(name)
         if not self._events.is_enabled:
             return await self._wait(request, *self._join_or_start(request, call_id))
         # Before the task is created: its context is that of the listener.
@@ -70,10 +80,22 @@ class RequestCoalescing:
         self._emit_finished(shared, waiter, call_id, response.status)
         return response
 
+    def check_usable(self, endpoint: str | None = None) -> None:
+        """Raise if the client is closed, or belongs to another event loop."""
+        loop = running_loop()
+        if loop is None:
+            raise EventLoopError(_NO_LOOP, endpoint=endpoint)
+        if self._is_closed:
+            raise ClientClosedError(_CLOSED, endpoint=endpoint)
+        if self.loop is None:
+            self.loop = loop
+        elif self.loop is not loop:
+            raise EventLoopError(_OTHER_LOOP, endpoint=endpoint)
+
     def stop_accepting(self) -> None:
         """Reject new calls from now on; raise in another event loop than that of open calls."""
         self._is_closed = True
-        if self.loop not in (None, asyncio.get_running_loop()):
+        if self.loop not in (None, running_loop()):
             raise EventLoopError(_OTHER_LOOP)
 
     async def drain(self) -> None:
@@ -104,21 +126,14 @@ class RequestCoalescing:
         aborted = isinstance(outcome, NoResponseError) and self._past_deadline(waiter)
         if outcome is TIMED_OUT or aborted:
             # Made now: the delivery may have changed since the deadline passed.
-            outcome = shared.request.call.deadline_error(name, waiter.options.timeout)
+            deadline = waiter.deadline - TIMER_SLACK
+            call = shared.request.call
+            outcome = call.deadline_error(name, waiter.options.timeout, deadline)
         if isinstance(outcome, HTXError):
             raise _copy_error(outcome, name)
         if isinstance(outcome, Exception):  # not ours: a fault in this package
             raise outcome
         return outcome
-
-    def _check_usable(self, endpoint: str) -> None:
-        loop = asyncio.get_running_loop()
-        if self._is_closed:
-            raise ClientClosedError(_CLOSED, endpoint=endpoint)
-        if self.loop is None:
-            self.loop = loop
-        elif self.loop is not loop:
-            raise EventLoopError(_OTHER_LOOP, endpoint=endpoint)
 
     def _past_deadline(self, waiter: Waiter) -> bool:
         return self._clock.monotonic() >= waiter.deadline - TIMER_SLACK
@@ -204,9 +219,7 @@ class RequestCoalescing:
 
 
 def _copy_error(error: HTXError, endpoint: str) -> HTXError:
-    """Return a copy of *error* for one caller: notes that it adds are not on the others'."""
-    copied = copy.copy(error)
+    """Return a copy of *error* for one caller."""
+    copied = copy_error(error)
     copied.endpoint = error.endpoint or endpoint
-    if notes := getattr(error, "__notes__", None):
-        copied.__notes__ = list(notes)
     return copied

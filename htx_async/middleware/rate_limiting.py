@@ -7,6 +7,7 @@ waits for one: then signed requests would queue in the connection pool, and grow
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Unpack
 
 import msgspec
@@ -23,9 +24,12 @@ from htx_async.request import Handler, Request, Response
 if TYPE_CHECKING:
     from htx_async.events import EventDetails
 
+_log = logging.getLogger("htx_async")
 
 MAX_BLOCK = 300.0
 """Seconds for which a 429 blocks an endpoint at most, whatever `Retry-After` says."""
+_SHOWN_WAIT = 0.001
+"""Seconds in the queue from which the log contains them."""
 
 
 class RateLimiting(msgspec.Struct, frozen=True):
@@ -55,14 +59,13 @@ class RateLimiting(msgspec.Struct, frozen=True):
                 response = await self._attempt(request, queue, token)
         except BaseException as error:
             if call.in_flight:
-                self._emit_failure(request, queue, error)
+                self._on_result(request, queue, error)
             raise
         finally:
             call.attempt_finished()
+        self._on_result(request, queue, response.error, response.status)
         if response.error is not None:
-            self._emit_failure(request, queue, response.error, response.status)
             raise response.error
-        self._emit("response", request, queue, http_status=response.status)
         return response
 
     async def _attempt(self, request: Request, queue: TokenQueue, token: Token) -> Response:
@@ -75,10 +78,12 @@ class RateLimiting(msgspec.Struct, frozen=True):
             token.is_unused = True
             raise
         token.first_byte_at = response.first_byte_at
-        self._apply_headers(queue, token, response)
+        self._apply_headers(request, queue, token, response)
         return response
 
-    def _apply_headers(self, queue: TokenQueue, token: Token, response: Response) -> None:
+    def _apply_headers(
+        self, request: Request, queue: TokenQueue, token: Token, response: Response
+    ) -> None:
         """Slow down as the response says: HTX may have counted requests that are not ours."""
         headers, per = RateLimitHeaders.parse(response.headers), queue.bucket.limit.per
         seconds = per
@@ -88,17 +93,41 @@ class RateLimiting(msgspec.Struct, frozen=True):
             queue.on_server_headers(token.permit, headers, now)
         if isinstance(response.error, RateLimitedError):
             retry_after = response.error.retry_after
-            queue.on_rate_limited(min(seconds if retry_after is None else retry_after, MAX_BLOCK))
+            block = min(seconds if retry_after is None else retry_after, MAX_BLOCK)
+            name = request.endpoint.name
+            _log.warning("%s: rate limited (429): no request for %.1f s", name, block)
+            queue.on_rate_limited(block)
 
-    def _emit_failure(
+    def _on_result(
         self,
         request: Request,
         queue: TokenQueue,
-        error: BaseException,
+        error: BaseException | None,
         http_status: int | None = None,
     ) -> None:
-        kind: Kind = "api_error" if isinstance(error, APIError) else "failed"
-        self._emit(kind, request, queue, http_status=http_status, error=type(error).__name__)
+        """Emit the event of an attempt that is over, and log it."""
+        name = None if error is None else type(error).__name__
+        if self.events.is_enabled:
+            failure: Kind = "api_error" if isinstance(error, APIError) else "failed"
+            kind: Kind = "response" if error is None else failure
+            self._emit(kind, request, queue, http_status=http_status, error=name)
+        if _log.isEnabledFor(logging.DEBUG):
+            self._log_attempt(request, name, http_status)
+
+    def _log_attempt(self, request: Request, error: str | None, http_status: int | None) -> None:
+        """Log an attempt: never a query, which is signed, nor a part of the response."""
+        status = None if http_status is None else f"HTTP {http_status}"
+        queued_at, sent_at = request.call.queue_waits[-1]
+        queued = sent_at - queued_at
+        _log.debug(
+            "%s %s: %s: %s in %.3f s%s",
+            request.endpoint.method,
+            request.path,
+            "clock" if request.is_internal else f"attempt {request.call.attempts}",
+            " ".join(filter(None, (status, error))),
+            self.clock.monotonic() - sent_at,
+            f", queued {queued:.3f} s" if queued >= _SHOWN_WAIT else "",
+        )
 
     def _emit(
         self,

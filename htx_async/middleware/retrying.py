@@ -8,6 +8,8 @@ and before parsing, because HTX reports errors in bodies with status 200.
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 from collections.abc import Callable
 from random import random
 from typing import TYPE_CHECKING
@@ -15,7 +17,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
+from htx_async.auth.credentials import Credentials
 from htx_async.auth.provider import CredentialStore
+from htx_async.call_state import SigningContext
 from htx_async.clock import MAX_UNCORRECTED_SKEW, PLAUSIBLE_EPOCH_MS, Clock, ServerClock
 from htx_async.errors import (
     AuthenticationError,
@@ -37,6 +41,8 @@ SERVER_TIME = Endpoint[int](
 )
 """HTX, "Get Current Timestamp": HTX's wall-clock time, in milliseconds."""
 
+_log = logging.getLogger("htx_async")
+
 
 class Retrying(msgspec.Struct, frozen=True):
     """Middleware that makes the attempts of a call."""
@@ -53,49 +59,89 @@ class Retrying(msgspec.Struct, frozen=True):
         """Send *request* until it succeeds, or there is no further attempt."""
         if not self.adapter.is_prepared:
             await self.adapter.prepare()
-        if self.credentials.current is None:
-            await self.credentials.ensure()
-        call, policy = request.call, request.options.retry
-        has_recovered = False
+        call, has_recovered = request.call, False
         while True:
             try:
+                if request.endpoint.signed and self.credentials.current is None:
+                    await self.credentials.ensure()
                 response = await self.call_next(request)
                 return replace(response, stats=call.stats(response.first_byte_at))
             except HTXError as error:
                 failure = error.with_traceback(None)
-            number = call.attempt_failed(failure)
-            left = call.time_left(self.clock.monotonic())
-            delay = policy.delay(number, failure, left, self.jitter())
+            number = call.attempt_failed(failure, self.clock.monotonic())
+            delay = self._delay(request, number, failure)
             if delay is None and call.may_retry and not has_recovered:
-                has_recovered, delay = True, await self._recover(request, failure)
+                has_recovered = True
+                delay = 0.0 if await self._recover(request, failure) else None
             if delay is None or not call.may_retry:
+                self._advise(request, failure)
+                _log_exhaustion(request, failure)
                 # Raised outside of `except`: the error must not be its own context.
                 raise call.final_error()
             await self.clock.sleep(delay)
 
-    async def _recover(self, request: Request, error: HTXError) -> float | None:
-        """Calibrate the clock or refresh the credentials; return 0.0 if one of them changed."""
+    def _delay(self, request: Request, attempt: int, error: HTXError) -> float | None:
+        left = request.call.time_left(self.clock.monotonic())
+        return request.options.retry.delay(attempt, error, left, self.jitter())
+
+    def _advise(self, request: Request, error: HTXError) -> None:
+        """Add what the client knows to an error of the clock or the credentials."""
+        advice = ""
+        if isinstance(error, ClockError):
+            advice = self.server_clock.advice()
+        elif isinstance(error, AuthenticationError):
+            advice = self.credentials.advice(request.options.refresh_interval)
+        if advice:
+            error.args = (f"{error.args[0]} {advice}",)
+
+    async def _recover(self, request: Request, error: HTXError) -> bool:
+        """Calibrate the clock or refresh the credentials; return whether one of them changed."""
         signed_with = request.call.signed_with
         if not isinstance(error, AuthenticationError) or signed_with is None:
-            return None
+            return False
         if isinstance(error, ClockError):
             return await self._sync_clock(request, signed_with.at)
         # A v2 response does not name the clock: its date shows the skew, or the calibration.
-        if isinstance(error, SignatureError) and self.server_clock.offset() is None:
+        if isinstance(error, SignatureError) and self._is_clock_doubtful(signed_with):
             await self._sync_clock(request, signed_with.at)
         if not request.call.may_retry:
-            return None
+            return False
         skew = abs(self.server_clock.correction() - signed_with.correction)
-        if skew > MAX_UNCORRECTED_SKEW:
-            return 0.0
-        try:
-            return 0.0 if await self.credentials.refresh(signed_with.credentials) else None
-        except HTXError as failure:
-            error.add_note(f"the credentials were not refreshed: {failure}")
-            return None
+        return skew > MAX_UNCORRECTED_SKEW or await self._refresh(
+            request, error, signed_with.credentials
+        )
 
-    async def _sync_clock(self, request: Request, since: float) -> float | None:
-        """Calibrate with HTX's time, unless another call has done so after *since*."""
+    def _is_clock_doubtful(self, signed_with: SigningContext) -> bool:
+        """Return whether the rejected time was not confirmed: by a response, or HTX's time."""
+        clock = self.server_clock
+        is_stale = clock.observed_at < signed_with.at
+        return is_stale or (signed_with.correction != 0 and clock.calibrated_at == -math.inf)
+
+    async def _refresh(self, request: Request, error: HTXError, rejected: Credentials) -> bool:
+        """Call the provider, as often as the retry policy allows; return whether they changed."""
+        call, interval = request.call, request.options.refresh_interval
+        attempt = len(call.failures)
+        while True:
+            try:
+                return await self.credentials.refresh(rejected, interval)
+            except HTXError as provider_error:
+                failure = provider_error.with_traceback(None)
+            delay = self._delay(request, attempt, failure)
+            if delay is None or not call.may_retry:
+                error.retryable = failure.retryable
+                error.add_note(f"the credentials were not refreshed: {failure}")
+                for note in getattr(failure, "__notes__", ()):
+                    error.add_note(note)
+                return False
+            attempt += 1
+            await self.clock.sleep(delay)
+
+    async def _sync_clock(self, request: Request, since: float) -> bool:
+        """
+        Calibrate with HTX's time, unless another call has done so after *since*.
+
+        Return whether the clock is calibrated.
+        """
         calibration = replace(
             request,
             endpoint=SERVER_TIME,
@@ -106,12 +152,20 @@ class Retrying(msgspec.Struct, frozen=True):
         )
         async with self._calibration:
             if self.server_clock.calibrated_at >= since:
-                return 0.0
+                return True
             try:
                 response = await self.call_next(calibration)
             except HTXError:
-                return None
+                return False
             if response.value not in PLAUSIBLE_EPOCH_MS:
-                return None
+                return False
             self.server_clock.calibrate(response.value / 1000, response.first_byte_at)
-            return 0.0
+            return True
+
+
+def _log_exhaustion(request: Request, error: HTXError) -> None:
+    """Log that retries did not help, without the text of the error, which HTX may have written."""
+    number = len(request.call.failures)
+    if error.retryable and number > 1 and request.call.may_retry:
+        name = request.endpoint.name
+        _log.warning("%s: gave up after %d attempts: %s", name, number, type(error).__name__)

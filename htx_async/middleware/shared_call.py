@@ -212,23 +212,23 @@ class SharedCall:
         if not self._call.was_sent:
             limit = waiter.options.queue_timeout or 0.0
             wait = max(self._call.earliest_send_at - waiter.called_at, limit)
-            waiter.set_outcome(_queue_error(wait, f"queue_timeout is {limit:g} s"))
+            waiter.set_outcome(_queue_error(wait, "queue_timeout", f"queue_timeout is {limit:g} s"))
             self._abandon_if_all_rejected()
 
     def _reject_if_too_slow(self, waiter: Waiter, ahead: int, wait: float) -> None:
         options, call = waiter.options, self._call
         limit, most = options.queue_timeout, options.max_queue
-        reason = ""
+        option = reason = ""
         if limit is not None and (wait > limit or not limit):
-            reason = f"queue_timeout is {limit:g} s"
+            option, reason = "queue_timeout", f"queue_timeout is {limit:g} s"
         elif call.earliest_send_at >= waiter.deadline:
-            reason = f"timeout is {options.timeout:g} s"
+            option, reason = "timeout", f"timeout is {options.timeout:g} s"
         elif most is not None and ahead >= most and not call.was_sent:
-            reason = f"{ahead} calls are queued, and max_queue is {most}"
+            option, reason = "max_queue", f"{ahead} calls are queued, and max_queue is {most}"
         if reason and call.was_sent:  # a retry is queued: the caller gets the error it would retry
-            waiter.set_outcome(call.failures[-1])
+            waiter.set_outcome(call.final_error())
         elif reason:
-            waiter.set_outcome(_queue_error(wait, reason))
+            waiter.set_outcome(_queue_error(wait, option, reason))
 
     def _abandon_if_all_rejected(self) -> None:
         """End the call at once, before the rejected callers run: it could be sent meanwhile."""
@@ -252,7 +252,7 @@ class SharedCall:
             self.task.cancel()
 
 
-def _queue_error(wait: float, reason: str) -> HTXError:
+def _queue_error(wait: float, option: str, reason: str) -> HTXError:
     wait = max(wait, 0.0)
-    text = f"no rate-limit token within {wait:.3g} s: {reason}"
-    return RateLimitQueueError(text, retry_after=wait)
+    text = f"no rate-limit token within {wait:.3g} s: {reason}. Retry after that, "
+    return RateLimitQueueError(f"{text}increase {option}, or make fewer calls.", retry_after=wait)

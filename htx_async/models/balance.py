@@ -138,6 +138,8 @@ class AccountBalance(Model, Mapping[str, CurrencyBalance]):
         return diff(old.entries, new.entries)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_rows"):  # its construction failed
+            return super().__repr__()
         currencies, rows = len(self), len(self._rows)
         head = f"id={self.id}, type={str(self.type)!r}, state={str(self.state)!r}"
         return f"AccountBalance({head}, {currencies} currencies in {rows} entries)"

@@ -6,9 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any, Self
 
+from htx_async import validation
 from htx_async.errors import DecodeError
 from htx_async.models import decoding, schema
 from htx_async.models.wire_types import InvalidValueError
+
+_MAX_INDENT = 100
 
 
 class Model:
@@ -24,7 +27,9 @@ class Model:
     def __repr__(self) -> str:
         # One for all: attrs would compile one for each class, whenever the package is imported.
         cls: Any = type(self)
-        values = (f"{field.name}={getattr(self, field.name)!r}" for field in schema.fields_of(cls))
+        names = [field.name for field in schema.fields_of(cls)]
+        # A traceback shows one whose construction failed, too.
+        values = (f"{name}={getattr(self, name, ...)!r}" for name in names)
         return f"{cls.__name__}({', '.join(values)})"
 
     def to_dict(self) -> dict[str, Any]:
@@ -34,7 +39,14 @@ class Model:
         return {field.name: field.type.dump(getattr(self, field.name)) for field in fields}
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """Return the model as JSON; with *indent*, on several lines."""
+        """
+        Return the model as JSON; with *indent*, on several lines.
+
+        Raises:
+            InvalidInputError: *indent* is not a number of blanks, at most 100.
+        """
+        if indent is not None:
+            validation.int_at_least(indent, 0, "indent", _MAX_INDENT)
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
 
     @classmethod
@@ -61,8 +73,11 @@ class Model:
         Return the model with the JSON of `to_json`.
 
         Raises:
+            InvalidInputError: *text* is neither text nor bytes.
             DecodeError: *text* is not JSON, or a field is missing or malformed.
         """
+        if not isinstance(text, str):
+            validation.instance_of(text, bytes, "text", "str or bytes")
         try:
             data = decoding.decode_json(text, f"the JSON of {cls.__name__}")
         except DecodeError as error:

@@ -66,12 +66,10 @@ def decode_json(text: bytes | str, subject: str) -> Any:
 
 def decode_as(body: bytes, kind: Any) -> Any:
     """
-    Return JSON as an object of *kind*; `None` if it is not one, or contains broken values.
+    Return JSON in UTF-8 as an object of *kind*; `None` if it is not one, or has broken values.
 
     Broken are text and numbers that cannot be represented: `load_json` can read them.
     """
-    if not is_utf8(body):  # msgspec does not check what it skips
-        return None
     try:
         return _decoder(kind).decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -23,7 +23,7 @@ from htx_async.models.valuation import AssetValuation
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint
 from htx_async.resources.base import Client, Resource
-from htx_async.validation import enum_value, numeric_id
+from htx_async.validation import enum_value, numeric_id, words
 
 LIST: Final = Endpoint(
     "/v1/account/accounts",
@@ -77,6 +77,8 @@ class Accounts(Resource):
             InvalidInputError: There are several: pass the *subtype* of one.
             HTXError: See `htx_async.errors`.
         """
+        words(type, "type", "spot")
+        words(subtype, "subtype", "btcusdt")
         matches = _filter(self._cached_accounts, type, subtype)
         if not matches:
             matches = _filter(await self.list(), type, subtype)

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias, cast
 import attrs
 
 from htx_async import validation
-from htx_async.errors import DecodeError, InvalidInputError
+from htx_async.errors import DecodeError, InvalidInputError, with_attempts
 from htx_async.models import decoding
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.redaction import auth_values, redact
@@ -130,11 +130,7 @@ def to_raw_response(
     endpoint: Endpoint[bytes], response: Response, called_at: float, now: float
 ) -> RawResponse:
     """Return the result of a call that was made at *called_at* (monotonic seconds)."""
-    try:
-        envelope = decoding.decode_json(response.body, "the response")
-    except DecodeError as error:
-        error.endpoint, error.http_status, error.path = endpoint.name, response.status, "data"
-        raise
+    envelope = _decode_envelope(endpoint, response)
     return RawResponse(
         data=envelope.pop("data"),
         status=response.status,
@@ -144,6 +140,18 @@ def to_raw_response(
         elapsed=now - called_at,
         envelope=envelope,
     )
+
+
+def _decode_envelope(endpoint: Endpoint[bytes], response: Response) -> dict[str, Any]:
+    try:
+        envelope: dict[str, Any] = decoding.decode_json(response.body, "the response")
+    except DecodeError as error:
+        error.endpoint, error.http_status, error.path = endpoint.name, response.status, "data"
+        failure = with_attempts(error, response.stats.failures)
+    else:
+        return envelope
+    # Raised outside of `except`: the error must not be its own context.
+    raise failure
 
 
 def _matches(template: list[str], parts: list[str]) -> bool:
@@ -186,9 +194,10 @@ def _check_param(name: object, value: object) -> tuple[str, str]:
         raise InvalidInputError(msg)
     text = _param_text(value)
     if text is None:
+        fix = '. Write "true" or "false"' if isinstance(value, bool) else ""
         msg = (
             f"the parameter {name} must be text, a whole number of at most {MAX_DIGITS} digits, "
-            f"or a Decimal: got {_describe_value(value)}"
+            f"or a Decimal: got {_describe_value(value)}{fix}"
         )
         raise InvalidInputError(msg)
     return str(name), text
@@ -217,11 +226,15 @@ def _plain_text(text: str) -> str | None:
 def _describe_value(value: object) -> str:
     if isinstance(value, str):
         return "text with a lone surrogate"
-    return "one with more digits" if isinstance(value, Decimal | int) else type(value).__name__
+    if isinstance(value, Decimal | int) and not isinstance(value, bool):
+        return "one with more digits"
+    return type(value).__name__
 
 
 def _redact_headers(response: Response) -> dict[str, str]:
     """Return the headers without values of the request that they may repeat."""
-    secrets = auth_values(response.sent_query)
-    headers = ((name, value) for name, value in response.headers.items() if name != _COOKIE)
-    return {name: redact(value, secrets) for name, value in headers}
+    names = [name for name in response.headers if name != _COOKIE]
+    values = [response.headers[name].replace("\n", " ") for name in names]
+    # All at once: 64 KB may be 10,000 headers, and would take half a second one by one.
+    redacted = redact("\n".join(values), auth_values(response.sent_query)).split("\n")
+    return dict(zip(names, redacted, strict=False))

@@ -13,7 +13,7 @@ import attrs
 
 from htx_async.errors import InvalidInputError
 from htx_async.redaction import one_line
-from htx_async.validation import DEFAULT_PORTS, Origin, valid_host
+from htx_async.validation import DEFAULT_PORTS, Origin, has_valid_brackets, valid_host
 
 
 @attrs.frozen
@@ -163,6 +163,7 @@ def _parse_proxy(url: str, setting: str) -> tuple[Proxy | None, str]:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         port = DEFAULT_PORTS.get(parts.scheme) if parts.port is None else parts.port
         host = valid_host((parts.hostname or "").encode("idna").decode())
+        host = host if has_valid_brackets(parts.netloc) else ""
     except ValueError:  # `UnicodeError` is one
         return None, "the URL of the proxy has an invalid host or port"
     if parts.scheme.startswith("socks"):

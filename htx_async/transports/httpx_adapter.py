@@ -18,7 +18,7 @@ from htx_async.errors import (
     TransportError,
 )
 from htx_async.ratelimit.slots import ConnectionSlots
-from htx_async.redaction import auth_values, one_line, redact
+from htx_async.redaction import auth_values, describe_error, redact
 from htx_async.request import Request, Response
 from htx_async.transports.base import (
     CONNECT_TIMEOUT,
@@ -40,14 +40,25 @@ _CLOSE_TIMEOUT = 1.0
 
 
 def _redact_record(record: logging.LogRecord) -> bool:
-    """Redact a signed URL that a response header repeats, e.g. that of a redirect."""
-    record.msg, record.args = redact(record.getMessage()), None
+    """Remove response headers, which may repeat the access key or the signature in any form."""
+    text = record.getMessage()
+    event, _, _ = text.partition(" ")
+    hides = event.startswith("receive_response_headers")
+    record.msg = f"{event} (headers are not logged)" if hides else redact(text)
+    record.args = None
     return True
 
 
-# httpx's own transports log response headers at DEBUG, by these loggers.
+def _drop_record(_: logging.LogRecord) -> bool:
+    """Drop every record: hpack logs each header of HTTP/2, signed URLs and responses included."""
+    return False
+
+
+# httpx's own transports log at DEBUG, by these loggers.
 for _name in ("httpcore.http11", "httpcore.http2", "httpcore2.http11", "httpcore2.http2"):
     logging.getLogger(_name).addFilter(_redact_record)
+for _name in ("hpack.hpack", "hpack.table"):
+    logging.getLogger(_name).addFilter(_drop_record)
 
 
 class HttpxAdapter:
@@ -93,9 +104,10 @@ class HttpxAdapter:
         except asyncio.CancelledError:
             if _task_is_cancelling():
                 raise
-            failure = self._translate_error(RuntimeError("the transport was cancelled"), request)
+            cancelled = RuntimeError("the transport was cancelled")
+            failure = self._translate_error(cancelled, request, seconds)
         except Exception as error:  # noqa: BLE001 - a transport may raise anything
-            failure = self._translate_error(error, request)
+            failure = self._translate_error(error, request, seconds)
         # Raised outside of `except`: the library's error in the context shows the signed URL.
         raise failure
 
@@ -135,11 +147,11 @@ class HttpxAdapter:
             extensions={"timeout": timeouts},
         )
 
-    def _translate_error(self, error: Exception, request: Request) -> HTXError:
-        """Return our error for *error*, which is not chained."""
+    def _translate_error(self, error: Exception, request: Request, seconds: float) -> HTXError:
+        """Return our error for *error*, which is not chained, of an attempt of *seconds*."""
         endpoint, name = request.endpoint.name, _type(error)
         if isinstance(error, TimeoutError):
-            text = f"{self._origin}: no complete response in time"
+            text = f"{self._origin}: no complete response within {seconds:.3g} s (attempt_timeout)"
             return NoResponseError(text, endpoint=endpoint)
         kind: type[TransportError] = NoResponseError
         problem = "the transport failed"
@@ -147,10 +159,9 @@ class HttpxAdapter:
             kind, problem = ConnectError, f"could not connect to {self._origin}"
         elif isinstance(error, self._network_errors):
             problem = f"lost the connection to {self._origin}"
-        translated = kind(f"{problem} ({name})", endpoint=endpoint)
-        secrets = auth_values(request.query)
-        translated.add_note(f"{name}: {one_line(redact(str(error), secrets))}")
-        return translated
+        cause = describe_error(error, auth_values(request.query))
+        reason = f"{name}: {cause.partition(': ')[2]}" if ": " in cause else name
+        return kind(f"{problem} ({reason})", endpoint=endpoint)
 
 
 def _library_of(transport: object) -> Any:

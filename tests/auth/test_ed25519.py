@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from htx_async import Credentials, HTXClient, InvalidInputError
 from htx_async.middleware.signing import sign_request
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Request
+from tests.error_text import full_text
 
 SEED = bytes.fromhex("9c96a75d107b58889282be9e43380d6908e9fb10a489e2e3d1143637101979fa")
 # HTX's Go SDK, signerED25519_test.go: the signed text and its signature.
@@ -70,6 +73,30 @@ def test_ed25519_rejects_other_keys(pem: str, message: str) -> None:
     """The error states the reason."""
     with pytest.raises(InvalidInputError, match=message):
         Credentials.ed25519("access-key", pem)
+
+
+KEY_LINE = PEM.splitlines()[1]
+
+
+@pytest.mark.parametrize("char", ["é", "\udce9", "\u200b", "密"])
+@pytest.mark.parametrize("from_environment", [False, True])
+def test_ed25519_key_with_a_character_that_is_not_ascii_is_not_exposed(
+    char: str, from_environment: bool, no_keys: pytest.MonkeyPatch
+) -> None:
+    """The error of the encoder, which contains the whole key, is not raised."""
+    pem = PEM.replace("\n", f"{char}\n", 1)
+    no_keys.setattr(os, "environ", {"HTX_ACCESS_KEY": "a", "HTX_PRIVATE_KEY": pem})
+    create = functools.partial(Credentials.ed25519, "a", pem)
+    with pytest.raises(InvalidInputError, match="not ASCII") as caught:
+        (HTXClient.from_env if from_environment else create)()
+    assert KEY_LINE not in full_text(caught.value)
+
+
+def test_ed25519_key_as_bytes_that_are_not_ascii_is_not_exposed() -> None:
+    """The same for the bytes of a file."""
+    with pytest.raises(InvalidInputError, match="not ASCII") as caught:
+        Credentials.ed25519("access-key", PEM.encode() + b"\xff")
+    assert KEY_LINE not in full_text(caught.value)
 
 
 def test_ed25519_without_its_extra_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

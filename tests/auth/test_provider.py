@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+from collections.abc import Awaitable
+from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
-from htx_async import AuthenticationError, Credentials, InvalidInputError
-from htx_async.auth.provider import MIN_REFRESH_INTERVAL, CredentialStore
+from htx_async import Credentials, CredentialsError, HTXClient, InvalidInputError
+from htx_async.auth.provider import CredentialStore, source_problem
+from htx_async.auth.provider import Provider as ProviderFunction
+from tests.error_text import full_text
 from tests.virtual import VirtualClock
 
+INTERVAL = 30.0
 OLD, NEW = Credentials("access-old", "secret"), Credentials("access-new", "secret")
 
 
@@ -34,7 +41,7 @@ async def test_fixed_credentials_are_never_refreshed() -> None:
     store = CredentialStore(OLD, VirtualClock())
     await store.ensure()
     assert store.current is OLD
-    assert not await store.refresh(OLD)
+    assert not await store.refresh(OLD, INTERVAL)
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -53,13 +60,13 @@ async def test_provider_is_called_again_after_the_minimum_interval() -> None:
     clock, provider = VirtualClock(), Provider(OLD, OLD, NEW)
     store = CredentialStore(provider, clock)
     await store.ensure()
-    assert not await store.refresh(OLD)
+    assert not await store.refresh(OLD, INTERVAL)
     assert provider.calls == 1
-    await clock.sleep(MIN_REFRESH_INTERVAL)
-    assert not await store.refresh(OLD)
+    await clock.sleep(INTERVAL)
+    assert not await store.refresh(OLD, INTERVAL)
     assert provider.calls == 2
-    await clock.sleep(MIN_REFRESH_INTERVAL)
-    assert await asyncio.gather(*(store.refresh(OLD) for _ in range(9))) == [True] * 9
+    await clock.sleep(INTERVAL)
+    assert await asyncio.gather(*(store.refresh(OLD, INTERVAL) for _ in range(9))) == [True] * 9
     assert provider.calls == 3
     assert store.current is NEW
 
@@ -68,9 +75,11 @@ async def test_provider_is_called_again_after_the_minimum_interval() -> None:
 async def test_provider_error_text_is_not_exposed() -> None:
     """The text of the provider's exception may contain a secret."""
     store = CredentialStore(Provider(OSError("vault token s3cr3t")), VirtualClock())
-    with pytest.raises(AuthenticationError, match="failed with OSError") as caught:
+    with pytest.raises(CredentialsError, match="failed with OSError") as caught:
         await store.ensure()
-    assert "s3cr3t" not in str(caught.value)
+    assert "s3cr3t" not in full_text(caught.value)
+    assert caught.value.__notes__ == ["cause: OSError: vault token [hidden]"]
+    assert caught.value.retryable
     assert caught.value.__context__ is None
     assert caught.value.delivery == "not_sent"
 
@@ -79,8 +88,10 @@ async def test_provider_error_text_is_not_exposed() -> None:
 @pytest.mark.parametrize("result", [None, "access-key", ("a", "b")])
 async def test_provider_result_of_a_wrong_type_is_rejected(result: object) -> None:
     """The error names the type."""
-    with pytest.raises(InvalidInputError, match="must return Credentials, got"):
+    with pytest.raises(InvalidInputError, match="must return Credentials, got") as caught:
         await CredentialStore(Provider(result), VirtualClock()).ensure()
+    assert not caught.value.retryable
+    assert "access-key" not in full_text(caught.value)
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -90,7 +101,7 @@ async def test_provider_raising_cancelled_error_has_failed() -> None:
     async def provider() -> Credentials:
         raise asyncio.CancelledError
 
-    with pytest.raises(AuthenticationError, match="failed with CancelledError"):
+    with pytest.raises(CredentialsError, match="failed with CancelledError"):
         await CredentialStore(provider, VirtualClock()).ensure()
 
 
@@ -106,3 +117,90 @@ async def test_cancelled_caller_does_not_affect_the_next_provider_call() -> None
         await first
     await store.ensure()
     assert store.current is OLD
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_provider_error_does_not_contain_the_current_credentials() -> None:
+    """The text of the provider's exception may contain the keys that it returned before."""
+    credentials = Credentials("my-key", "a-secret")
+    store = CredentialStore(Provider(credentials, OSError("not my-key, a-secret")), VirtualClock())
+    await store.ensure()
+    with pytest.raises(CredentialsError) as caught:
+        await store.renew()
+    assert caught.value.__notes__ == ["cause: OSError: not [hidden], [hidden]"]
+    assert store.current is credentials
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_failed_provider_is_called_again_within_the_interval() -> None:
+    """The interval starts when it returns credentials."""
+    clock, provider = VirtualClock(), Provider(OLD, OSError("down"), NEW)
+    store = CredentialStore(provider, clock)
+    await store.ensure()
+    await clock.sleep(INTERVAL)
+    with pytest.raises(CredentialsError):
+        await store.refresh(OLD, INTERVAL)
+    assert await store.refresh(OLD, INTERVAL)
+    assert store.current is NEW
+
+
+async def fetch() -> Credentials:
+    """A provider."""
+    return OLD
+
+
+class Vault:
+    """An object with a provider as its method, and one that is a provider itself."""
+
+    fetch = staticmethod(fetch)
+
+    async def __call__(self) -> Credentials:
+        return OLD
+
+    async def method(self) -> Credentials:
+        return OLD
+
+
+@functools.wraps(fetch)
+def decorated() -> Awaitable[Credentials]:
+    """A provider whose decorator is not async."""
+    return fetch()
+
+
+PROVIDERS: list[Any] = [
+    fetch,
+    Vault(),
+    Vault().method,
+    Vault.fetch,
+    functools.partial(fetch),
+    functools.partial(Vault()),
+    decorated,
+    AsyncMock(return_value=OLD),
+]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_async_providers_are_accepted(provider: ProviderFunction) -> None:
+    """Functions, methods, objects and their combinations."""
+    assert source_problem(provider) is None
+    assert "a provider" in repr(HTXClient(provider, clock=VirtualClock()))
+
+
+@pytest.mark.parametrize(
+    ("provider", "message"),
+    [
+        (lambda: OLD, "got function that is not async. Define it with `async def`"),
+        (Credentials.from_env, "got method that is not async"),
+        (Vault, "got the class Vault. Create an object of it"),
+        (Credentials, "got the class Credentials"),
+        (functools.partial(Vault), "got partial that is not async"),
+        ("access-key", "got str"),
+        (None, "got NoneType"),
+    ],
+)
+def test_other_providers_are_rejected_at_construction(provider: Any, message: str) -> None:
+    """The first call would be too late to learn it."""
+    with pytest.raises(InvalidInputError) as caught:
+        HTXClient(provider)
+    assert message in str(caught.value)
+    assert "access-key" not in full_text(caught.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ import pytest
 from cyclopts import CycloptsError
 from rich.console import Console
 
-from htx_async import Account, AccountBalance, Accounts, APIError, RateLimitStatus
+from htx_async import Account, AccountBalance, Accounts, APIError, RateLimitStatus, log
 from htx_async.__main__ import main
 from htx_async.cli import main as cli_main
 from htx_async.cli import output, progress, session
@@ -228,7 +229,7 @@ def test_balance_csv_has_column_for_each_row_type(capsys: pytest.CaptureFixture[
     further = "loan,interest,transfer-out-available,loan-available"
     assert head == f"currency,trade,frozen,total,{further}"
     assert eth == "eth,0.015,0.005,0.02,-2.433,-0.00053375,-1,10"
-    assert usdt == "usdt,1203.4,0,1203.4,0,0,0,0"
+    assert usdt == "usdt,1203.4,0,1203.4,,,,"
 
 
 @pytest.mark.slow
@@ -317,23 +318,37 @@ def test_debug_logs_requests_without_secrets(capsys: pytest.CaptureFixture[str])
     captured = capsys.readouterr()
     assert json.loads(captured.out)["account_id"] == 14403739
     assert "GET /v2/point/account" in captured.err
-    assert "http_status=200" in captured.err
+    assert "DEBUG htx_async: GET /v2/point/account: attempt 1: HTTP 200" in captured.err
     for secret in ("access-key", "secret-key", "Signature"):
         assert secret not in captured.err
     assert run(["points", "--sandbox", "--json"]) == OK
     assert capsys.readouterr().err == ""
 
 
+def test_warnings_are_only_printed_with_debug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error is one line: no retry or 429 is printed beside it."""
+    monkeypatch.setattr(logging.root, "handlers", [])  # as in the command, without pytest's
+    with session.debug_log(enabled=False):
+        log.LOGGER.warning("a warning")
+    with session.debug_log(enabled=True):
+        log.LOGGER.warning("a shown warning")
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert err.endswith("WARNING htx_async: a shown warning\n")
+
+
 @pytest.mark.slow
 def test_snapshot_progress_bar_with_debug_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Events are counted and logged above the bar."""
+    """Requests are counted, and logged above the bar."""
     terminal = Console(file=Terminal(), force_terminal=True, width=80)
     monkeypatch.setattr(progress, "console", lambda **_: terminal)
     assert run(["snapshot", "--csv", "--sandbox", "--debug"]) == OK
     assert isinstance(terminal.file, Terminal)
     text = terminal.file.getvalue()
     assert "6/6" in text
-    assert " started" in text
+    assert "/balance: attempt 1: HTTP 200" in text
 
 
 @pytest.mark.slow

@@ -164,7 +164,7 @@ async def test_error_notes_are_separate_for_each_caller(virtual_time: VirtualClo
     assert isinstance(first, NoResponseError)
     assert isinstance(second, NoResponseError)
     first.add_note("mine")
-    assert "mine" not in second.__notes__
+    assert not hasattr(second, "__notes__")
 
 
 @pytest.mark.parametrize("kind", ["queued", "acquired", "sent", "response"])
@@ -269,7 +269,7 @@ async def test_cancelled_call_does_not_probe_the_clock(virtual_time: VirtualCloc
 
 
 async def test_provider_failure_does_not_hide_the_api_error(virtual_time: VirtualClock) -> None:
-    """HTX's error about the key is raised; a note reports that there are no other credentials."""
+    """HTX's error about the key is raised; notes report that there are no other credentials."""
     credentials = iter([Credentials("unknown", "secret-key")])
 
     async def provider() -> Credentials:
@@ -283,7 +283,10 @@ async def test_provider_failure_does_not_hide_the_api_error(virtual_time: Virtua
         with pytest.raises(AccessKeyError) as caught:
             await htx.accounts.list()
     assert caught.value.delivery == "answered"
-    assert "were not refreshed" in caught.value.__notes__[0]
+    assert caught.value.retryable
+    refresh, cause = caught.value.__notes__
+    assert refresh.startswith("the credentials were not refreshed: the credentials provider failed")
+    assert cause == "cause: RuntimeError: coroutine raised StopIteration"
 
 
 def without_date(sandbox: Sandbox, date: str | None = None) -> ScriptedTransport:
@@ -324,12 +327,8 @@ async def test_clock_skew_of_a_proxy_is_corrected_after_one_probe(resource: str)
     transport = without_date(sandbox, "Tue, 14 Nov 2023 22:43:20 GMT")  # half an hour ahead
     async with HTXClient(KEYS, transport=transport, clock=VirtualClock()) as htx:
         method = htx.accounts.list if resource == "accounts" else htx.points.balance
-        for _ in range(4):
-            try:
-                await method()
-            except HTXError:
-                await htx.accounts.list()
-        await method()
+        for _ in range(5):
+            await method()
     probes = [arrival for arrival in sandbox.arrivals if "timestamp" in arrival.path]
     assert len(probes) == 1
 

@@ -6,11 +6,14 @@ import asyncio
 import io
 import logging
 import pickle
+import re
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
+import attrs
 import httpx
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -20,8 +23,10 @@ from opentelemetry.trace import Tracer
 from rich.console import Console
 from rich.traceback import Traceback
 
-from htx_async import Credentials, HTXClient, HTXError, RetryPolicy
-from htx_async.sandbox import Sandbox
+from htx_async import Credentials, Event, HTXClient, HTXError, RetryPolicy
+from htx_async.middleware import schema_drift
+from htx_async.sandbox import APIKey, Sandbox, default_users, faults
+from tests.error_text import full_text
 
 TWICE = RetryPolicy(attempts=2, initial_delay=0.001)
 ACCESS, SECRET = "AKIDEXAMPLE0123456789", "SECRETEXAMPLE9876543210"
@@ -175,6 +180,90 @@ async def test_failed_calls_expose_no_secret(kind: str, passed: bool, log: io.St
     assert_no_secret(log.getvalue(), *echo.signatures)
 
 
+async def echo_in_headers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Respond with the values of the authentication as values of headers, and an invalid one."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    params = parse_qs(urlsplit(head.split()[1].decode()).query)
+    values = (params.get("AccessKeyId", [""])[0], params.get("Signature", [""])[0])
+    ECHOED.update(values)
+    names = ("X-Echo", "Date", "Retry-After", "Content-Encoding", "Content-Type", "Set-Cookie")
+    lines = [f"{name}: {value}" for name in names for value in values]
+    writer.write("\r\n".join(["HTTP/1.1 404 No", *lines, "Content-Length: 0", "", ""]).encode())
+    await writer.drain()
+    writer.close()
+
+
+ECHOED: set[str] = set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("passed", [False, True])
+async def test_response_headers_that_repeat_the_request_are_exposed_nowhere(
+    passed: bool, log: io.StringIO
+) -> None:
+    """Bare, without a name by which they could be recognized: in no log, event or error."""
+    server = await asyncio.start_server(echo_in_headers, "127.0.0.1", 0)
+    base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    events: list[Event] = []
+    transport = httpx.AsyncHTTPTransport() if passed else None
+    async with (
+        server,
+        HTXClient(
+            Credentials(ACCESS, SECRET),
+            base_url=base_url,
+            retry=TWICE,
+            transport=transport,
+            on_event=events.append,
+        ) as htx,
+    ):
+        errors = [await _failure(htx.accounts.list), await _failure(htx.points.balance)]
+        texts = [repr(events), repr(htx.limits()), log.getvalue()]
+    if transport is not None:
+        await transport.aclose()
+        assert "receive_response_headers.complete (headers are not logged)" in log.getvalue()
+    assert ACCESS in ECHOED
+    assert len(ECHOED) >= 3
+    for text in (*texts, *(text for error in errors for text in texts_of(error))):
+        assert_no_secret(text, *ECHOED)
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        (f"/v1/x?AccessKeyId={ACCESS}", None),
+        ("/v1/x", {"AccessKeyId": ACCESS}),
+        ("/v1/x", {"a": 1.5, "accessKey": ACCESS}),
+    ],
+)
+async def test_rejected_path_and_parameters_are_in_no_traceback(
+    path: str, params: dict[str, Any] | None
+) -> None:
+    """Somebody pasted a signed URL."""
+    async with HTXClient(Credentials("a", "b")) as htx:
+        error = await _failure(lambda: htx.get(path, params=params))
+    assert_no_secret(full_text(error))
+
+
+@pytest.mark.parametrize("name", ["hpack.hpack", "hpack.table"])
+def test_headers_of_http2_are_not_logged(name: str, log: io.StringIO) -> None:
+    """Hpack logs each header, the signed path included."""
+    HTXClient(Credentials(ACCESS, SECRET), transport=httpx.AsyncHTTPTransport())
+    logger = logging.getLogger(name)
+    logger.setLevel(logging.DEBUG)
+    logger.debug("Adding %s to the header table", (b":path", ACCESS.encode()))
+    assert_no_secret(log.getvalue())
+
+
+def test_failed_header_is_not_logged(log: io.StringIO) -> None:
+    """The error of the parser contains the header that it rejects."""
+    HTXClient(Credentials(ACCESS, SECRET), transport=httpx.AsyncHTTPTransport())
+    logger = logging.getLogger("httpcore.http11")
+    logger.debug("receive_response_headers.failed exception=%r", ValueError(ACCESS))
+    logger.debug("%s", "")
+    assert "receive_response_headers.failed (headers are not logged)" in log.getvalue()
+    assert_no_secret(log.getvalue())
+
+
 @pytest.mark.slow
 async def test_connect_error_exposes_no_secret(log: io.StringIO) -> None:
     """The error of a refused connection names the base URL only."""
@@ -225,6 +314,75 @@ async def test_cancelled_call_exposes_no_secret(log: io.StringIO) -> None:
         for text in (*texts_of(error), log.getvalue()):
             assert_no_secret(text)
         await htx.aclose()
+
+
+def _amounts(texts: Iterable[str]) -> set[str]:
+    """Return the amounts in JSON bodies that cannot be anything else: they have a fraction."""
+    amounts = re.findall(r"-?\d+\.\d+", " ".join(texts))
+    return {amount for amount in amounts if len(amount.replace(".", "").strip("-0")) >= 4}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("passed", [False, True])
+async def test_log_of_a_session_has_no_secret_query_or_amount(
+    passed: bool, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    At DEBUG, by all loggers: every read, errors, retries, a 429 and schema drift.
+
+    Also if a transport of httpx is *passed*, whose loggers show the requests that it sends.
+    """
+    signatures: set[str] = set()
+    sign = Credentials.signature
+
+    def record(credentials: Credentials, text: str) -> str:
+        signatures.add(sign(credentials, text))
+        return sign(credentials, text)
+
+    monkeypatch.setattr(Credentials, "signature", record)
+    monkeypatch.setattr(schema_drift, "SAMPLE_INTERVAL", 0.0)
+    monkeypatch.setattr(schema_drift, "_logged", set())
+    first, *others = default_users()
+    user = attrs.evolve(first, keys=(APIKey(ACCESS, SECRET),))
+    sandbox = Sandbox((user, *others))
+    transport = httpx.AsyncHTTPTransport() if passed else None
+    async with sandbox.serve() as base_url:
+        options = {"base_url": base_url, "retry": TWICE, "transport": transport}
+        async with HTXClient(Credentials(ACCESS, SECRET), **options) as htx:  # type: ignore[arg-type]
+            models = [
+                await htx.accounts.snapshot(),
+                await htx.points.balance(sub_uid="1001"),
+                await htx.accounts.asset_valuation("spot", valuation_currency="USD"),
+            ]
+            schedule = sandbox.faults
+            schedule.next(
+                faults.too_many(headers=False, retry_after=0.01),
+                endpoint="GET /v2/account/asset-valuation",
+            )
+            await htx.accounts.asset_valuation("spot")
+            drift = faults.field("data.new-one", "91.8500437976")
+            schedule.next(drift, endpoint="GET /v1/account/accounts/{account-id}/balance")
+            await htx.accounts.balance(1000001)
+            schedule.next(faults.maintenance(), endpoint="GET /v1/account/accounts", times=2)
+            await _failure(htx.accounts.list)
+            await _failure(lambda: htx.get("/v1/x", params={"symbol": "btcusdt"}))
+    if transport is not None:
+        await transport.aclose()
+    text = log.getvalue()
+    for expected in (
+        "GET /v2/point/account: attempt 1: HTTP 200",
+        "GET /v2/account/asset-valuation: rate limited (429)",
+        "HTX sent data.new-one at GET",
+        "GET /v1/account/accounts: gave up after 2 attempts: ServiceUnavailableError",
+    ):
+        assert expected in text
+    assert len(signatures) >= 10
+    assert_no_secret(text, *signatures)
+    amounts = _amounts(model.to_json() for model in models)
+    assert "91.850043797676510303" in amounts
+    queries = ("Signature", "AccessKeyId", "Timestamp", "subUid", "valuationCurrency", "btcusdt")
+    for private in (*amounts, *queries, "91.85"):
+        assert private not in text
 
 
 def error_with_local(secret: str) -> HTXError:

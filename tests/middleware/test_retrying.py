@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import itertools
+import re
 from collections.abc import Iterable
 
 import httpx
@@ -17,6 +18,7 @@ from htx_async import (
     ClockError,
     ConnectError,
     Credentials,
+    CredentialsError,
     DeadlineExceededError,
     DecodeError,
     HTXClient,
@@ -24,6 +26,7 @@ from htx_async import (
     NoResponseError,
     RetryPolicy,
     ServiceUnavailableError,
+    SignatureError,
 )
 from htx_async.sandbox import APIKey, Sandbox, SandboxUser, default_users
 from htx_async.testing import ScriptedTransport, Step
@@ -33,6 +36,12 @@ KEYS = Credentials("access-key", "secret-key")
 BUSY = b'{"status":"error","err-code":"system-busy","err-msg":"System busy","data":null}'
 RATE_LIMITED = b'{"status":"error","err-code":"bad-request","err-msg":"429 too many request"}'
 OK = b'{"status":"ok","data":[]}'
+WRONG_TIME_V1 = (
+    b'{"status":"error","err-code":"api-signature-not-valid",'
+    b'"err-msg":"Signature not valid: Invalid submission time or incorrect time format"}'
+)
+WRONG_TIME_V2 = b'{"code":1003,"message":"Invalid submission time"}'
+REJECTED = b'{"status":"error","err-code":"login-required"}'
 
 
 def scripted(steps: Iterable[Step], clock: VirtualClock) -> ScriptedTransport:
@@ -96,7 +105,7 @@ async def test_retry_raises_the_last_error_with_notes_on_earlier_attempts(
     assert error.delivery == "answered"
     first, second, third = error.__notes__
     assert first.startswith("attempt 1: ConnectError: GET /v1/account/accounts: could not connect")
-    assert first.endswith("https://api.huobi.pro (httpx.ConnectError)")
+    assert first.endswith("https://api.huobi.pro (httpx.ConnectError: x)")
     assert second.startswith(
         "attempt 2: NoResponseError: GET /v1/account/accounts: lost the connect"
     )
@@ -166,9 +175,9 @@ async def test_retry_is_not_queued_when_its_token_arrives_after_the_deadline(
     policy = RetryPolicy(initial_delay=0.001, max_delay=0.001)
     options = {"timeout": 0.9, "retry": policy}
     async with HTXClient(KEYS, transport=transport, clock=virtual_time, **options) as htx:  # type: ignore[arg-type]
-        with pytest.raises(ServiceUnavailableError):
+        with pytest.raises(ServiceUnavailableError) as caught:
             await htx.points.balance()
-    assert len(transport.sent_at) == 2
+    assert len(transport.sent_at) == len(caught.value.attempts) == 2
     assert virtual_time.monotonic() < 0.1
 
 
@@ -219,6 +228,84 @@ async def test_clock_skew_costs_at_most_one_api_error(
     signed = [arrival for arrival in sandbox.arrivals if "timestamp" not in arrival.path]
     assert len(signed) == 5
     assert len(errors) <= 1
+
+
+class SleepingMachine:
+    """A sandbox and the clock of a client whose monotonic clocks stop while it sleeps."""
+
+    def __init__(self, skew: float) -> None:
+        self.client_clock = VirtualClock(skew)
+        self.server_clock = VirtualClock()
+        self.sandbox = Sandbox(clock=self.server_clock)
+        self.has_date = True
+
+    def sleep(self, hours: float) -> None:
+        """Advance the wall clocks."""
+        self.client_clock.skew += hours * 3_600
+        self.server_clock.skew += hours * 3_600
+
+    async def respond(self, request: httpx.Request) -> httpx.Response:
+        """Respond as the sandbox, with or without a Date."""
+        transport = httpx.ASGITransport(app=self.sandbox)
+        response = await transport.handle_async_request(request)
+        if not self.has_date:
+            response.headers.pop("date", None)
+        return response
+
+
+@pytest.mark.usefixtures("virtual_time")
+@pytest.mark.parametrize("skew", [0.0, 600.0, -600.0])
+@pytest.mark.parametrize("has_date", [False, True])
+@pytest.mark.parametrize("retry", [NO_RETRY, RetryPolicy()])
+async def test_points_call_recovers_after_the_machine_has_slept(
+    skew: float, has_date: bool, retry: RetryPolicy
+) -> None:
+    """The estimate of HTX's clock is 8 hours off, and HTX's error of v2 does not say so."""
+    machine = SleepingMachine(skew)
+    transport = ScriptedTransport(itertools.repeat(machine.respond))
+    clock = machine.client_clock
+    async with HTXClient(KEYS, transport=transport, clock=clock, retry=retry) as htx:
+        await htx.accounts.list()
+        assert htx.clock_offset() == pytest.approx(-skew, abs=1.0)
+        machine.has_date = has_date
+        machine.sleep(hours=8)
+        for _ in range(2):
+            await asyncio.sleep(2.0)
+            await htx.points.balance()
+        assert htx.clock_offset() == pytest.approx(-skew, abs=1.0)
+    points = [arrival for arrival in machine.sandbox.arrivals if "point" in arrival.path]
+    assert len(points) == 3
+
+
+@pytest.mark.usefixtures("virtual_time")
+@pytest.mark.parametrize("body", [WRONG_TIME_V1, WRONG_TIME_V2])
+async def test_clock_error_states_the_measured_offset(body: bytes) -> None:
+    """The clock of this machine is right, so setting it is no advice."""
+    clock = VirtualClock()
+    now = int(clock.now() * 1_000)
+    steps = [respond_with(body), respond_with(b'{"status":"ok","data":%d}' % now)]
+    transport = scripted([*steps, respond_with(body)], clock)
+    async with HTXClient(KEYS, transport=transport, clock=clock) as htx:
+        with pytest.raises(ClockError) as caught:
+            await htx.accounts.list()
+    assert re.search(r"HTX's clock is 0\.0\d\d s behind this machine's", str(caught.value))
+    assert "NTP" not in str(caught.value)
+    assert len(transport.sent_at) == 3
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_wrong_secret_does_not_request_the_time_again() -> None:
+    """The response's date confirms the estimate, so the clock is not the cause."""
+    sandbox = Sandbox(clock=VirtualClock())
+    credentials = Credentials("access-key", "wrong")
+    transport = httpx.ASGITransport(app=sandbox)
+    async with HTXClient(credentials, transport=transport, clock=VirtualClock(600.0)) as htx:
+        for _ in range(3):
+            with pytest.raises(SignatureError):
+                await htx.points.balance()
+            await asyncio.sleep(2.0)
+    probes = [arrival for arrival in sandbox.arrivals if "timestamp" in arrival.path]
+    assert len(probes) <= 1
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -316,3 +403,87 @@ async def test_closing_between_attempts_reports_the_last_failure(
         await call
     assert caught.value.delivery == "answered"
     assert "attempt 1: ServiceUnavailableError" in caught.value.__notes__[0]
+
+
+class Vault:
+    """A credentials provider that returns or raises *results* in turn, then the last one again."""
+
+    def __init__(self, *results: Credentials | Exception) -> None:
+        self.results = list(results)
+        self.calls = 0
+
+    async def __call__(self) -> Credentials:
+        self.calls += 1
+        await asyncio.sleep(0.001)
+        result = self.results.pop(0) if len(self.results) > 1 else self.results[0]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+DOWN = OSError("vault down")
+OLD = Credentials("access-old", "secret-key")
+
+
+async def test_failed_provider_is_retried_by_the_policy(virtual_time: VirtualClock) -> None:
+    """Nothing is sent before it returns credentials."""
+    vault = Vault(DOWN, DOWN, KEYS)
+    transport = scripted([respond_with(OK)], virtual_time)
+    async with HTXClient(vault, transport=transport, clock=virtual_time) as htx:
+        assert await htx.accounts.list() == ()
+    assert vault.calls == 3
+    assert len(transport.sent_at) == 1
+
+
+async def test_provider_that_keeps_failing_is_a_retryable_error(virtual_time: VirtualClock) -> None:
+    """The cause is in a note, and HTX has seen nothing."""
+    vault = Vault(DOWN)
+    transport = scripted([], virtual_time)
+    policy = RetryPolicy(attempts=3)
+    async with HTXClient(vault, transport=transport, clock=virtual_time, retry=policy) as htx:
+        with pytest.raises(CredentialsError, match="provider failed with OSError") as caught:
+            await htx.accounts.list()
+    assert (caught.value.retryable, caught.value.delivery) == (True, "not_sent")
+    assert "cause: OSError: vault down" in caught.value.__notes__
+    assert vault.calls == 3
+
+
+async def test_unsigned_request_needs_no_credentials(virtual_time: VirtualClock) -> None:
+    """The vault is not asked for them."""
+    vault = Vault(DOWN)
+    transport = scripted([respond_with(OK)], virtual_time)
+    async with HTXClient(vault, transport=transport, clock=virtual_time) as htx:
+        await htx.get("/v1/common/currencys", signed=False)
+    assert vault.calls == 0
+
+
+async def test_provider_that_fails_after_a_rotation_is_retried_by_the_policy(
+    virtual_time: VirtualClock,
+) -> None:
+    """HTX has rejected the old key; the vault is down for two calls."""
+    vault = Vault(OLD, DOWN, DOWN, KEYS)
+    transport = scripted([respond_with(REJECTED), respond_with(OK)], virtual_time)
+    options = {"refresh_interval": 0, "retry": RetryPolicy(attempts=3)}
+    async with HTXClient(vault, transport=transport, clock=virtual_time, **options) as htx:  # type: ignore[arg-type]
+        assert await htx.accounts.list() == ()
+    assert vault.calls == 4
+    assert len(transport.sent_at) == 2
+
+
+@pytest.mark.parametrize("source", ["client", "with_options"])
+async def test_refresh_interval_is_an_option_and_named_in_the_error(
+    virtual_time: VirtualClock, source: str
+) -> None:
+    """A key that was rotated within the interval is fetched after it."""
+    vault = Vault(OLD, KEYS)
+    transport = scripted([respond_with(REJECTED)] * 2 + [respond_with(OK)], virtual_time)
+    options = {"refresh_interval": 5.0} if source == "client" else {}
+    async with HTXClient(vault, transport=transport, clock=virtual_time, **options) as client:  # type: ignore[arg-type]
+        htx = client.with_options(refresh_interval=5.0)
+        with pytest.raises(AccessKeyError) as caught:
+            await htx.accounts.list()
+        assert "called again 5 s after that (refresh_interval)" in str(caught.value)
+        assert vault.calls == 1
+        await asyncio.sleep(5.0)
+        assert await htx.accounts.list() == ()
+    assert vault.calls == 2

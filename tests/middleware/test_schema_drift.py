@@ -15,7 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htx_async import APIError, Credentials, DecodeError, Event, HTXClient, Model, PointGroup
+from htx_async import (
+    NO_RETRY,
+    APIError,
+    Credentials,
+    DecodeError,
+    Event,
+    HTXClient,
+    Model,
+    PointGroup,
+)
 from htx_async.middleware import schema_drift
 from htx_async.middleware.schema_drift import find_unknown
 from htx_async.models.schema import wire
@@ -224,6 +233,23 @@ def test_drift_of_a_response_that_cannot_be_decoded_is_reported() -> None:
 
     run(main())
     assert [event.unknown for event in events if event.unknown] == ["data.status"]
+
+
+@pytest.mark.parametrize("body", ["[]", "x", "{}", '{"status":"ok","data":1', "<p>"])
+def test_body_without_data_is_not_searched_for_drift(
+    body: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be large, and is not decoded again for nothing."""
+    monkeypatch.setattr(schema_drift, "find_unknown", None)
+
+    async def main() -> None:
+        keys = Credentials(ACCESS, "SECRETEXAMPLE9876543210")
+        options: dict[str, Any] = {"clock": VirtualClock(), "retry": NO_RETRY}
+        async with HTXClient(keys, transport=Server(body), **options) as htx:
+            with pytest.raises((APIError, DecodeError)):
+                await htx.accounts.list()
+
+    run(main())
 
 
 async def test_drift_is_logged_without_a_listener(caplog: pytest.LogCaptureFixture) -> None:

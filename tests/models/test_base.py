@@ -6,6 +6,7 @@ import decimal
 import inspect
 import json
 import re
+import traceback
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Annotated, Any
@@ -40,7 +41,7 @@ from htx_async import (
     RateLimitQueueError,
     Snapshot,
 )
-from htx_async.errors import with_attempt_notes
+from htx_async.errors import with_attempts
 from tests import strategies
 from tests.decoded import decode
 from tests.models.examples import example_of
@@ -58,7 +59,7 @@ def api_error() -> RateLimitedError:
         retry_after=0.1,
         http_status=429,
     )
-    return with_attempt_notes(error, [RateLimitQueueError("no token", retry_after=0.3)])
+    return with_attempts(error, [RateLimitQueueError("no token", retry_after=0.3)])
 
 
 SNAPSHOT = Snapshot(
@@ -431,3 +432,20 @@ def test_polars_frame_of_entries() -> None:
     assert frame["balance"].to_list() == [f"{entry.balance:f}" for entry in ROWS]
     exact = frame["balance"].str.to_decimal(scale=18)
     assert exact[0] == ROWS[0].balance
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "text"),
+    [
+        (AccountBalance, (1, "spot", "working", 5), "AccountBalance(id=1, "),
+        (CurrencyBalance, ("usdt", 5), "CurrencyBalance(currency='usdt', entries=Ellipsis)"),
+    ],
+)
+def test_model_whose_construction_failed_has_a_repr(
+    model: type[Model], arguments: tuple[Any, ...], text: str
+) -> None:
+    """Tracebacks with local variables contain it."""
+    with pytest.raises(TypeError) as caught:
+        model(*arguments)
+    frames = traceback.walk_tb(caught.value.__traceback__)
+    assert text in "".join(repr(frame.f_locals) for frame, _ in frames)

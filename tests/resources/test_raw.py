@@ -30,6 +30,8 @@ from htx_async import (
     RawResponse,
     RetryPolicy,
 )
+from htx_async.redaction import redact
+from htx_async.request import Endpoint, Response
 from htx_async.resources import ENDPOINTS, raw
 from htx_async.resources.raw import DEFAULT_LIMIT
 from htx_async.sandbox import Sandbox
@@ -351,6 +353,27 @@ def test_raw_get_reports_attempts_and_queue_time_of_retries() -> None:
     assert response.attempts == 3
     assert 1.9 < response.queued <= 2.0
     assert response.queued < response.elapsed < 2.1
+
+
+def test_raw_response_headers_are_redacted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One search of 10,000 headers takes milliseconds; a search of each would block the loop."""
+    calls = 0
+
+    def count(text: str, secrets: Any) -> str:
+        nonlocal calls
+        calls += 1
+        return redact(text, secrets)
+
+    monkeypatch.setattr(raw, "redact", count)
+    headers = {f"x-{number}": str(number) for number in range(10_000)}
+    odd = {"x-name": "Signature", "x-value": "=abc", "x-break": "a\nb", "x-empty": ""}
+    endpoint = Endpoint("/x", DEFAULT_LIMIT, bytes)
+    response = Response(200, headers | odd, b'{"data":1}', sent_query="Signature=abc")
+    shown = raw.to_raw_response(endpoint, response, 0.0, 0.0).headers
+    assert calls == 1
+    assert shown == headers | odd | {"x-value": "=[hidden]", "x-break": "a b"}
+    bare = Response(200, {}, b'{"data":1}')
+    assert raw.to_raw_response(endpoint, bare, 0.0, 0.0).headers == {}
 
 
 def test_raw_response_headers_contain_no_secret() -> None:

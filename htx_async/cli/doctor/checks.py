@@ -23,7 +23,6 @@ from htx_async import (
 from htx_async.cli.doctor import diagnosis
 from htx_async.cli.doctor.diagnosis import KeyInfo
 from htx_async.cli.doctor.finding import Finding, Verdict, skipped
-from htx_async.events import Listener
 from htx_async.resources.accounts import LIST
 from htx_async.transports.base import CONNECT_TIMEOUT
 from htx_async.transports.environment import Proxy, proxy_for, tls_context_for
@@ -60,7 +59,6 @@ class DoctorContext:
     credentials: Credentials | InvalidInputError
     base_url: str
     clock: Clock = attrs.field(factory=Clock)
-    listener: Listener | None = None
     transport: Any = None
 
     def client(self) -> HTXClient:
@@ -72,7 +70,6 @@ class DoctorContext:
             timeout=TIMEOUT,
             retry=NO_RETRY,
             clock=self.clock,
-            on_event=self.listener,
             transport=self.transport,
         )
 

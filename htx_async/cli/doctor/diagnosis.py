@@ -19,10 +19,11 @@ from htx_async import (
     IPAddressError,
     PermissionDeniedError,
     RateLimitStatus,
+    ServiceUnavailableError,
 )
 from htx_async.cli.doctor.finding import Finding, Verdict
 from htx_async.clock import MAX_UNCORRECTED_SKEW
-from htx_async.error_codes import HTTP_STATUS_ERRORS, cause_of
+from htx_async.error_codes import cause_of
 from htx_async.redaction import mask_key, one_line
 from htx_async.transports.environment import Proxy
 from htx_async.validation import Origin
@@ -229,12 +230,10 @@ def failed(step: str, error: HTXError) -> Finding:
 
 
 def _hint(error: APIError) -> str:
-    cause = cause_of(error.code, error.message or "")
-    if cause is not None:
-        return cause.hint
-    return next(
-        (hint for statuses, *_, hint in HTTP_STATUS_ERRORS if error.http_status in statuses), ""
-    )
+    is_page = error.code is None and isinstance(error, ServiceUnavailableError)
+    status = error.http_status or 0
+    cause = cause_of(error.code, error.message or "", status, is_page=is_page)
+    return "" if cause is None else cause.hint
 
 
 def _os_message(error: OSError | UnicodeError) -> str:

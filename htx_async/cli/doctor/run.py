@@ -33,13 +33,13 @@ async def run(options: OutputOptions) -> int:
 
 @asynccontextmanager
 async def _context(options: OutputOptions) -> AsyncGenerator[DoctorContext]:
-    with session.debug_log(options.debug) as log:
+    with session.debug_log(enabled=options.debug):
         if not options.sandbox:
             base_url = os.environ.get("HTX_BASE_URL") or BASE_URL
-            yield DoctorContext(_credentials(), base_url, listener=log)
+            yield DoctorContext(_credentials(), base_url)
             return
         async with session.sandbox_session() as (credentials, base_url):
-            yield DoctorContext(credentials, base_url, listener=log)
+            yield DoctorContext(credentials, base_url)
 
 
 def _credentials() -> Credentials | InvalidInputError:

@@ -367,6 +367,6 @@ def test_doctor_with_missing_and_wrong_keys(
     monkeypatch.setenv("HTX_SECRET_KEY", SECRET)
     assert run(["doctor", "--debug"]) == exit_codes.FAILED
     captured = capsys.readouterr()
-    assert "api_error http_status=200 error=AccessKeyError" in captured.err
+    assert "HTTP 200 AccessKeyError" in captured.err
     for secret in (ACCESS, SECRET, "Signature="):
         assert secret not in captured.out + captured.err

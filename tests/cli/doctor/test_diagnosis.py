@@ -162,7 +162,7 @@ def api_error(kind: type[APIError], message: str) -> APIError:
     ("error", "verdicts", "advice"),
     [
         (api_error(AccessKeyError, "Incorrect Access key"), "FAIL", "Check the access key"),
-        (api_error(ClockError, "Invalid submission time"), "FAIL", "by NTP"),
+        (api_error(ClockError, "Invalid submission time"), "FAIL", "within a minute"),
         (api_error(IPAddressError, "Incorrect IP address"), "ok ? FAIL", "Add the address"),
         (api_error(PermissionDeniedError, "no permission"), "ok FAIL ok", "Give the key"),
         (APIError("text", code="odd", http_status=200), "FAIL", "status page"),
