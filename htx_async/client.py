@@ -156,7 +156,7 @@ class HTXClient:
             lambda call_next: Retrying(call_next, clock, server_clock, store, adapter),
             lambda call_next: RateLimiting(call_next, limiter, slots, clock, server_clock, events),
             lambda call_next: EnvelopeParsing(
-                call_next, server_clock.observe, drift, server_clock.now
+                call_next, server_clock.observe, drift, server_clock.now, clock
             ),
             lambda call_next: Signing(call_next, store, origin.host, clock, server_clock),
         ]

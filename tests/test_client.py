@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from datetime import UTC
+from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import formatdate
 from itertools import cycle, repeat
@@ -15,6 +15,7 @@ import pytest
 from htx_async import (
     UNLIMITED,
     Account,
+    AccountBalance,
     AccountNotFoundError,
     ClientClosedError,
     Credentials,
@@ -86,6 +87,23 @@ async def test_client_reads_accounts_balance_and_points(transport: httpx.ASGITra
     assert balance["usdt"].total == Decimal("97.010043797676510318")
     assert sum(group.remain_amt for group in points.group_ids) == points.acct_balance
     assert [group.expiry_date is None for group in points.group_ids].count(True) == 1
+
+
+async def test_balance_and_points_have_the_time_of_the_response(
+    virtual_time: VirtualClock,
+) -> None:
+    """In UTC, by the client's clock. Coalesced callers get the same time."""
+    sandbox = httpx.ASGITransport(app=Sandbox(clock=virtual_time))
+    transport = ScriptedTransport(
+        repeat(sandbox.handle_async_request), delay=0.5, clock=virtual_time
+    )
+    async with HTXClient(KEYS, transport=transport, clock=virtual_time) as htx:
+        first, second = await asyncio.gather(*(htx.accounts.balance(1000001) for _ in range(2)))
+        points = await htx.points.balance()
+    assert first.received_at == datetime.fromtimestamp(DAY + 0.5, UTC)
+    assert second.received_at is first.received_at
+    assert points.received_at == datetime.fromtimestamp(DAY + 1.0, UTC)
+    assert AccountBalance.from_json(first.to_json()).received_at == first.received_at
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Self
 
 from htx_async.errors import DecodeError
@@ -15,8 +16,8 @@ class Model:
     """
     Frozen value that can be written as plain values or JSON, and read again.
 
-    Plain values have the names of the attributes. Amounts are text without exponent, times are
-    ISO 8601 in UTC, an error is an object with its name, text and attributes.
+    Plain values have the names of the attributes. Amounts are text without exponent, also in
+    `repr()`; times are ISO 8601 in UTC; an error is an object with its name, text and attributes.
     """
 
     __slots__ = ()
@@ -24,7 +25,8 @@ class Model:
     def __repr__(self) -> str:
         # One for all: attrs would compile one for each class, whenever the package is imported.
         cls: Any = type(self)
-        values = (f"{field.name}={getattr(self, field.name)!r}" for field in schema.fields_of(cls))
+        names = (field.name for field in schema.fields_of(cls))
+        values = (f"{name}={_plain_repr(getattr(self, name))}" for name in names)
         return f"{cls.__name__}({', '.join(values)})"
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,3 +78,8 @@ class Model:
 
         del source, handler
         return pydantic.core_schema_of(cls)
+
+
+def _plain_repr(value: object) -> str:
+    """Return the repr of *value*; that of an amount without exponent."""
+    return f"Decimal('{value:f}')" if isinstance(value, Decimal) else repr(value)
