@@ -6,8 +6,8 @@ import ipaddress
 import operator
 import re
 import sys
-from collections.abc import Mapping
-from typing import Final, TypeGuard
+from collections.abc import Collection, Mapping
+from typing import Final, TypeGuard, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,6 +20,8 @@ MAX_DIGITS = 100
 # Compiled on first use and cached by `re`: few calls need one.
 _HOST = r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}"
 _LOWER, _UPPER = r"[a-z0-9-]{1,40}", r"[A-Z0-9-]{1,40}"
+_DIGITS = r"[0-9]+"
+_ACCOUNT_NAME = r"[A-Za-z][A-Za-z0-9_-]{0,39}(:[A-Za-z0-9_-]{1,40})?"
 DEFAULT_PORTS: Final[Mapping[str, int]] = {"https": 443, "http": 80}
 
 
@@ -57,6 +59,20 @@ def numeric_id(value: object, name: str) -> str:
     return text
 
 
+def account_name(value: object, name: str) -> tuple[str, str] | None:
+    """Return the type and subtype in text such as `margin:btcusdt`; `None`: *value* is an id."""
+    if not isinstance(value, str) or re.fullmatch(_DIGITS, value):
+        return None
+    if not re.fullmatch(_ACCOUNT_NAME, value):
+        msg = (
+            f"{name} must be an id such as 1000001, or a type such as spot or margin:btcusdt: "
+            f"got {value[:40]!r}"
+        )
+        raise InvalidInputError(msg)
+    type_, _, subtype = value.partition(":")
+    return type_, subtype
+
+
 def enum_value(value: object, name: str, example: str) -> str:
     """Return a word in the case that *example* has: HTX distinguishes `usd` and `USD`."""
     form, case = (_UPPER, "upper") if example.isupper() else (_LOWER, "lower")
@@ -65,6 +81,15 @@ def enum_value(value: object, name: str, example: str) -> str:
     excerpt = repr(value[:40]) if isinstance(value, str) else type(value).__name__
     msg = f"{name} must be a word in {case} case, for example {example}: got {excerpt}"
     raise InvalidInputError(msg)
+
+
+def enum_values(values: object, name: str, example: str) -> frozenset[str]:
+    """Return the words of a collection: see `enum_value`."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Collection):
+        msg = f"{name} must be a collection such as {{{example!r}}}, got {type(values).__name__}"
+        raise InvalidInputError(msg)
+    items = cast("Collection[object]", values)
+    return frozenset(enum_value(value, f"each of {name}", example) for value in items)
 
 
 def positive_seconds(value: object, name: str) -> float:

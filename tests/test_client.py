@@ -517,16 +517,16 @@ def test_with_options_rejects_invalid_options(option: str, value: object) -> Non
         HTXClient(KEYS).with_options(**{option: value})  # type: ignore[arg-type]
 
 
-async def test_snapshot_keeps_errors_per_account(
-    transport: httpx.ASGITransport,
-) -> None:
-    """HTX returns no balance for an OTC account; the other accounts are read."""
+async def test_snapshot_skips_otc_accounts(transport: httpx.ASGITransport) -> None:
+    """HTX returns an error for their balances; they are read if they are wanted."""
     async with HTXClient(KEYS, transport=transport) as htx:
         snapshot = await htx.accounts.snapshot()
+        with_otc = await htx.accounts.snapshot(types=("spot", "otc"))
     assert [item.account.type for item in snapshot.accounts][:2] == ["point", "spot"]
     assert snapshot.balances[1000001]["poly"].trade == Decimal("147.928994082840236")
-    assert [type(error).__name__ for error in snapshot.errors.values()] == ["APIError"]
-    assert len(snapshot.accounts) == len(snapshot.balances) + 1
+    assert not snapshot.errors
+    assert [account.type for account in snapshot.skipped] == ["otc"]
+    assert [type(error).__name__ for error in with_otc.errors.values()] == ["APIError"]
 
 
 async def test_limits_return_the_state_of_each_endpoint(transport: httpx.ASGITransport) -> None:
