@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
+import warnings
+import weakref
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import formatdate
@@ -229,6 +232,73 @@ def test_client_rejects_a_second_event_loop(transport: httpx.ASGITransport) -> N
         asyncio.run(use())
     with pytest.raises(EventLoopError, match="another event loop"):
         asyncio.run(htx.aclose())
+
+
+def is_reported_as_unclosed(clients: list[HTXClient]) -> bool:
+    """Drop the clients, and return whether that causes a `ResourceWarning`."""
+    reference = weakref.ref(clients[0])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        gc.disable()  # there is no reference cycle
+        try:
+            clients.clear()
+        finally:
+            gc.enable()
+    assert reference() is None
+    messages = [str(warning.message) for warning in caught]
+    assert all(message.startswith("unclosed HTXClient(") for message in messages), messages
+    assert {warning.category for warning in caught} <= {ResourceWarning}
+    return bool(messages)
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+async def test_client_that_is_not_closed_after_a_request_causes_a_resource_warning(
+    transport: httpx.ASGITransport, is_closed: bool
+) -> None:
+    clients = [HTXClient(KEYS, transport=transport)]
+    await clients[0].accounts.balance("spot")
+    await clients[0].points.balance()
+    if is_closed:
+        await clients[0].aclose()
+    assert is_reported_as_unclosed(clients) is not is_closed
+
+
+async def test_client_that_sent_nothing_causes_no_resource_warning(
+    transport: httpx.ASGITransport,
+) -> None:
+    """Also after a call that failed before its request was sent."""
+    async with HTXClient(KEYS, transport=transport) as htx:
+        await htx.points.balance()
+        await htx.points.balance()
+        clients = [HTXClient(KEYS, transport=transport, queue_timeout=0)]
+        with pytest.raises(RateLimitQueueError):
+            await clients[0].points.balance()
+    assert not is_reported_as_unclosed(clients)
+
+
+async def test_client_with_a_request_in_flight_causes_a_resource_warning() -> None:
+    transport = HangingTransport()
+    clients = [HTXClient(KEYS, transport=transport)]
+    task = asyncio.create_task(clients[0].get("/v1/x"))
+    await transport.is_started.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    del task
+    assert is_reported_as_unclosed(clients)
+    transport.release.set()
+
+
+async def test_copy_with_options_causes_no_resource_warning_of_its_own(
+    transport: httpx.ASGITransport,
+) -> None:
+    """A copy whose original has gone cannot be closed: it causes the warning instead."""
+    async with HTXClient(KEYS, transport=transport) as htx:
+        copies = [htx.with_options(timeout=5.0)]
+        await copies[0].accounts.list()
+        assert not is_reported_as_unclosed(copies)
+    copies = [HTXClient(KEYS, transport=transport).with_options(timeout=5.0)]
+    await copies[0].accounts.list()
+    assert is_reported_as_unclosed(copies)
 
 
 async def test_aclose_leaves_a_passed_transport_open() -> None:

@@ -18,6 +18,7 @@ from htx_async import (
     APIError,
     AssetValuation,
     DecodeError,
+    HTXError,
     InvalidInputError,
     ServiceUnavailableError,
 )
@@ -264,7 +265,7 @@ async def test_strict_snapshot_raises_the_first_error() -> None:
     """It is a copy: what callers add to it is not in the snapshot, and is not added twice."""
     first, second = APIError("first", code="x"), APIError("second")
     first.add_note("attempt 1: this error")
-    responses = [json.dumps(ROWS[:3]), BALANCE, first, second]
+    responses: list[str | HTXError] = [json.dumps(ROWS[:3]), BALANCE, first, second]
     with pytest.raises(APIError, match="first") as caught:
         await Accounts(CannedResponses(list(responses))).snapshot(strict=True)
     note = "account 1: 2 of 3 balances failed"
