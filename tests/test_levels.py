@@ -39,7 +39,7 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
     },
     "otel": {"errors", "clock", "events", "ratelimit"},
     "testing": {"clock"},
-    "sandbox": {"clock"},
+    "sandbox": {"clock", "ratelimit"},
     "__init__": {
         *("errors", "clock", "events", "options", "auth", "models", "ratelimit", "client"),
         *("resources", "transports"),
