@@ -85,8 +85,9 @@ def enum_value(value: object, name: str, example: str) -> str:
 
 def enum_values(values: object, name: str, example: str) -> frozenset[str]:
     """Return the words of a collection: see `enum_value`."""
+    kind = type(values).__name__
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Collection):
-        msg = f"{name} must be a collection such as {{{example!r}}}, got {type(values).__name__}"
+        msg = f"{name} must be a collection such as {{{example!r}}}, got {kind}"
         raise InvalidInputError(msg)
     items = cast("Collection[object]", values)
     return frozenset(enum_value(value, f"each of {name}", example) for value in items)

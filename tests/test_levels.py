@@ -38,8 +38,7 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
         *("request", "middleware", "resources", "transports"),
     },
     "otel": {"errors", "clock", "events", "ratelimit"},
-    "testing": {"clock"},
-    "sandbox": {"clock", "ratelimit"},
+    "sandbox": {"clock", "models", "ratelimit"},
     "__init__": {
         *("errors", "clock", "events", "options", "auth", "models", "ratelimit", "client"),
         *("resources", "transports"),
@@ -60,11 +59,16 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
         *("sandbox",),
     },
     "__main__": {"cli"},
+    "testing": {"__init__", "clock", "sandbox"},
 }
 """Modules and packages of the root, from the lowest to the highest."""
 
 LIBRARIES = {
-    "httpx": {"htx_async.transports.http_transport", "htx_async.testing"},
+    "httpx": {
+        "htx_async.transports.http_transport",
+        "htx_async.testing.plugin",
+        "htx_async.testing.scripted_transport",
+    },
     "httptools": {"htx_async.transports.http_parser"},
     "redis": {"htx_async.ratelimit.redis.server"},
     "cattrs": {"htx_async.models.decoding"},

@@ -6,12 +6,13 @@ import contextlib
 import functools
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 import attrs
 import msgspec
 
 from htx_async.clock import Clock
+from htx_async.models.account import Account
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.sandbox import auth, changes, endpoints, errors
 from htx_async.sandbox.changes import Amount
@@ -41,15 +42,6 @@ MAX_ARRIVALS = 100_000
 
 _DEFAULT_REQUESTS, _DEFAULT_PER = 10, 1.0
 """HTX, "Rate Limiting Rule": 10 requests in 1 s where an endpoint's page states no limit."""
-
-
-class WithId(Protocol):
-    """An account: a `SandboxAccount`, or an `htx_async.Account`."""
-
-    @property
-    def id(self) -> int:
-        """Account id."""
-        ...
 
 
 class Sandbox:
@@ -126,7 +118,7 @@ class Sandbox:
 
     def set_balance(
         self,
-        account: int | str | WithId,
+        account: int | str | Account | SandboxAccount,
         currency: str,
         *,
         trade: Amount | None = None,
@@ -265,7 +257,10 @@ class Sandbox:
         return json_response(endpoint.envelope(data))
 
     def _change_balance(
-        self, account: int | str | WithId, currency: str, amounts: Mapping[str, str]
+        self,
+        account: int | str | Account | SandboxAccount,
+        currency: str,
+        amounts: Mapping[str, str],
     ) -> None:
         known, user = self._state.find(account)
         changed = changes.with_balance(known, currency, amounts)
