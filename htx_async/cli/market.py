@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import cycle
-
 from htx_async import Clock
 from htx_async.sandbox import Sandbox
 
@@ -25,6 +23,7 @@ async def run_market(sandbox: Sandbox, clock: Clock) -> None:
     """Change the spot balance every `INTERVAL` after the first request, until cancelled."""
     while not sandbox.requests:
         await clock.sleep(INTERVAL / 10)
-    for currency, trade, frozen in cycle(_STEPS):
-        await clock.sleep(INTERVAL)
-        sandbox.set_balance("spot", currency, trade=trade, frozen=frozen)
+    while True:
+        for currency, trade, frozen in _STEPS:
+            await clock.sleep(INTERVAL)
+            sandbox.set_balance("spot", currency, trade=trade, frozen=frozen)

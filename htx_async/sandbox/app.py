@@ -35,7 +35,7 @@ from htx_async.sandbox.responses import (
     send_response,
 )
 from htx_async.sandbox.state import SandboxState, balance_account_ids
-from htx_async.sandbox.validation import check_choice
+from htx_async.sandbox.validation import check_choice, check_range
 
 MAX_ARRIVALS = 100_000
 """Number of requests that a sandbox remembers."""
@@ -145,6 +145,7 @@ class Sandbox:
 
         A new group expires in a year, termless points (group 0) do not expire.
         """
+        check_range("group_id", group_id, 0)
         user = self._state.first_user
         text = changes.amount_text(amount, "amount")
         points = changes.with_points(user.points, text, group_id, self._clock.now())

@@ -155,6 +155,12 @@ async def test_set_points_adds_a_group_that_expires_in_a_year(virtual_time: Virt
     assert sandbox.users[0].accounts[0].rows == ()
 
 
+@pytest.mark.parametrize(("amount", "group_id"), [(1.5, 0), ("x", 0), (1, -1)])
+def test_set_points_rejects_invalid_arguments(amount: Any, group_id: int) -> None:
+    with pytest.raises(ValueError, match=r"^(amount|group_id) must be"):
+        Sandbox().set_points(amount, group_id)
+
+
 async def test_add_account_is_listed_with_an_empty_balance(
     sandbox: Sandbox, htx: HTXClient
 ) -> None:
