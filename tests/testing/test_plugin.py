@@ -64,7 +64,8 @@ def run_examples(path: Path, plugin: str, mark: str, ini: str = "") -> None:
     (path / "test_examples.py").write_text(f"import pytest\n{mark}\n{tests}", encoding="utf-8")
     (path / "pytest.ini").write_text(f"[pytest]\nfilterwarnings = error\n{ini}", encoding="utf-8")
     plugins = ["-p", "htx_async.testing.plugin", "-p", plugin]
-    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
+    packages = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": packages}
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *plugins],
         cwd=path,
