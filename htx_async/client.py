@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Hashable, Mapping
-from functools import cached_property
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Never, NoReturn, Self, TypedDict, TypeVar, Unpack, cast
 
@@ -77,6 +77,8 @@ class HTXClient:
     Client for the accounts, balances and points of one HTX user.
 
     A client belongs to one event loop, and serves any number of tasks: create one and keep it.
+    Close it by `async with` or `aclose()`: a client that sent a request and was not closed causes
+    a `ResourceWarning` when it is garbage collected.
 
     Args:
         credentials: `Credentials`, or an async function without arguments that returns them. It
@@ -187,7 +189,7 @@ class HTXClient:
             lambda call_next: Retrying(call_next, clock, server_clock, store, adapter),
             lambda call_next: RateLimiting(call_next, limiter, slots, clock, server_clock, events),
             lambda call_next: EnvelopeParsing(
-                call_next, server_clock.observe, drift, server_clock.now
+                call_next, server_clock.observe, drift, server_clock.now, clock
             ),
             lambda call_next: Signing(call_next, store, origin.host, clock, server_clock),
         ]
@@ -195,6 +197,7 @@ class HTXClient:
         for layer in reversed(middleware):
             handler = layer(handler)
         self._coalescing = cast("RequestCoalescing", handler)
+        self._close_check = _CloseCheck(self._repr, self._coalescing)
 
     @classmethod
     def from_env(cls, **options: Unpack[ClientOptions]) -> Self:
@@ -241,16 +244,15 @@ class HTXClient:
 
     def _override(self, options: RequestOptions) -> Self:
         self._options, self._owns_stack = options, False
-        for resource in ("accounts", "points"):
-            self.__dict__.pop(resource, None)  # that of the original has the other options
         return self
 
-    @cached_property
+    # Not cached: client and resource would be a reference cycle.
+    @property
     def accounts(self) -> Accounts:
         """Accounts, balances and valuations."""
         return Accounts(self, self._cached_accounts)
 
-    @cached_property
+    @property
     def points(self) -> Points:
         """Points, which pay HTX's fees."""
         return Points(self)
@@ -396,6 +398,19 @@ class HTXClient:
 
     def __repr__(self) -> str:
         return self._repr
+
+
+class _CloseCheck:
+    """Warns when a client and all its copies have gone without being closed after a request."""
+
+    def __init__(self, client: str, coalescing: RequestCoalescing) -> None:
+        self._client = client
+        self._coalescing = coalescing
+
+    def __del__(self) -> None:
+        if self._coalescing.is_unclosed:
+            msg = f"unclosed {self._client}: use `async with`, or `await htx.aclose()`"
+            warnings.warn(msg, ResourceWarning, source=self, stacklevel=2)
 
 
 def _owner_of(credentials: Credentials | Provider) -> Hashable:

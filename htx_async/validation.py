@@ -7,8 +7,8 @@ import math
 import operator
 import re
 import sys
-from collections.abc import Mapping
-from typing import Final, TypeGuard, TypeVar
+from collections.abc import Collection, Mapping
+from typing import Final, TypeGuard, TypeVar, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -28,6 +28,8 @@ _MAX_SHOWN = 16
 _HOST = r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}"
 _BRACKETS = r"([^\[\]]*@)?\[[^\[\]]+\](:\d*)?"
 _LOWER, _UPPER = r"[a-z0-9-]{1,40}", r"[A-Z0-9-]{1,40}"
+_DIGITS = r"[0-9]+"
+_ACCOUNT_NAME = r"[A-Za-z][A-Za-z0-9_-]{0,39}(:[A-Za-z0-9_-]{1,40})?"
 DEFAULT_PORTS: Final[Mapping[str, int]] = {"https": 443, "http": 80}
 
 
@@ -64,6 +66,20 @@ def numeric_id(value: object, name: str) -> str:
     return text
 
 
+def account_name(value: object, name: str) -> tuple[str, str] | None:
+    """Return the type and subtype in text such as `margin:btcusdt`; `None`: *value* is an id."""
+    if not isinstance(value, str) or re.fullmatch(_DIGITS, value):
+        return None
+    if not re.fullmatch(_ACCOUNT_NAME, value):
+        msg = (
+            f"{name} must be an id such as 1000001, or a type such as spot or margin:btcusdt: "
+            f"got {value[:40]!r}"
+        )
+        raise InvalidInputError(msg)
+    type_, _, subtype = value.partition(":")
+    return type_, subtype
+
+
 def enum_value(value: object, name: str, example: str) -> str:
     """Return a word in the case that *example* has: HTX distinguishes `usd` and `USD`."""
     form, case = (_UPPER, "upper") if example.isupper() else (_LOWER, "lower")
@@ -94,6 +110,15 @@ def instance_of(value: object, kind: type[T], name: str, expected: str) -> T:
         msg = f"{name} must be {expected}, got {describe(value)}"
         raise InvalidInputError(msg)
     return value
+
+
+def enum_values(values: object, name: str, example: str) -> frozenset[str]:
+    """Return the words of a collection: see `enum_value`."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Collection):
+        msg = f"{name} must be a collection such as {{{example!r}}}, got {describe(values)}"
+        raise InvalidInputError(msg)
+    items = cast("Collection[object]", values)
+    return frozenset(enum_value(value, f"each of {name}", example) for value in items)
 
 
 def positive_seconds(value: object, name: str) -> float:

@@ -34,11 +34,11 @@ def decode(data_type: type[T], data: bytes | str) -> T:
 
 
 def fields_of(model: Any) -> list[Any]:
-    """Return the values of the fields of a model."""
+    """Return the values of the fields of a model that are compared."""
     kind: Any = type(model)
     if isinstance(model, msgspec.Struct):
         return [getattr(model, name) for name in kind.__struct_fields__]
-    return [getattr(model, field.alias) for field in attrs.fields(kind)]
+    return [getattr(model, field.alias) for field in attrs.fields(kind) if field.eq]
 
 
 def values_of(value: object) -> Any:

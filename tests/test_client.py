@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
+import warnings
+import weakref
 from collections.abc import Callable
-from datetime import UTC
+from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import formatdate
 from itertools import cycle, repeat
@@ -17,6 +20,7 @@ import pytest
 from htx_async import (
     UNLIMITED,
     Account,
+    AccountBalance,
     AccountNotFoundError,
     ClientClosedError,
     Credentials,
@@ -89,6 +93,23 @@ async def test_client_reads_accounts_balance_and_points(transport: httpx.ASGITra
     assert balance["usdt"].total == Decimal("97.010043797676510318")
     assert sum(group.remain_amt for group in points.group_ids) == points.acct_balance
     assert [group.expiry_date is None for group in points.group_ids].count(True) == 1
+
+
+async def test_balance_and_points_have_the_time_of_the_response(
+    virtual_time: VirtualClock,
+) -> None:
+    """In UTC, by the client's clock. Coalesced callers get the same time."""
+    sandbox = httpx.ASGITransport(app=Sandbox(clock=virtual_time))
+    transport = ScriptedTransport(
+        repeat(sandbox.handle_async_request), delay=0.5, clock=virtual_time
+    )
+    async with HTXClient(KEYS, transport=transport, clock=virtual_time) as htx:
+        first, second = await asyncio.gather(*(htx.accounts.balance(1000001) for _ in range(2)))
+        points = await htx.points.balance()
+    assert first.received_at == datetime.fromtimestamp(DAY + 0.5, UTC)
+    assert second.received_at is first.received_at
+    assert points.received_at == datetime.fromtimestamp(DAY + 1.0, UTC)
+    assert AccountBalance.from_json(first.to_json()).received_at == first.received_at
 
 
 @pytest.mark.slow
@@ -214,6 +235,73 @@ def test_client_rejects_a_second_event_loop(transport: httpx.ASGITransport) -> N
         asyncio.run(use())
     with pytest.raises(EventLoopError, match="another event loop"):
         asyncio.run(htx.aclose())
+
+
+def is_reported_as_unclosed(clients: list[HTXClient]) -> bool:
+    """Drop the clients, and return whether that causes a `ResourceWarning`."""
+    reference = weakref.ref(clients[0])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        gc.disable()  # there is no reference cycle
+        try:
+            clients.clear()
+        finally:
+            gc.enable()
+    assert reference() is None
+    messages = [str(warning.message) for warning in caught]
+    assert all(message.startswith("unclosed HTXClient(") for message in messages), messages
+    assert {warning.category for warning in caught} <= {ResourceWarning}
+    return bool(messages)
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+async def test_client_that_is_not_closed_after_a_request_causes_a_resource_warning(
+    transport: httpx.ASGITransport, is_closed: bool
+) -> None:
+    clients = [HTXClient(KEYS, transport=transport)]
+    await clients[0].accounts.balance("spot")
+    await clients[0].points.balance()
+    if is_closed:
+        await clients[0].aclose()
+    assert is_reported_as_unclosed(clients) is not is_closed
+
+
+async def test_client_that_sent_nothing_causes_no_resource_warning(
+    transport: httpx.ASGITransport,
+) -> None:
+    """Also after a call that failed before its request was sent."""
+    async with HTXClient(KEYS, transport=transport) as htx:
+        await htx.points.balance()
+        await htx.points.balance()
+        clients = [HTXClient(KEYS, transport=transport, queue_timeout=0)]
+        with pytest.raises(RateLimitQueueError):
+            await clients[0].points.balance()
+    assert not is_reported_as_unclosed(clients)
+
+
+async def test_client_with_a_request_in_flight_causes_a_resource_warning() -> None:
+    transport = HangingTransport()
+    clients = [HTXClient(KEYS, transport=transport)]
+    task = asyncio.create_task(clients[0].get("/v1/x"))
+    await transport.is_started.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    del task
+    assert is_reported_as_unclosed(clients)
+    transport.release.set()
+
+
+async def test_copy_with_options_causes_no_resource_warning_of_its_own(
+    transport: httpx.ASGITransport,
+) -> None:
+    """A copy whose original has gone cannot be closed: it causes the warning instead."""
+    async with HTXClient(KEYS, transport=transport) as htx:
+        copies = [htx.with_options(timeout=5.0)]
+        await copies[0].accounts.list()
+        assert not is_reported_as_unclosed(copies)
+    copies = [HTXClient(KEYS, transport=transport).with_options(timeout=5.0)]
+    await copies[0].accounts.list()
+    assert is_reported_as_unclosed(copies)
 
 
 async def test_aclose_leaves_a_passed_transport_open() -> None:
@@ -535,16 +623,16 @@ def test_with_options_rejects_invalid_options(option: str, value: object) -> Non
         HTXClient(KEYS).with_options(**{option: value})  # type: ignore[arg-type]
 
 
-async def test_snapshot_keeps_errors_per_account(
-    transport: httpx.ASGITransport,
-) -> None:
-    """HTX returns no balance for an OTC account; the other accounts are read."""
+async def test_snapshot_skips_otc_accounts(transport: httpx.ASGITransport) -> None:
+    """HTX returns an error for their balances; they are read if they are wanted."""
     async with HTXClient(KEYS, transport=transport) as htx:
         snapshot = await htx.accounts.snapshot()
+        with_otc = await htx.accounts.snapshot(types=("spot", "otc"))
     assert [item.account.type for item in snapshot.accounts][:2] == ["point", "spot"]
     assert snapshot.balances[1000001]["poly"].trade == Decimal("147.928994082840236")
-    assert [type(error).__name__ for error in snapshot.errors.values()] == ["APIError"]
-    assert len(snapshot.accounts) == len(snapshot.balances) + 1
+    assert not snapshot.errors
+    assert [account.type for account in snapshot.skipped] == ["otc"]
+    assert [type(error).__name__ for error in with_otc.errors.values()] == ["APIError"]
 
 
 async def test_limits_return_the_state_of_each_endpoint(transport: httpx.ASGITransport) -> None:

@@ -38,6 +38,15 @@ def test_import_excludes_what_is_rarely_needed(code: str) -> None:
 
 
 @pytest.mark.slow
+def test_import_of_the_pytest_plugin_excludes_what_its_fixtures_need() -> None:
+    """Pytest imports it in every project in the same environment."""
+    modules = imported("import pytest; had = {*sys.modules}; import htx_async.testing.plugin")
+    assert "htx_async.testing.plugin" in modules
+    ours = {f"htx_async.{name}" for name in OURS - {"testing"}}
+    assert not modules & (LIBRARIES | STANDARD | ours | {"htx_async.testing.scripted_transport"})
+
+
+@pytest.mark.slow
 def test_import_excludes_redis_until_it_is_used() -> None:
     """`RedisRateLimiter` is a name of the package all the same."""
     redis = {f"htx_async.{name}" for name in REDIS}

@@ -39,8 +39,7 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
         *("request", "middleware", "resources", "transports"),
     },
     "otel": {"errors", "clock", "events", "validation", "ratelimit"},
-    "testing": {"clock"},
-    "sandbox": {"clock"},
+    "sandbox": {"clock", "models", "ratelimit"},
     "__init__": {
         *("errors", "clock", "events", "log", "options", "auth", "models", "ratelimit", "client"),
         *("resources", "transports"),
@@ -62,11 +61,16 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
         *("sandbox",),
     },
     "__main__": {"cli"},
+    "testing": {"__init__", "clock", "sandbox"},
 }
 """Modules and packages of the root, from the lowest to the highest."""
 
 LIBRARIES = {
-    "httpx": {"htx_async.transports.http_transport", "htx_async.testing"},
+    "httpx": {
+        "htx_async.transports.http_transport",
+        "htx_async.testing.plugin",
+        "htx_async.testing.scripted_transport",
+    },
     "httptools": {"htx_async.transports.http_parser"},
     "redis": {"htx_async.ratelimit.redis.server"},
     "cattrs": {"htx_async.models.decoding"},

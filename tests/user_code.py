@@ -152,6 +152,10 @@ async def snapshots(htx: HTXClient) -> None:
     """An account has a balance or an error."""
     snapshot = await htx.accounts.snapshot()
     assert_type(snapshot, Snapshot)
+    await htx.accounts.snapshot(types={"spot", AccountType.MARGIN}, strict=True)
+    await htx.accounts.snapshot(types=1)  # type: ignore[arg-type]
+    assert_type(snapshot.skipped, tuple[Account, ...])
+    snapshot.raise_for_errors()
     assert_type(snapshot.balances, Mapping[int, AccountBalance])
     assert_type(snapshot.errors, Mapping[int, HTXError])
     account: AccountSnapshot = snapshot.accounts[0]

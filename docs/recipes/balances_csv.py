@@ -8,7 +8,7 @@ import asyncio
 import csv
 import sys
 
-from htx_async import AccountType, HTXClient, Snapshot
+from htx_async import HTXClient, Snapshot
 
 HEADER = ("account", "account_type", "subtype", "currency", "type", "balance")
 
@@ -28,8 +28,7 @@ def main() -> int:
             if row.balance:
                 columns = (account.id, account.type, account.subtype)
                 writer.writerow((*columns, row.currency, row.type, f"{row.balance:f}"))
-        # HTX does not return the balances of OTC accounts.
-        if item.error and account.type != AccountType.OTC:
+        if item.error:
             print(account.id, item.error, file=sys.stderr)
             exit_code = 1
     return exit_code

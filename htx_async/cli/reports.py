@@ -26,12 +26,8 @@ def drop_zero(snapshot: Snapshot) -> Snapshot:
 
 
 def failures(snapshot: Snapshot) -> list[str]:
-    """Return a line for each balance that failed, except OTC accounts: HTX reports none there."""
-    return [
-        f"account {item.account.id}: {item.error}"
-        for item in snapshot.accounts
-        if item.error is not None and item.account.type != AccountType.OTC
-    ]
+    """Return a line for each balance that failed."""
+    return [f"account {account_id}: {error}" for account_id, error in snapshot.errors.items()]
 
 
 @attrs.frozen

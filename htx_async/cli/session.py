@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -11,7 +12,8 @@ import attrs
 from cyclopts import Parameter
 from rich.console import Console
 
-from htx_async import AccountBalance, Credentials, HTXClient, log
+from htx_async import AccountBalance, Clock, Credentials, HTXClient, log
+from htx_async.cli.market import run_market
 from htx_async.events import Listener
 from htx_async.sandbox import Sandbox
 
@@ -91,9 +93,15 @@ async def open_client(
 
 @asynccontextmanager
 async def sandbox_session() -> AsyncGenerator[tuple[Credentials, str]]:
-    """Serve a sandbox; yield its credentials and base URL."""
-    async with Sandbox().serve() as base_url:
-        yield Credentials("access-key", "secret-key"), base_url
+    """Serve a sandbox whose balances change; yield its credentials and base URL."""
+    sandbox = Sandbox()
+    market = asyncio.create_task(run_market(sandbox, Clock()))
+    try:
+        async with sandbox.serve() as base_url:
+            yield Credentials("access-key", "secret-key"), base_url
+    finally:
+        market.cancel()
+        await asyncio.wait([market])
 
 
 @contextmanager

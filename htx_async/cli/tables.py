@@ -16,7 +16,6 @@ from htx_async import (
     Account,
     AccountBalance,
     AccountSnapshot,
-    AccountType,
     BalanceType,
     CurrencyBalance,
     PointBalance,
@@ -156,6 +155,8 @@ def snapshot(snapshot: Snapshot, *, show_zero: bool) -> Group:
         parts.append(combined([amounts for _, amounts in filled]))
     if empty := [account for account, amounts in read if not (show_zero or amounts.nonzero())]:
         parts.append(Text(f"Zero balance: {', '.join(map(_label, empty))}"))
+    if snapshot.skipped:
+        parts.append(Text(f"Not reported by HTX: {', '.join(map(_label, snapshot.skipped))}"))
     parts += [_failure(item) for item in snapshot.accounts if item.error is not None]
     return Group(*(line for part in parts for line in (part, Text())))
 
@@ -175,8 +176,6 @@ def _label(account: Account) -> str:
 
 
 def _failure(item: AccountSnapshot) -> Text:
-    if item.account.type == AccountType.OTC:
-        return Text(f"Not reported by HTX: {_label(item.account)}")
     return Text(f"Failed: {_label(item.account)}: {item.error}", "yellow")
 
 

@@ -61,6 +61,13 @@ class RequestCoalescing:
         self._calls: set[SharedCall] = set()
         self._queued: dict[Hashable, SharedCall] = {}
         self._is_closed = False
+        self._has_sent = False
+
+    @property
+    def is_unclosed(self) -> bool:
+        """Whether a request was sent, and the client was not closed."""
+        has_sent = self._has_sent or any(shared.request.call.was_sent for shared in self._calls)
+        return has_sent and not self._is_closed
 
     async def __call__(self, request: Request) -> Response:
         """Send *request*, or share an identical queued one, and wait until the deadline."""
@@ -184,6 +191,7 @@ class RequestCoalescing:
         self, shared: SharedCall, key: Hashable, outcome: Response | Exception | None
     ) -> None:
         self._calls.discard(shared)
+        self._has_sent = self._has_sent or shared.request.call.was_sent
         if self._queued.get(key) is shared:
             del self._queued[key]
         shared.resolve(outcome)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar, cast
 
+import attrs
 import msgspec
 from msgspec.structs import replace
 
@@ -107,12 +108,14 @@ class EnvelopeParsing(msgspec.Struct, frozen=True):
             seconds.
         drift: Reports what the models do not know.
         server_now: Returns HTX's wall clock, as far as the client knows it.
+        clock: Source of `received_at`; `None`: models do not have one.
     """
 
     call_next: Handler
     on_server_time: Callable[[float, float], None] | None = None
     drift: SchemaDriftReporter | None = None
     server_now: Callable[[], float] = _LOCAL_TIME
+    clock: Clock | None = None
 
     async def __call__(self, request: Request) -> Response:
         """Return the response with its `value` or `error`."""
@@ -135,6 +138,10 @@ class EnvelopeParsing(msgspec.Struct, frozen=True):
         parsed = parse_response(request.endpoint, response, self.server_now)
         if request.account_id is not None:
             parsed = _check_account(request, request.account_id, parsed)
+        if self.clock is not None and hasattr(parsed.value, "received_at"):
+            now = self.clock.now() - (self.clock.monotonic() - parsed.first_byte_at)
+            value = attrs.evolve(parsed.value, received_at=datetime.fromtimestamp(now, UTC))
+            parsed = replace(parsed, value=value)
         if self.drift is not None and _is_decoded(parsed.error):
             self.drift.inspect(request, parsed)
         return parsed

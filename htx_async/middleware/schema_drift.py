@@ -19,7 +19,7 @@ import msgspec
 from htx_async.clock import Clock
 from htx_async.events import EventEmitter
 from htx_async.models.enums import OpenStrEnum
-from htx_async.models.schema import FieldType, field_type, fields_of
+from htx_async.models.schema import FieldType, field_type, wire_fields_of
 from htx_async.models.wire_types import NumberText
 from htx_async.redaction import auth_values, redact
 from htx_async.request import Request, Response
@@ -111,7 +111,8 @@ def _unknown_in(values: list[Any], field: FieldType, path: str) -> Iterator[Unkn
         yield from _unknown_in(values, field.item, path)
     elif field.kind == "model":
         objects = [cast("dict[str, Any]", value) for value in values if isinstance(value, dict)]
-        known = {inner.wire_name: inner.type for inner in fields_of(field.annotation)}
+        sent = wire_fields_of(field.annotation).items()
+        known = {name: inner.type for name, inner in sent}
         for name in dict.fromkeys(chain.from_iterable(objects)):
             if name not in known:
                 yield f"{path}.", name

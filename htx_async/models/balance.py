@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import cast
 
@@ -17,6 +18,8 @@ from htx_async.models.enums import AccountState, AccountType, BalanceType
 from htx_async.models.schema import wire
 
 __all__ = ["AccountBalance", "BalanceEntry", "CurrencyBalance"]
+
+_DOCUMENTED_TYPES = frozenset[str](BalanceType)
 
 
 def _to_rows(entries: Iterable[BalanceEntry] | BalanceRows) -> BalanceRows:
@@ -44,8 +47,17 @@ class CurrencyBalance(Model):
         return self._rows.entries
 
     def amount(self, type: str) -> Decimal:
-        """Return the amount of one row type, such as `"loan"`; 0 if there is no such row."""
-        return total(self._rows.amounts(type))
+        """
+        Return the amount of one row type, such as `"loan"`; 0 if HTX did not send such a row.
+
+        Raises:
+            KeyError: Neither HTX's pages nor the rows of the balance contain this type.
+        """
+        amounts = tuple(self._rows.amounts(type))
+        if not amounts and type not in _DOCUMENTED_TYPES and type not in self._rows.types:
+            msg = f"no row type {type!r:.42}: HTX documents {', '.join(BalanceType)}"
+            raise KeyError(msg)
+        return total(amounts)
 
     @property
     def trade(self) -> Decimal:
@@ -75,12 +87,17 @@ class AccountBalance(Model, Mapping[str, CurrencyBalance]):
         type: Purpose of the account.
         state: Whether it can be used.
         entries: Every row, in HTX's order; created when first read.
+        received_at: When the response arrived, in UTC by the client's clock; not part of `==`.
+            `None`: the model is not from a response.
     """
 
     id: int = attrs.field(metadata=wire("id"))
     type: AccountType = attrs.field(metadata=wire("type"))
     state: AccountState = attrs.field(metadata=wire("state"))
     _rows: BalanceRows = attrs.field(alias="entries", converter=_to_rows, metadata=wire("list"))
+    received_at: datetime | None = attrs.field(
+        default=None, eq=False, kw_only=True, metadata=wire(None)
+    )
 
     __match_args__ = ("id", "type", "state", "entries")
 
@@ -90,7 +107,14 @@ class AccountBalance(Model, Mapping[str, CurrencyBalance]):
         return self._rows.entries
 
     def __getitem__(self, currency: str) -> CurrencyBalance:
-        return CurrencyBalance(currency, self._rows.of_currency(currency))
+        try:
+            return CurrencyBalance(currency, self._rows.of_currency(currency))
+        except KeyError:
+            msg = f"no currency {currency!r:.42} in this balance"
+        name = cast("object", currency)
+        if isinstance(name, str) and name != name.lower():
+            msg = f"{msg}. HTX writes currencies in lower case: {name.lower()!r:.42}"
+        raise KeyError(msg)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows.starts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Self
 
 from htx_async import validation
@@ -18,8 +19,8 @@ class Model:
     """
     Frozen value that can be written as plain values or JSON, and read again.
 
-    Plain values have the names of the attributes. Amounts are text without exponent, times are
-    ISO 8601 in UTC, an error is an object with its name, text and attributes.
+    Plain values have the names of the attributes. Amounts are text without exponent, also in
+    `repr()`; times are ISO 8601 in UTC; an error is an object with its name, text and attributes.
     """
 
     __slots__ = ()
@@ -29,7 +30,7 @@ class Model:
         cls: Any = type(self)
         names = [field.name for field in schema.fields_of(cls)]
         # A traceback shows one whose construction failed, too.
-        values = (f"{name}={getattr(self, name, ...)!r}" for name in names)
+        values = (f"{name}={_plain_repr(getattr(self, name, ...))}" for name in names)
         return f"{cls.__name__}({', '.join(values)})"
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,3 +92,8 @@ class Model:
 
         del source, handler
         return pydantic.core_schema_of(cls)
+
+
+def _plain_repr(value: object) -> str:
+    """Return the repr of *value*; that of an amount without exponent."""
+    return f"Decimal('{value:f}')" if isinstance(value, Decimal) else repr(value)

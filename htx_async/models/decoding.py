@@ -19,7 +19,14 @@ import msgspec
 
 from htx_async.errors import DecodeError
 from htx_async.models.enums import OpenStrEnum
-from htx_async.models.schema import REQUIRED, FieldSchema, FieldType, Rows, field_type, fields_of
+from htx_async.models.schema import (
+    REQUIRED,
+    FieldSchema,
+    FieldType,
+    Rows,
+    field_type,
+    wire_fields_of,
+)
 from htx_async.models.wire_types import (
     MAX_LENGTH,
     BrokenText,
@@ -141,17 +148,19 @@ def _wire_type(field: FieldType) -> Any:
 
 @functools.cache
 def _wire_struct(model: Any) -> type[msgspec.Struct]:
-    fields = [(field.name, *_wire_field(field)) for field in fields_of(model)]
+    fields = [
+        (field.name, *_wire_field(name, field)) for name, field in wire_fields_of(model).items()
+    ]
     return msgspec.defstruct(model.__name__, fields, kw_only=True, gc=False)
 
 
-def _wire_field(field: FieldSchema) -> tuple[Any, Any]:
+def _wire_field(wire_name: str, field: FieldSchema) -> tuple[Any, Any]:
     if field.default is REQUIRED:
-        return _wire_type(field.type), msgspec.field(name=field.wire_name)
+        return _wire_type(field.type), msgspec.field(name=wire_name)
     # What is inside a list or an object matters; another value may be anything.
     value = _inner_type(field)
     wire = _wire_type(value) | None if value.is_container else Any
-    return wire, msgspec.field(name=field.wire_name, default=None)
+    return wire, msgspec.field(name=wire_name, default=None)
 
 
 def _inner_type(field: FieldSchema) -> FieldType:
@@ -198,8 +207,9 @@ def _hook(parse: Callable[[Any], Any]) -> _Hook:
 
 
 def _model_hook(model: Any, converter: Converter) -> _Hook:
-    fields = [(field.name, *_field_hook(field, converter)) for field in fields_of(model)]
-    wire_names = [field.wire_name for field in fields_of(model)]
+    sent = wire_fields_of(model)
+    fields = [(field.name, *_field_hook(field, converter)) for field in sent.values()]
+    wire_names = list(sent)
 
     def structure_model(value: Any, _: Any) -> Any:
         values: dict[str, Any] = {}

@@ -45,6 +45,8 @@ class PointBalance(Model):
         account_status: Whether it can be used.
         acct_balance: Number of all points together.
         group_ids: The groups that the points are in; HTX calls them `groupIds`.
+        received_at: When the response arrived, in UTC by the client's clock; not part of `==`.
+            `None`: the model is not from a response.
     """
 
     account_id: int = attrs.field(metadata=wire("accountId"))
@@ -52,4 +54,7 @@ class PointBalance(Model):
     acct_balance: Decimal = attrs.field(metadata=wire("acctBalance"))
     group_ids: tuple[PointGroup, ...] = attrs.field(
         default=(), metadata=wire("groupIds", default=())
+    )
+    received_at: datetime | None = attrs.field(
+        default=None, eq=False, kw_only=True, metadata=wire(None)
     )

@@ -33,9 +33,9 @@ _MAX_LENGTH = 5_000
 """Characters. The longest sum of amounts that HTX can write has some 2,000 without exponent."""
 
 
-def wire(name: str, *, default: Any = REQUIRED) -> dict[str, Any]:
+def wire(name: str | None, *, default: Any = REQUIRED) -> dict[str, Any]:
     """
-    Return the metadata of an attrs field that is called *name* in HTX's JSON.
+    Return the metadata of an attrs field that is called *name* in HTX's JSON; `None`: it is not.
 
     With a *default*, the field does not matter: if it is absent, null or malformed, it is that.
     A list must be a list all the same.
@@ -87,14 +87,14 @@ class FieldSchema(msgspec.Struct, frozen=True):
 
     Attributes:
         name: Name of the attribute, and of the argument of the constructor.
-        wire_name: Name in HTX's JSON.
+        wire_name: Name in HTX's JSON; `None`: HTX does not send it.
         type: Its type.
         default: Value if it is absent or malformed in HTX's JSON; `REQUIRED` if it matters.
         is_required: Whether the constructor needs it.
     """
 
     name: str
-    wire_name: str
+    wire_name: str | None
     type: FieldType
     default: Any
     is_required: bool
@@ -125,6 +125,11 @@ def fields_of(model: Any) -> tuple[FieldSchema, ...]:
         )
         for field in fields
     )
+
+
+def wire_fields_of(model: Any) -> dict[str, FieldSchema]:
+    """Return the fields of *model* that HTX sends, by their names in HTX's JSON."""
+    return {field.wire_name: field for field in fields_of(model) if field.wire_name is not None}
 
 
 def field_type(annotation: Any) -> FieldType:

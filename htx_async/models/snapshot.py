@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -39,10 +40,12 @@ class Snapshot(Model):
     All accounts of a user with their balances, requested at once as far as the limit allows.
 
     Attributes:
-        accounts: One account snapshot for each account, in HTX's order.
+        accounts: One account snapshot for each account that was read, in HTX's order.
+        skipped: The other accounts: of type `otc`, or of a type that was not wanted.
     """
 
     accounts: tuple[AccountSnapshot, ...]
+    skipped: tuple[Account, ...] = ()
 
     @property
     def balances(self) -> Mapping[int, AccountBalance]:
@@ -55,3 +58,19 @@ class Snapshot(Model):
         """The errors by account id."""
         errors = ((item.account.id, item.error) for item in self.accounts)
         return MappingProxyType({key: value for key, value in errors if value is not None})
+
+    def raise_for_errors(self) -> None:
+        """
+        Raise the error of the first account whose balance failed; return if there is none.
+
+        Raises:
+            HTXError: A copy of that error, with a note that names the account.
+        """
+        errors = self.errors
+        if not errors:
+            return
+        account_id, first = next(iter(errors.items()))
+        error = copy.copy(first)
+        note = f"account {account_id}: {len(errors)} of {len(self.accounts)} balances failed"
+        error.__notes__ = [*getattr(first, "__notes__", ()), note]
+        raise error

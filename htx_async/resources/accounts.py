@@ -12,18 +12,19 @@ https://www.htx.com/en-us/opend/newApiPages/?id=7ec4ff6d-7773-11ed-9966-0242ac11
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from htx_async.errors import AccountNotFoundError, HTXError, InvalidInputError
 from htx_async.models.account import Account
 from htx_async.models.balance import AccountBalance
+from htx_async.models.enums import AccountType
 from htx_async.models.snapshot import AccountSnapshot, Snapshot
 from htx_async.models.valuation import AssetValuation
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint
 from htx_async.resources.base import Client, Resource
-from htx_async.validation import enum_value, numeric_id, words
+from htx_async.validation import account_name, enum_value, enum_values, numeric_id, words
 
 LIST: Final = Endpoint(
     "/v1/account/accounts",
@@ -101,32 +102,52 @@ class Accounts(Resource):
         <https://www.htx.com/en-us/opend/newApiPages/?id=7ec4b429-7773-11ed-9966-0242ac110003>`__.
 
         Args:
-            account: An id, as an int or its digits, or an `Account`. A UID is not an id.
+            account: An id, as an int or its digits; a type such as `"spot"`, with a subtype
+                `"margin:btcusdt"`, which is looked up as `find` does; or an `Account`. A UID is
+                not an id.
 
         Raises:
-            InvalidInputError: *account* is something else. Nothing was sent.
+            InvalidInputError: *account* is something else, or the type of several accounts. No
+                balance was requested.
             AccountNotFoundError: The user has no such account.
             DecodeError: The response is that of another account, or malformed.
             HTXError: See `htx_async.errors`.
         """
+        if (name := account_name(account, "account")) is not None:
+            account = await self.find(*name)
         account_id = numeric_id(account.id if isinstance(account, Account) else account, "account")
         path = BALANCE.path.replace("{account-id}", account_id)
         return await self._request(BALANCE, path=path, account_id=int(account_id))
 
-    async def snapshot(self) -> Snapshot:
+    async def snapshot(
+        self, *, types: Collection[str] | None = None, strict: bool = False
+    ) -> Snapshot:
         """
         Return all accounts with their balances. Errors are kept beside their account.
 
-        It sends one request for the list and one for each account; all are rate limited. The
-        balance of an OTC account always fails: HTX does not return it.
+        It sends one request for the list and one for each account; all are rate limited.
+
+        Args:
+            types: The types of the accounts to read, such as `{"spot", "margin"}`. `None`: all
+                but `otc`, whose balances HTX does not return. The others are in `skipped`.
+            strict: Whether to raise if any balance fails, or only if every balance fails.
 
         Raises:
-            HTXError: The list itself failed.
+            InvalidInputError: *types* is not a collection of types. Nothing was sent.
+            HTXError: The list itself failed, or balances did (see *strict*): the first error.
         """
-        accounts = await self.list()
+        wanted = None if types is None else enum_values(types, "types", "spot")
+        read: list[Account] = []
+        skipped: list[Account] = []
+        for account in await self.list():
+            is_read = account.type != AccountType.OTC if wanted is None else account.type in wanted
+            (read if is_read else skipped).append(account)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._read_one(account)) for account in accounts]
-        return Snapshot(tuple(task.result() for task in tasks))
+            tasks = [group.create_task(self._read_one(account)) for account in read]
+        snapshot = Snapshot(tuple(task.result() for task in tasks), tuple(skipped))
+        if strict or not snapshot.balances:
+            snapshot.raise_for_errors()
+        return snapshot
 
     async def asset_valuation(
         self,

@@ -5,11 +5,17 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections import deque
-from collections.abc import AsyncGenerator
-from typing import get_args
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, get_args
+
+import attrs
+import msgspec
 
 from htx_async.clock import Clock
-from htx_async.sandbox import auth, endpoints, errors
+from htx_async.models.account import Account
+from htx_async.ratelimit.token_bucket import RateLimit
+from htx_async.sandbox import auth, changes, endpoints, errors
+from htx_async.sandbox.changes import Amount
 from htx_async.sandbox.connection import ConnectionFault, connection_of
 from htx_async.sandbox.context import ReceivedRequest, RequestContext
 from htx_async.sandbox.endpoint import Endpoint
@@ -17,7 +23,7 @@ from htx_async.sandbox.errors import APIError
 from htx_async.sandbox.fault_schedule import FaultSchedule
 from htx_async.sandbox.fixtures import default_users
 from htx_async.sandbox.rate_windows import RateWindows, WindowRule
-from htx_async.sandbox.records import SandboxUser
+from htx_async.sandbox.records import SandboxAccount, SandboxUser
 from htx_async.sandbox.request import ParsedRequest, Receive, Scope, Send, has_body
 from htx_async.sandbox.responses import (
     BODY_FORBIDDEN,
@@ -29,12 +35,13 @@ from htx_async.sandbox.responses import (
     send_response,
 )
 from htx_async.sandbox.state import SandboxState, balance_account_ids
-from htx_async.sandbox.validation import check_choice
+from htx_async.sandbox.validation import check_choice, check_range
 
 MAX_ARRIVALS = 100_000
 """Number of requests that a sandbox remembers."""
 
-_DEFAULT_PER = 1.0  # seconds that the window of an unknown path lasts
+_DEFAULT_REQUESTS, _DEFAULT_PER = 10, 1.0
+"""HTX, "Rate Limiting Rule": 10 requests in 1 s where an endpoint's page states no limit."""
 
 
 class Sandbox:
@@ -73,6 +80,7 @@ class Sandbox:
         self._is_limited = limits is not False
         self._expire_unit: ExpireUnit = expire_unit
         self._clock = clock or Clock()
+        self._routes: dict[Endpoint, endpoints.Handler] = {}
         self._faults = FaultSchedule()
         self._arrivals: deque[ReceivedRequest] = deque(maxlen=MAX_ARRIVALS)
         self._requests = 0
@@ -107,6 +115,71 @@ class Sandbox:
     def rate_limited(self) -> int:
         """Return the number of requests that exceeded a rate limit."""
         return self._rate_limited
+
+    def set_balance(
+        self,
+        account: int | str | Account | SandboxAccount,
+        currency: str,
+        *,
+        trade: Amount | None = None,
+        frozen: Amount | None = None,
+    ) -> None:
+        """
+        Change the balance of a currency, from the next request on.
+
+        *account*: an id, a type of the first user such as "spot" or "margin:btcusdt", or an account
+        of the sandbox or of a client. *trade*, *frozen*: the new amounts; `None`: unchanged, or 0
+        if the account does not have the currency. `ValueError` if an argument is wrong.
+        """
+        amounts = {"trade": trade, "frozen": frozen}
+        texts = {
+            name: changes.amount_text(amount, name)
+            for name, amount in amounts.items()
+            if amount is not None
+        }
+        self._change_balance(account, currency, texts)
+
+    def set_points(self, amount: Amount, group_id: int = 0) -> None:
+        """
+        Change the points of the first user in one group, from the next request on.
+
+        A new group expires in a year, termless points (group 0) do not expire.
+        """
+        check_range("group_id", group_id, 0)
+        user = self._state.first_user
+        text = changes.amount_text(amount, "amount")
+        points = changes.with_points(user.points, text, group_id, self._clock.now())
+        self._state = self._state.replace(user, attrs.evolve(user, points=points))
+        for account in user.accounts:
+            if str(account.id) == points.account_id:
+                amounts = {"trade": points.acct_balance}
+                self._change_balance(account, changes.POINTS_CURRENCY, amounts)
+
+    def add_account(self, type: str, subtype: str = "") -> SandboxAccount:
+        """Add an account without a balance to the first user, and return it."""
+        user = self._state.first_user
+        account = SandboxAccount(self._state.next_account_id, type, subtype)
+        self._state = self._state.replace(user, changes.with_account(user, account))
+        return account
+
+    def route(self, path: str, data: Any, *, limit: RateLimit | None = None) -> None:
+        """
+        Respond to GET requests of *path* with *data*, for code that calls `HTXClient.get`.
+
+        *path* may contain variables, e.g. `/v1/order/orders/{order-id}`; it takes precedence over a
+        path that the sandbox serves itself. *data*: what JSON can express; amounts as text, or
+        `Decimal`. *limit*: the rate limit; `None`: 10 requests in 1 s, as HTX counts where a page
+        states none. A signature is checked if there is one.
+        """
+        if not path.startswith("/") or "?" in path:
+            message = f"path must start with / and not contain a query, got {path!r:.40}"
+            raise ValueError(message)
+        requests, per = (limit.requests, limit.per) if limit else (_DEFAULT_REQUESTS, _DEFAULT_PER)
+        endpoint = Endpoint(path, limit=requests, per=per, is_routed=True)
+        json = msgspec.Raw(msgspec.json.encode(data))
+        others = {known: each for known, each in self._routes.items() if known.path != path}
+        self._routes = {endpoint: lambda _: json, **others}
+        self._faults.endpoints.add(endpoint.name)
 
     def reset(self) -> None:
         """Forget all requests and rate limits used. The schedule of faults is kept."""
@@ -144,7 +217,9 @@ class Sandbox:
         request = ParsedRequest.from_scope(scope)
         at, now = self._clock.monotonic(), self._clock.now()
         context = RequestContext(self._state, request, at, now)
-        context.endpoint, context.variables = endpoints.find(request.method, request.path)
+        context.endpoint, context.variables = endpoints.find(
+            request.method, request.path, (*self._routes, *endpoints.ENDPOINTS)
+        )
         fault = self._faults.match(context.endpoint)
         context.now += fault.clock_offset
         response = fault.response(await self._respond(context, receive), context.version)
@@ -173,11 +248,24 @@ class Sandbox:
         # Whether HTX counts a request before it checks the signature is not known. Here, a request
         # that fails authentication or authorization is not counted.
         if endpoint.permission is not None:
-            self._authenticate(context, endpoint.permission)
+            is_optional = endpoint.is_routed and not auth.is_signed(context.request)
+            if not is_optional:
+                self._authenticate(context, endpoint.permission)
         if self._is_limited:
             self._count(context, endpoint)
-        data = endpoints.ENDPOINTS[endpoint](context)
+        handler = self._routes.get(endpoint) or endpoints.ENDPOINTS[endpoint]
+        data = handler(context)
         return json_response(endpoint.envelope(data))
+
+    def _change_balance(
+        self,
+        account: int | str | Account | SandboxAccount,
+        currency: str,
+        amounts: Mapping[str, str],
+    ) -> None:
+        known, user = self._state.find(account)
+        changed = changes.with_balance(known, currency, amounts)
+        self._state = self._state.replace(user, changes.with_account(user, changed))
 
     def _authenticate(self, context: RequestContext, permission: str) -> None:
         request = context.request
@@ -188,7 +276,7 @@ class Sandbox:
 
     def _count(self, context: RequestContext, endpoint: Endpoint) -> None:
         client = context.user.uid if context.user else context.request.ip
-        key = (endpoint.path, client)
+        key = (endpoint, client)
         context.admission = self._windows.admit(key, endpoint.limit, endpoint.per, context.at)
         if not context.admission.admitted:
             raise APIError(errors.RATE_LIMITED)

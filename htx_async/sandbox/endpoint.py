@@ -18,7 +18,8 @@ class Endpoint:
 
     Requests are counted per UID, over all values of the path variables together; per IP address on
     an unsigned endpoint. *permission*: the one that a key needs; `None`: unsigned.
-    *success_field*: the field of a v2 envelope that is true on success.
+    *success_field*: the field of a v2 envelope that is true on success. *is_routed*: whether a test
+    declared it; then the signature is checked if there is one.
     """
 
     path: str
@@ -27,6 +28,7 @@ class Endpoint:
     permission: str | None = "read"
     success_field: str = "success"
     method: str = "GET"
+    is_routed: bool = False
 
     @property
     def name(self) -> str:

@@ -1,13 +1,13 @@
 """
 Endpoints of the sandbox: for each one its declaration, and the handler that returns the data.
 
-Everything else that depends on the endpoints reads `ENDPOINTS`.
+Everything else that depends on the endpoints reads `ENDPOINTS`, and the routes of a sandbox.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -35,9 +35,11 @@ def serves(endpoint: Endpoint) -> Callable[[Handler], Handler]:
     return declare
 
 
-def find(method: str, path: str) -> tuple[Endpoint | None, tuple[str, ...]]:
+def find(
+    method: str, path: str, endpoints: Iterable[Endpoint] = ENDPOINTS
+) -> tuple[Endpoint | None, tuple[str, ...]]:
     """Return the endpoint and the values of its path variables. Paths are case sensitive."""
-    for endpoint in ENDPOINTS:
+    for endpoint in endpoints:
         variables = endpoint.match(method, path)
         if variables is not None:
             return endpoint, variables

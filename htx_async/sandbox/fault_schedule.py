@@ -49,6 +49,7 @@ class FaultSchedule:
     """
 
     def __init__(self) -> None:
+        self.endpoints: set[str] = {endpoint.name for endpoint in ENDPOINTS}
         self._rules: list[_Rule] = []
 
     def next(self, fault: Fault, *, endpoint: str | None = None, times: int = 1) -> None:
@@ -110,7 +111,7 @@ class FaultSchedule:
         uses: float = math.inf,
     ) -> None:
         if endpoint is not None:
-            check_choice("endpoint", endpoint, [known.name for known in ENDPOINTS])
+            check_choice("endpoint", endpoint, sorted(self.endpoints))
         for fault in faults:
             if not isinstance(fault, Fault):
                 message = f"not a fault: {fault!r}. Use the functions of htx_async.sandbox.faults."

@@ -17,7 +17,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 @attrs.frozen
 class ParsedRequest:
-    """A request: *path* and *query* as sent, *host* in lower case without port."""
+    """
+    A request: *path* and *query* as sent, *host* in lower case without port.
+
+    *authority*: host and port as in the header, in lower case.
+    """
 
     method: str
     host: str
@@ -26,20 +30,23 @@ class ParsedRequest:
     ip: str
     content_length: str = "0"
     accepts_gzip: bool = False
+    authority: str = ""
 
     @classmethod
     def from_scope(cls, scope: Scope) -> ParsedRequest:
         """Return the request of an ASGI scope of type `http`."""
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         client = scope.get("client")
+        authority = headers.get(b"host", "").lower()
         return cls(
             method=scope["method"],
-            host=_hostname(headers.get(b"host", "")),
+            host=_hostname(authority),
             path=(scope.get("raw_path") or scope["path"].encode()).decode("latin-1"),
             query=scope.get("query_string", b""),
             ip=client[0] if client else "",
             content_length=headers.get(b"content-length", "0"),
             accepts_gzip=_accepts_gzip(headers.get(b"accept-encoding", "")),
+            authority=authority,
         )
 
 

@@ -42,6 +42,50 @@ class SandboxState:
         account, user = self._accounts.get(account_id, (None, None))
         return account if user is owner else None
 
+    @property
+    def first_user(self) -> SandboxUser:
+        """Return the first user; `ValueError` if there is none."""
+        if not self.users:
+            message = "the sandbox has no user"
+            raise ValueError(message)
+        return self.users[0]
+
+    @property
+    def next_account_id(self) -> int:
+        """Return an id that no account has."""
+        return max(self._accounts, default=0) + 1
+
+    def find(self, account: object) -> tuple[SandboxAccount, SandboxUser]:
+        """
+        Return an account and its user.
+
+        *account*: an id or its digits, or an object with that `id`; or a type of the first user,
+        such as "spot" or "margin:btcusdt". `ValueError` unless there is exactly one.
+        """
+        name = str(getattr(account, "id", account))
+        matches = [
+            pair
+            for pair in self._accounts.values()
+            if str(pair[0].id) == name or (pair[1] is self.first_user and _is_named(pair[0], name))
+        ]
+        if len(matches) == 1:
+            return matches[0]
+        listed = ", ".join(map(_describe, self._accounts.values()))
+        message = f"{len(matches)} accounts are {name!r:.40}. Accounts: {listed or 'none'}"
+        raise ValueError(message)
+
+    def replace(self, old: SandboxUser, new: SandboxUser) -> SandboxState:
+        """Return the state with the user *new* in place of *old*."""
+        return SandboxState(tuple(new if user is old else user for user in self.users))
+
+
+def _is_named(account: SandboxAccount, name: str) -> bool:
+    return name in {account.type, f"{account.type}:{account.subtype}"}
+
+
+def _describe(pair: tuple[SandboxAccount, SandboxUser]) -> str:
+    return f"{pair[0].id} ({pair[0].type} {pair[0].subtype}".rstrip() + ")"
+
 
 def _index(name: str, items: Iterable[tuple[K, V]]) -> dict[K, V]:
     index: dict[K, V] = {}

@@ -141,14 +141,13 @@ def test_snapshot_lists_balances_total_empty_and_failed_accounts() -> None:
         AccountSnapshot(account(2, "margin"), margin, None),
         AccountSnapshot(account(3, "spot"), empty, None),
         AccountSnapshot(account(4, "spot"), None, APIError("no luck")),
-        AccountSnapshot(account(5, "otc"), None, APIError("not supported")),
     )
-    text = rendered(tables.snapshot(Snapshot(accounts), show_zero=False))
+    skipped = (account(5, "otc"), account(6, "otc"))
+    text = rendered(tables.snapshot(Snapshot(accounts, skipped), show_zero=False))
     assert "Zero balance: 3 (spot)" in text
     assert "Total of" not in text  # of one account
     assert "Failed: 4 (spot): no luck" in text
-    assert "Not reported by HTX: 5 (otc)" in text
-    assert "not supported" not in text
+    assert "Not reported by HTX: 5 (otc), 6 (otc)" in text
     both = rendered(tables.snapshot(Snapshot(accounts[:2]), show_zero=True))
     assert "Total of 2 accounts" in both
     assert "Zero balance" not in both

@@ -531,7 +531,7 @@ class ClientMachine(RuleBasedStateMachine):
     def call_with_an_invalid_account(self) -> None:
         """An invalid argument raises before anything is sent."""
         with pytest.raises(InvalidInputError):
-            self.loop.run_until_complete(self.htx.accounts.balance("all"))
+            self.loop.run_until_complete(self.htx.accounts.balance("1x"))
 
     @precondition(lambda self: self.exchange.in_flight)
     @rule(selection=selection, rounds=rounds)

@@ -6,9 +6,11 @@ import html
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from htx_async import (
     AccessKeyError,
     AccountNotFoundError,
     APIError,
+    Clock,
     ClockError,
     DecodeError,
     HTXError,
@@ -32,7 +35,7 @@ from htx_async.middleware.parsing import EnvelopeParsing, parse_response
 from htx_async.models import decoding
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint, Request, Response
-from htx_async.resources import accounts
+from htx_async.resources import accounts, points
 from tests import strategies
 from tests.error_text import full_text
 
@@ -826,6 +829,42 @@ async def test_parsing_reports_the_server_time() -> None:
     for _ in range(4):
         await parsing(Request(Endpoint("/x", RateLimit(1, per=1.0), bytes), "/x"))
     assert observed == [(HALF_PAST, 3.0), (HALF_PAST, 4.0)]
+
+
+@attrs.frozen
+class FixedClock(Clock):
+    """It is half past, and the monotonic clock is at 10 s."""
+
+    def now(self) -> float:
+        return HALF_PAST
+
+    def monotonic(self) -> float:
+        return 10.0
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "data"),
+    [
+        (accounts.BALANCE, '{"id":1,"type":"spot","state":"working","list":[]}'),
+        (points.BALANCE, '{"accountId":1,"accountStatus":"working","acctBalance":"1"}'),
+    ],
+)
+async def test_received_at_is_the_time_of_the_first_byte(
+    endpoint: Endpoint[Any], data: str
+) -> None:
+    """Also if it is decoded later. HTX's data cannot set it, and balances are equal without it."""
+    body = f'{{"status":"ok","data":{data}}}'.replace("}}", ',"received_at":7}}').encode()
+
+    async def send(_: Request) -> Response:
+        return Response(200, {}, body, first_byte_at=7.5)
+
+    request = Request(endpoint, "/x")
+    stamped = (await EnvelopeParsing(send, clock=FixedClock())(request)).value
+    assert stamped.received_at == datetime.fromtimestamp(HALF_PAST - 2.5, UTC)
+    assert stamped.received_at.utcoffset() == timedelta(0)
+    plain = (await EnvelopeParsing(send)(request)).value
+    assert plain.received_at is None
+    assert (plain == stamped, hash(plain) == hash(stamped)) == (True, True)
 
 
 async def test_parsing_keeps_the_error_of_a_body_that_could_not_be_read() -> None:

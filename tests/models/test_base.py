@@ -182,6 +182,7 @@ def test_to_dict_has_plain_values() -> None:
         PointAccountStatus("new"),
         Decimal("1E+3"),
         (PointGroup(0, datetime(2020, 1, 1, 8, tzinfo=east), Decimal("0E-18")),),
+        received_at=datetime(2026, 1, 1, 8, 0, 0, 500_000, tzinfo=east),
     )
     assert points.to_dict() == {
         "account_id": 7,
@@ -194,7 +195,9 @@ def test_to_dict_has_plain_values() -> None:
                 "remain_amt": "0.000000000000000000",
             }
         ],
+        "received_at": "2026-01-01T00:00:00.500000+00:00",
     }
+    assert PointBalance.from_dict(points.to_dict()).received_at == points.received_at
     assert type(points.to_dict()["account_status"]) is str
     assert again(points) == points
 

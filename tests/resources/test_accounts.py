@@ -15,8 +15,10 @@ from htx_async import (
     Accounts,
     AccountState,
     AccountType,
+    APIError,
     AssetValuation,
     DecodeError,
+    HTXError,
     InvalidInputError,
     ServiceUnavailableError,
 )
@@ -72,7 +74,21 @@ async def test_balance_requests_the_path_of_the_id(account: Any, digits: str) ->
 @pytest.mark.parametrize(
     "account",
     [
-        *(-1, True, None, 1.0, "", "1/../2", "{account-id}", "spot", AccountType.SPOT, (1,)),
+        *(
+            -1,
+            True,
+            None,
+            1.0,
+            "",
+            "1/../2",
+            "{account-id}",
+            (1,),
+            b"spot",
+            "-5",
+            " spot",
+            "spot\n",
+        ),
+        *("margin:", ":btcusdt", "margin:btc:usdt", "margin btcusdt", "1x", "x" * 41, "\u0661"),
         Account("../x", AccountType.SPOT, "", AccountState.WORKING),  # type: ignore[arg-type]
     ],
 )
@@ -82,6 +98,36 @@ async def test_balance_rejects_invalid_ids(account: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"^account must be"):
         await Accounts(canned).balance(account)
     assert canned.requests == []
+
+
+@pytest.mark.parametrize(
+    ("account", "account_id"),
+    [("spot", 1), (AccountType.POINT, 3), ("margin:ethusdt", 5), ("borrow", 6), ("borrow:x", 6)],
+)
+async def test_balance_finds_the_account_of_a_type(account: str, account_id: int) -> None:
+    """The list of accounts is cached, as `find` does."""
+    canned = CannedResponses([LIST, BALANCE, BALANCE])
+    htx = Accounts(canned)
+    await htx.balance(account)
+    await htx.balance(account)
+    assert canned.paths == [LIST_PATH, *[f"{LIST_PATH}/{account_id}/balance"] * 2]
+
+
+@pytest.mark.parametrize(
+    ("account", "error", "text"),
+    [
+        ("margin", InvalidInputError, f"2 accounts have the type margin. .*: {MARGINS}"),
+        ("margin:dogeusdt", AccountNotFoundError, "no account has the type margin dogeusdt"),
+        ("SPOT", AccountNotFoundError, "no account has the type SPOT. .* 1 \\(spot\\)"),
+    ],
+)
+async def test_balance_of_a_type_fails_as_find(
+    account: str, error: type[Exception], text: str
+) -> None:
+    canned = CannedResponses([LIST])
+    with pytest.raises(error, match=text.replace("(m", r"\(m").replace("t)", r"t\)")):
+        await Accounts(canned).balance(account)
+    assert canned.paths == [LIST_PATH]
 
 
 @pytest.mark.parametrize(
@@ -180,6 +226,69 @@ async def test_snapshot_contains_every_account() -> None:
     assert dict(snapshot.errors) == {1: broken}
     assert [item.balance is None for item in snapshot.accounts] == [False, True, False]
     assert hash(snapshot) == hash(type(snapshot)(snapshot.accounts))
+
+
+async def test_snapshot_reads_the_types_that_are_wanted() -> None:
+    canned = CannedResponses([LIST, BALANCE, BALANCE])
+    snapshot = await Accounts(canned).snapshot(types={"margin", "otc"})
+    assert [item.account.id for item in snapshot.accounts] == [4, 5]
+    assert [account.id for account in snapshot.skipped] == [3, 1, 6]
+
+
+async def test_snapshot_without_accounts_is_empty() -> None:
+    """Also a strict one; nothing has failed."""
+    canned = CannedResponses([LIST])
+    snapshot = await Accounts(canned).snapshot(types=[AccountType.ETF], strict=True)
+    assert (snapshot.accounts, len(snapshot.skipped), len(canned.requests)) == ((), 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("types", "message"),
+    [
+        ("spot", "types must be a collection such as {'spot'}, got str"),
+        (b"spot", "types must be a collection such as {'spot'}, got bytes"),
+        ({"spot": 1}, "types must be a collection such as {'spot'}, got dict"),
+        (7, "types must be a collection such as {'spot'}, got int"),
+        (["SPOT"], "each of types must be a word in lower case, for example spot: got 'SPOT'"),
+        ([["spot"]], "each of types must be a word in lower case, for example spot: got list"),
+    ],
+)
+async def test_snapshot_rejects_invalid_types(types: Any, message: str) -> None:
+    canned = CannedResponses([])
+    with pytest.raises(InvalidInputError) as caught:
+        await Accounts(canned).snapshot(types=types)
+    assert str(caught.value) == message
+    assert canned.requests == []
+
+
+async def test_strict_snapshot_raises_the_first_error() -> None:
+    """It is a copy: what callers add to it is not in the snapshot, and is not added twice."""
+    first, second = APIError("first", code="x"), APIError("second")
+    first.add_note("attempt 1: this error")
+    responses: list[str | HTXError] = [json.dumps(ROWS[:3]), BALANCE, first, second]
+    with pytest.raises(APIError, match="first") as caught:
+        await Accounts(CannedResponses(list(responses))).snapshot(strict=True)
+    note = "account 1: 2 of 3 balances failed"
+    assert caught.value.__notes__ == ["attempt 1: this error", note]
+    assert caught.value.code == "x"
+    snapshot = await Accounts(CannedResponses(list(responses))).snapshot()
+    assert snapshot.errors[1].__notes__ == ["attempt 1: this error"]
+    for _ in range(2):
+        with pytest.raises(APIError) as caught:
+            snapshot.raise_for_errors()
+        assert caught.value is not first
+        assert caught.value.__notes__[1:] == [note]
+
+
+async def test_snapshot_raises_if_every_balance_fails() -> None:
+    canned = CannedResponses([json.dumps(ROWS[:2]), APIError("first"), APIError("second")])
+    with pytest.raises(APIError, match="first"):
+        await Accounts(canned).snapshot()
+
+
+async def test_raise_for_errors_returns_if_there_are_none() -> None:
+    snapshot = await Accounts(CannedResponses([json.dumps(ROWS[:2]), BALANCE, BALANCE])).snapshot()
+    snapshot.raise_for_errors()
 
 
 async def test_snapshot_raises_if_the_list_fails() -> None:

@@ -74,6 +74,16 @@ async def test_signature_covers_the_host(sandbox: Sandbox) -> None:
         assert response.json()["status"] == "error"
 
 
+async def test_signature_may_cover_host_and_port(sandbox: Sandbox) -> None:
+    """As ccxt signs it; but not another port."""
+    async with client(sandbox, host="127.0.0.1:8443") as http:
+        statuses = [
+            (await http.get(signed_url(ACCOUNTS, host=host))).json()["status"]
+            for host in ("127.0.0.1", "127.0.0.1:8443", "127.0.0.1:443", "127.0.0.2:8443", "")
+        ]
+    assert statuses == ["ok", "ok", "error", "error", "error"]
+
+
 @pytest.mark.parametrize(
     ("options", "cause", "v2_code"),
     [
