@@ -497,6 +497,7 @@ BODY = "".join(PEM.splitlines()[1:-1])
         f"\n{PEM}\n",
         PEM.strip(),
     ],
+    ids=lambda _: "key",  # the same in all processes, as they are random
 )
 def test_private_key_is_accepted_however_its_lines_end(pem: str | bytes) -> None:
     """Env files often have line breaks as a backslash and an n."""
@@ -526,6 +527,7 @@ def test_private_key_is_accepted_however_its_lines_end(pem: str | bytes) -> None
         (PEM.replace("MC4", "\ud8004"), "contains a character that is not ASCII"),
         (PEM.replace("MC4", "ü4").encode(), "contains a character that is not ASCII"),
     ],
+    ids=lambda _: "key",  # the same in all processes, as they are random
 )
 def test_private_key_of_another_kind_is_named(pem: str | bytes, problem: str) -> None:
     """With the fix, and without a part of the key."""
