@@ -11,7 +11,7 @@ import pytest
 
 from tests import packages
 
-PACKAGE = ["htx_async/__init__.py", "htx_async/py.typed", "htx_async/ratelimit/redis/leases.lua"]
+PACKAGE = ["htx_async/__init__.py", "htx_async/py.typed", "htx_async/ratelimit/redis/exchange.lua"]
 METADATA = [f"htx_async-1.dist-info/{name}" for name in ("METADATA", "RECORD", "licenses/LICENSE")]
 
 
