@@ -199,7 +199,8 @@ class HTXClient:
         if unknown:
             msg = f"with_options accepts {', '.join(accepted)}, got {min(unknown)}"
             raise InvalidInputError(msg)
-        options = RequestOptions(**{**asdict(self._options), **overrides})
+        values: dict[str, Any] = {**asdict(self._options), **overrides}
+        options = RequestOptions(**values)
         self._rate_limiter.check(options.attempt_timeout)
         return copy.copy(self)._override(options)  # noqa: SLF001 - its own class
 
