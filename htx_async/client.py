@@ -236,7 +236,8 @@ class HTXClient:
         if unknown:
             msg = f"with_options accepts {', '.join(accepted)}, got {min(unknown)}"
             raise InvalidInputError(msg)
-        options = RequestOptions(**{**asdict(self._options), **overrides})
+        values: dict[str, Any] = {**asdict(self._options), **overrides}
+        options = RequestOptions(**values)
         self._rate_limiter.check(options.attempt_timeout)
         copied = type(self).__new__(type(self))
         vars(copied).update(vars(self))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 _numbers = itertools.count()
+_Entry: TypeAlias = "tuple[int, int, _Queue, ConnectionSlots]"
 
 
 class _Queue(Protocol):
@@ -37,7 +38,7 @@ class ConnectionSlots:
         self.starting: int = 0
         # A heap of queues that need a slot, by the arrival of their callers; the clients of a pool
         # have one.
-        self._blocked: list[tuple[int, int, _Queue, ConnectionSlots]] = []
+        self._blocked: list[_Entry] = []
         self._pool: ConnectionSlots | None = None
 
     def share(self, pool: ConnectionSlots) -> None:
@@ -67,7 +68,7 @@ class ConnectionSlots:
         if self._pool is not None:
             shared = self._pool
             shared.in_use -= 1
-        full = []  # entries of clients that have no free slot of their own
+        full: list[_Entry] = []  # those of clients that have no free slot of their own
         while self._blocked and shared.free:
             entry = heapq.heappop(self._blocked)
             arrival, _, queue, slots = entry

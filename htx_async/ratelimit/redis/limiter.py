@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from htx_async.ratelimit.redis.server import Address, RedisServer
 
 _SWEPT_AT_ONCE: Final = 2
+_NOT_INSTALLED = 'RedisRateLimiter needs the package redis: pip install "htx-async[redis]"'
 
 
 class RedisRateLimiter(RateLimiter):
@@ -213,8 +214,10 @@ class _Worker:
 
 
 def _address(url: str, command_timeout: float) -> Address | str:
-    from htx_async.ratelimit.redis.server import Address  # noqa: PLC0415 - imports redis
-
+    try:
+        from htx_async.ratelimit.redis.server import Address  # noqa: PLC0415 - an extra
+    except ImportError:
+        return _NOT_INSTALLED
     return Address.of(url, command_timeout)
 
 

@@ -43,12 +43,11 @@ class RedisQueue(TokenQueue):
     carries all reports. No task or timer is left once nobody waits and everything is reported.
     """
 
-    bucket: RedisBucket
-
     def __init__(
         self, bucket: RedisBucket, keys: BucketKeys, server: Server, clock: Clock, name: str = ""
     ) -> None:
         super().__init__(bucket, clock, name)
+        self.leases: RedisBucket = bucket
         self._keys, self._server = keys, server
         self._outage = Unavailable("")
         self._is_slow = False
@@ -65,7 +64,7 @@ class RedisQueue(TokenQueue):
 
     def _fail_in_outage(self) -> None:
         """Let callers fail while Redis is known to be unavailable, and there is no fallback."""
-        bucket = self.bucket
+        bucket = self.leases
         if bucket.is_available or bucket.fallback is not None or not self.queued:
             return
         if self._exchange_task is None and self._clock.monotonic() >= bucket.poll_at:
@@ -85,7 +84,7 @@ class RedisQueue(TokenQueue):
             self._exchange_timer = None
         if self._exchange_task is not None:
             return
-        delay = self.bucket.exchange_at(self._usable()) - self._clock.monotonic()
+        delay = self.leases.exchange_at(self._usable()) - self._clock.monotonic()
         if delay <= 0:
             self._start_exchange()
         elif delay < math.inf:
@@ -103,7 +102,7 @@ class RedisQueue(TokenQueue):
         return self._exchange_task
 
     async def _exchange(self) -> None:
-        bucket, sent_at = self.bucket, self._clock.monotonic()
+        bucket, sent_at = self.leases, self._clock.monotonic()
         try:
             request = bucket.next_request(sent_at, self._usable())
             outcome = await self._server.exchange(self._keys, request)
@@ -143,7 +142,7 @@ class RedisQueue(TokenQueue):
     @property
     def is_idle(self) -> bool:
         """Whether no caller waits, no token is in use, and nothing is under way."""
-        return not (self.queued or self.bucket.in_use or self._exchange_task)
+        return not (self.queued or self.leases.in_use or self._exchange_task)
 
     async def flush(self) -> None:
         """Send all reports to Redis, or stop waiting for it soon."""
@@ -151,7 +150,7 @@ class RedisQueue(TokenQueue):
         for _ in range(2):  # the exchange under way, and one with the rest
             task = self._exchange_task
             if task is None:
-                if not (self.bucket.has_reports and self.bucket.is_available):
+                if not (self.leases.has_reports and self.leases.is_available):
                     break
                 task = self._start_exchange()
             await asyncio.wait([task], timeout=max(deadline - self._clock.monotonic(), 0.0))

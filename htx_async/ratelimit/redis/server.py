@@ -10,6 +10,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import attrs
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from htx_async.ratelimit.redis.exchange import (
     BucketKeys,
@@ -20,16 +24,6 @@ from htx_async.ratelimit.redis.exchange import (
     encode,
 )
 
-try:
-    from redis.asyncio import ConnectionPool, Redis
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-    from redis.exceptions import ConnectionError as RedisConnectionError
-except ImportError:
-    HAS_REDIS = False
-else:
-    HAS_REDIS = True
-
 _PACKAGE = "htx_async.ratelimit.redis"
 SCRIPT: Final = resources.files(_PACKAGE).joinpath("exchange.lua").read_text("utf-8")
 CONNECT_TIMEOUT: Final = 5.0
@@ -37,7 +31,6 @@ CONNECT_TIMEOUT: Final = 5.0
 MAX_CONNECTIONS: Final = 10
 """Connections of one event loop, which its users and endpoints share."""
 
-_NOT_INSTALLED = 'RedisRateLimiter needs the package redis: pip install "htx-async[redis]"'
 _INVALID_URL = (
     "url must be the URL of a Redis server as redis-py accepts it, for example "
     "redis://localhost:6379/0, rediss:// for TLS or unix:// for a socket. "
@@ -57,8 +50,6 @@ class Address:
     @classmethod
     def of(cls, url: object, command_timeout: float) -> Address | str:
         """Return the address that *url* names, or an error message that shows no part of it."""
-        if not HAS_REDIS:
-            return _NOT_INSTALLED
         if not isinstance(url, str) or _has_stray_at(url):
             return _INVALID_URL
         try:

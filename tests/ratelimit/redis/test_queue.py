@@ -265,7 +265,7 @@ async def test_headers_count_for_the_bucket_of_their_token_only() -> None:
         await asyncio.sleep(0.125)
         queue.on_server_headers(token.permit, RateLimitHeaders(4, None), 0.0)
         await report
-        assert queue.bucket.has_reports
+        assert queue.leases.has_reports
         server.changes = {"generation": "two"}
         await use(queue)
         assert server.requests[-1].counted == 6
@@ -291,7 +291,7 @@ async def test_outage_fails_callers_at_once(retryable: bool) -> None:
     await asyncio.sleep(1.0)
     assert len(server.requests) == 2
     await asyncio.sleep(60.0)
-    assert len(server.requests) <= 3 + queue.bucket.lease
+    assert len(server.requests) <= 3 + queue.leases.lease
     assert_nothing_is_left(queue)
 
 
@@ -332,7 +332,7 @@ async def test_reports_are_sent_after_a_short_outage_only() -> None:
         server.outage = None
         await asyncio.sleep(since + seconds + 1.5 - now())
         if not used:
-            queue.bucket.is_missed = True
+            queue.leases.is_missed = True
             queue.dispatch()
             await asyncio.sleep(2.0)
         assert [name for name, _ in server.requests[-1].used] == used
@@ -364,7 +364,7 @@ async def test_fallback_ends_with_a_pause_and_reports_its_tokens() -> None:
         assert queue.bucket.in_use == 2
         server.outage = None
         await asyncio.sleep(1.5)
-        assert queue.bucket.is_available
+        assert queue.leases.is_available
         assert len(server.leased) == 2
         after = asyncio.create_task(use(queue))
         await asyncio.sleep(0.125)
