@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Never, NoReturn, Self, TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Never, NoReturn, Self, TypedDict, TypeVar, Unpack, cast
 
 from msgspec.structs import asdict
 
@@ -211,9 +211,9 @@ class HTXClient:
             InvalidInputError: A key is missing, or a variable or argument is wrong.
         """
         variable = "base_url" if "base_url" in options else "HTX_BASE_URL"
-        options.setdefault("base_url", os.environ.get("HTX_BASE_URL") or BASE_URL)
-        if problem := validation.base_url_problem(options["base_url"], variable):
-            del options  # a password in the URL must not be in a traceback
+        base_url = options.setdefault("base_url", os.environ.get("HTX_BASE_URL") or BASE_URL)
+        if problem := validation.base_url_problem(base_url, variable):
+            del options, base_url  # a password in the URL must not be in a traceback
             raise InvalidInputError(problem)
         return cls(Credentials.from_env(), **options)
 

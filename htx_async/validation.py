@@ -114,8 +114,9 @@ def instance_of(value: object, kind: type[T], name: str, expected: str) -> T:
 
 def enum_values(values: object, name: str, example: str) -> frozenset[str]:
     """Return the words of a collection: see `enum_value`."""
+    got = describe(values)
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Collection):
-        msg = f"{name} must be a collection such as {{{example!r}}}, got {describe(values)}"
+        msg = f"{name} must be a collection such as {{{example!r}}}, got {got}"
         raise InvalidInputError(msg)
     items = cast("Collection[object]", values)
     return frozenset(enum_value(value, f"each of {name}", example) for value in items)
