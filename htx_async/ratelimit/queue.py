@@ -34,7 +34,7 @@ PATIENCE: Final = 1.0
 """Seconds that callers of other loops wait for a loop that does not react."""
 
 _ANNOUNCED_AT_ONCE = 200
-"""Callers that are informed in one iteration of the loop."""
+"""Callers that are informed, or fail, in one iteration of the loop."""
 _OUTDATED = 64
 """Entries of a heap that may be outdated."""
 
@@ -296,13 +296,15 @@ class TokenQueue:
         self._announce(iter(waiters))
 
     def fail(self, error: HTXError) -> None:
-        """Let every caller fail with a copy of *error*."""
+        """Let the first callers fail with a copy of *error*; many at once would block the loop."""
         with self._lock:
-            for group in list(self._groups.values()):
-                for waiter in list(group.waiters):
-                    self._discard(group, waiter)
-                    if not waiter.future.done():
-                        waiter.future.set_exception(copy(error))
+            callers = itertools.chain.from_iterable(
+                ((group, waiter) for waiter in group.waiters) for group in self._groups.values()
+            )
+            for group, waiter in list(itertools.islice(callers, _ANNOUNCED_AT_ONCE)):
+                self._discard(group, waiter)
+                if not waiter.future.done():
+                    waiter.future.set_exception(copy(error))
 
     def _in_order(self) -> list[tuple[int, Waiter]]:
         """Return the callers that wait, in order of arrival, with the number of those ahead."""

@@ -77,6 +77,8 @@ class RedisQueue(TokenQueue):
                 retry_after=max(bucket.poll_at - self._clock.monotonic(), 0.0),
             )
         )
+        if self.queued:
+            asyncio.get_running_loop().call_soon(self.dispatch)
 
     def _plan_exchange(self) -> None:
         if self._exchange_timer is not None:

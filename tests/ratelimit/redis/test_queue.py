@@ -458,3 +458,16 @@ def test_queue_is_usable_after_its_loop() -> None:
         return queue
 
     run(main()).dispatch()
+
+
+async def test_many_callers_fail_in_several_steps() -> None:
+    """All at once would block the loop."""
+    queue = queue_of(server := FakeServer(1.0))
+    tasks = [asyncio.create_task(use(queue)) for _ in range(1000)]
+    await asyncio.sleep(0.5)
+    queue.fail(RateLimitQueueError("no token"))
+    assert queue.queued == 800
+    server.outage = Unavailable("Redis at here hangs")
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {RateLimitQueueError}
+    assert (queue.queued, now()) == (0, 1.0)
