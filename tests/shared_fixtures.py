@@ -18,14 +18,14 @@ from tests.redis_process import RedisProcess, serving
 
 
 @pytest.fixture(scope="session")
-def served_sandbox() -> Iterator[str]:
-    """Serve a sandbox from another thread, for programs that run a loop of their own."""
+def _serving() -> Iterator[tuple[Sandbox, str]]:
+    """Serve a sandbox from another thread."""
     base_urls: list[str] = []
     ready, loop = threading.Event(), asyncio.new_event_loop()
-    stop = asyncio.Event()
+    stop, sandbox = asyncio.Event(), Sandbox()
 
     async def serve() -> None:
-        async with Sandbox().serve() as base_url:
+        async with sandbox.serve() as base_url:
             base_urls.append(base_url)
             ready.set()
             await stop.wait()
@@ -33,10 +33,18 @@ def served_sandbox() -> Iterator[str]:
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
     assert ready.wait(10)
-    yield base_urls[0]
+    yield sandbox, base_urls[0]
     loop.call_soon_threadsafe(stop.set)
     thread.join()
     loop.close()
+
+
+@pytest.fixture
+def served_sandbox(_serving: tuple[Sandbox, str]) -> str:
+    """Return the address of a sandbox, for programs that run a loop of their own."""
+    sandbox, base_url = _serving
+    sandbox.reset()  # it has not counted requests of other tests, as the buckets have not
+    return base_url
 
 
 @pytest.fixture(scope="session")

@@ -374,7 +374,7 @@ class TokenQueue:
             self._notified.pop(loop, None)
             if self._groups:
                 self._set_timer(loop, self._grant(loop, self._clock.monotonic()))
-            elif self._timers:
+            else:
                 self._set_timer(loop, math.inf)
 
     def _grant(self, loop: asyncio.AbstractEventLoop, now: float) -> float:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from htx_async.clock import Clock
+from htx_async.errors import RateLimitQueueError
 from htx_async.ratelimit import queue as module
 from htx_async.ratelimit.headers import RateLimitHeaders
 from htx_async.ratelimit.queue import PATIENCE, TokenQueue
@@ -476,3 +477,38 @@ def test_closed_loop_delays_nobody() -> None:
     del tasks
     gc.collect()  # the abandoned callers release their tokens and slots
     assert slots.free == 2
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_failed_caller_that_was_cancelled_is_cancelled() -> None:
+    queue = queue_of(1, 1.0)
+    holder = Holder(queue)
+    await settle()
+    cancelled, failed = Holder(queue), Holder(queue)
+    await settle()
+    cancelled.task.cancel()
+    queue.fail(RateLimitQueueError("no token"))
+    outcomes = await asyncio.gather(cancelled.task, failed.task, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError, RateLimitQueueError]
+    await holder.end()
+    assert queue.bucket.free == 1
+
+
+def test_queue_without_a_running_loop_issues_nothing() -> None:
+    """A loop was closed, and the coroutine of a caller is garbage collected."""
+    queue = queue_of(1, 1.0, Clock())
+
+    async def wait() -> list[asyncio.Task[None]]:
+        holder = Holder(queue)
+        tasks = [holder.task, Holder(queue).task]
+        await settle()
+        return tasks
+
+    loop = asyncio.new_event_loop()
+    tasks = loop.run_until_complete(wait())
+    queue.dispatch()
+    assert queue.queued == 1
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    loop.close()

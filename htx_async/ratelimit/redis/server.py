@@ -69,6 +69,7 @@ class Address:
             protocol=2,
             # The server may have closed an idle connection. Repeating a request does no harm.
             retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+            retry_on_error=[RedisConnectionError],
             socket_timeout=self._command_timeout,
             socket_connect_timeout=CONNECT_TIMEOUT,
         )
@@ -204,7 +205,9 @@ _ERROR_PATTERNS: Final = tuple(
 
 def _translate(error: Exception, address: str) -> Unavailable:
     """Return the meaning of *error* without its text, which may show what was sent."""
-    names = " ".join(kind.__name__ for kind in type(error).__mro__)
+    context = error.__context__ or error  # older versions of redis-py do not state the cause
+    kinds = (*type(error).__mro__, *type(context).__mro__)
+    names = " ".join(kind.__name__ for kind in kinds)
     match = next(entry for entry in _ERROR_PATTERNS if entry.pattern.search(f"{names} {error}"))
     # The class name says more where the meaning is vague, and contains no secret.
     name = f" ({type(error).__name__})" if match.retryable else ""

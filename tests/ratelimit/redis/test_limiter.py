@@ -254,3 +254,11 @@ async def test_queue_timeout_zero_fails_at_once_in_an_outage(connected: list[Con
             with pytest.raises(RateLimitQueueError, match="no token: Redis at here ha") as caught:
                 await htx.points.balance()
             assert caught.value.retry_after == pytest.approx(1.0, abs=0.2)
+
+
+def test_queue_outside_of_a_loop_has_a_worker_of_its_own(connected: list[Connected]) -> None:
+    """`limits()` is not async, and may be called when the loop has ended."""
+    limiter = RedisRateLimiter(URL, user="me")
+    for _ in range(2):
+        assert limiter.queue_for(accounts.BALANCE, Clock()).status().queued == 0
+    assert len(connected) == 2
