@@ -290,8 +290,16 @@ TABLE: dict[str, Row] = {
     ),
     "Accounts.balance.account": Row(
         lambda value: awaited(lambda htx: htx.accounts.balance(value)),
-        ID,
+        ID | {"text"},
         ("\uff11", "1.0", "-1", "9" * 101, attrs.evolve(ACCOUNT, id=True)),
+    ),
+    "Accounts.snapshot.types": Row(
+        lambda value: awaited(lambda htx: htx.accounts.snapshot(types=value)),
+        {"None", "list"},
+        (["SPOT"], [SECRET], [b"spot"], {SURROGATE}, iter(["spot"])),
+    ),
+    "Accounts.snapshot.strict": Row(
+        lambda value: awaited(lambda htx: htx.accounts.snapshot(strict=value)), {"bool"}, (0, 1)
     ),
     "Accounts.asset_valuation.account_type": Row(
         lambda value: awaited(lambda htx: htx.accounts.asset_valuation(value)), {"None"}, ("SPOT",)

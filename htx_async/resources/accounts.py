@@ -24,7 +24,14 @@ from htx_async.models.valuation import AssetValuation
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint
 from htx_async.resources.base import Client, Resource
-from htx_async.validation import account_name, enum_value, enum_values, numeric_id, words
+from htx_async.validation import (
+    account_name,
+    boolean,
+    enum_value,
+    enum_values,
+    numeric_id,
+    words,
+)
 
 LIST: Final = Endpoint(
     "/v1/account/accounts",
@@ -133,10 +140,12 @@ class Accounts(Resource):
             strict: Whether to raise if any balance fails, or only if every balance fails.
 
         Raises:
-            InvalidInputError: *types* is not a collection of types. Nothing was sent.
+            InvalidInputError: *types* is not a collection of types, or *strict* is not a boolean.
+                Nothing was sent.
             HTXError: The list itself failed, or balances did (see *strict*): the first error.
         """
         wanted = None if types is None else enum_values(types, "types", "spot")
+        boolean(strict, "strict")
         read: list[Account] = []
         skipped: list[Account] = []
         for account in await self.list():

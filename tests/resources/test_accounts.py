@@ -248,7 +248,7 @@ async def test_snapshot_without_accounts_is_empty() -> None:
         ("spot", "types must be a collection such as {'spot'}, got str"),
         (b"spot", "types must be a collection such as {'spot'}, got bytes"),
         ({"spot": 1}, "types must be a collection such as {'spot'}, got dict"),
-        (7, "types must be a collection such as {'spot'}, got int"),
+        (7, "types must be a collection such as {'spot'}, got 7"),
         (["SPOT"], "each of types must be a word in lower case, for example spot: got 'SPOT'"),
         ([["spot"]], "each of types must be a word in lower case, for example spot: got list"),
     ],
