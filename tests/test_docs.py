@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 import htx_async
 from htx_async import errors
@@ -18,6 +23,25 @@ BASE_CLASSES = {"HTXError", "TransportError", "AuthenticationError"}
 def page(name: str) -> str:
     """Return the source of a page."""
     return (DOCS / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_first_program_prints_amounts_without_exponent(served_sandbox: str) -> None:
+    """A zero with 18 decimal places is `0E-18` otherwise."""
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    program = readme.partition("```python\n")[2].partition("```")[0]
+    keys = {"HTX_ACCESS_KEY": "access-key", "HTX_SECRET_KEY": "secret-key"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | keys | {"HTX_BASE_URL": served_sandbox},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert "usdt: 91.850043797676510303 available" in done.stdout
+    assert len(lines) > 1
+    assert all(re.fullmatch(r"\w+: [\d.]+ available, [\d.]+ in orders", line) for line in lines)
 
 
 def test_errors_page_has_a_row_per_error() -> None:
