@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from htx_async import errors
 from htx_async.cli import exit_codes
 from htx_async.error_codes import CAUSES
 from htx_async.errors import HTXError
+from htx_async.sandbox import Sandbox
 
 DOCS = Path(__file__).parent.parent / "docs"
 BASE_CLASSES = {"HTXError", "TransportError", "AuthenticationError"}
@@ -26,22 +27,22 @@ def page(name: str) -> str:
 
 
 @pytest.mark.slow
-def test_first_program_prints_amounts_without_exponent(served_sandbox: str) -> None:
-    """A zero with 18 decimal places is `0E-18` otherwise."""
+async def test_first_program_prints_amounts_without_exponent() -> None:
+    """`print(row.trade)` would print `6E-9`."""
     readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
     program = readme.partition("```python\n")[2].partition("```")[0]
     keys = {"HTX_ACCESS_KEY": "access-key", "HTX_SECRET_KEY": "secret-key"}
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | keys | {"HTX_BASE_URL": served_sandbox},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    lines = done.stdout.splitlines()
-    assert "usdt: 91.850043797676510303 available" in done.stdout
-    assert len(lines) > 1
-    assert all(re.fullmatch(r"\w+: [\d.]+ available, [\d.]+ in orders", line) for line in lines)
+    sandbox = Sandbox()
+    sandbox.set_balance("spot", "usdt", trade="0.000000006", frozen="0.000000000000000000")
+    async with sandbox.serve() as base_url:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", program),
+            env=os.environ | keys | {"HTX_BASE_URL": base_url},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate()
+    expected = "usdt: 0.000000006 available, 0.000000000000000000 in orders"
+    assert expected in output.decode().splitlines()
 
 
 def test_errors_page_has_a_row_per_error() -> None:
