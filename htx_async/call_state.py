@@ -77,6 +77,7 @@ class CallState:
         signed_with: How the last attempt was signed.
         on_queued: Called with the number of calls ahead, and the expected delay in seconds.
         decode_in_caller: Lets the caller that wakes first decode a response; `None`: not possible.
+        waits_for: What it needs before it is queued, and how to get that sooner; "": nothing.
     """
 
     __slots__ = (
@@ -96,6 +97,7 @@ class CallState:
         "queue_waits",
         "request_id",
         "signed_with",
+        "waits_for",
         "was_sent",
     )
 
@@ -116,6 +118,7 @@ class CallState:
         self.signed_with: SigningContext | None = None
         self.on_queued: Callable[[int, float], object] | None = None
         self.decode_in_caller: DecodeInCaller | None = None
+        self.waits_for: str = ""
         self._queued_since: float | None = None
 
     @property
@@ -220,6 +223,8 @@ class CallState:
             text = f"{text}. The last attempt failed with {type(last).__name__}: {last.args[0]}"
         elif self.was_sent:
             text = f"{text}. Check the network, or increase timeout."
+        elif self.waits_for:
+            text = f"{text}: the call was waiting for {self.waits_for}."
         else:
             text = f"{text}: the call was still queued. Increase timeout, or make fewer calls."
         error = DeadlineExceededError(text, endpoint=endpoint, delivery=self.delivery)

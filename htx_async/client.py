@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Hashable, Mapping
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Never, NoReturn, Self, TypedDict, TypeVar, Unpack, cast
 
 from msgspec.structs import asdict
@@ -307,11 +307,8 @@ class HTXClient:
 
         Paths that `get` was called with are included.
         """
-        queues = {
-            endpoint.name: self._rate_limiter.queue_for(endpoint, self._clock)
-            for endpoint in self._endpoints.all
-        }
-        return MappingProxyType({name: queue.status() for name, queue in queues.items()})
+        queue_for, clock = self._rate_limiter.queue_for, self._clock
+        return {each.name: queue_for(each, clock).status() for each in self._endpoints.all}
 
     def clock_offset(self) -> float | None:
         """

@@ -296,7 +296,7 @@ TABLE: dict[str, Row] = {
     "Accounts.snapshot.types": Row(
         lambda value: awaited(lambda htx: htx.accounts.snapshot(types=value)),
         {"None", "list"},
-        (["SPOT"], [1], {"spot": 1}),
+        (["SPOT"], [SECRET], [b"spot"], {SURROGATE}, iter(["spot"])),
     ),
     "Accounts.snapshot.strict": Row(
         lambda value: awaited(lambda htx: htx.accounts.snapshot(strict=value)), {"bool"}, (0, 1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import inspect
+import pickle
 import warnings
 import weakref
 from collections.abc import Callable
@@ -644,6 +646,13 @@ async def test_limits_return_the_state_of_each_endpoint(transport: httpx.ASGITra
         status = htx.limits()["GET /v2/point/account"]
     assert (status.available, status.queued, status.rate_limited, status.remaining) == (1, 0, 0, 1)
     assert status.resets_at is not None
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_limits_can_be_copied_and_pickled(duplicate: Callable[[object], object]) -> None:
+    """To pass them to another process, for example."""
+    limits = HTXClient(KEYS).limits()
+    assert duplicate(limits) in (limits, pickle.dumps(limits))
 
 
 def test_limits_are_readable_without_an_event_loop() -> None:

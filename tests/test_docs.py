@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
+import sys
 from pathlib import Path
+
+import pytest
 
 import htx_async
 from htx_async import errors
 from htx_async.cli import exit_codes
 from htx_async.error_codes import CAUSES
 from htx_async.errors import HTXError
+from htx_async.sandbox import Sandbox
 
 DOCS = Path(__file__).parent.parent / "docs"
 BASE_CLASSES = {"HTXError", "TransportError", "AuthenticationError"}
@@ -18,6 +24,25 @@ BASE_CLASSES = {"HTXError", "TransportError", "AuthenticationError"}
 def page(name: str) -> str:
     """Return the source of a page."""
     return (DOCS / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+async def test_first_program_prints_amounts_without_exponent() -> None:
+    """`print(row.trade)` would print `6E-9`."""
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    program = readme.partition("```python\n")[2].partition("```")[0]
+    keys = {"HTX_ACCESS_KEY": "access-key", "HTX_SECRET_KEY": "secret-key"}
+    sandbox = Sandbox()
+    sandbox.set_balance("spot", "usdt", trade="0.000000006", frozen="0.000000000000000000")
+    async with sandbox.serve() as base_url:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", program),
+            env=os.environ | keys | {"HTX_BASE_URL": base_url},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate()
+    expected = "usdt: 0.000000006 available, 0.000000000000000000 in orders"
+    assert expected in output.decode().splitlines()
 
 
 def test_errors_page_has_a_row_per_error() -> None:

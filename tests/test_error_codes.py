@@ -46,6 +46,7 @@ NOT_VALID = "api-signature-not-valid"
         (403, "Incorrect IP address [IP地址错误]", IPAddressError, False),
         (403, "Verification failure [校验失败]", SignatureError, False),
         (2003, "Incorrect Access key [Access key错误]", AccessKeyError, False),
+        (2003, "校验失败", SignatureError, False),
         ("api-signature-check-failed", "", SignatureError, False),
         ("login-required", "", AccessKeyError, False),
         ("rate-too-many-requests", "", RateLimitedError, True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import pickle
 import random
 import re
 import subprocess
@@ -69,6 +70,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(self.format(record))
+        pickle.dumps(record)  # as handlers do that pass it to another process
 
 
 def logged(scenario: Callable[[], Awaitable[object]], level: int = logging.DEBUG) -> list[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from htx_async import redaction
 from htx_async.redaction import (
     auth_values,
     describe_error,
@@ -143,6 +146,23 @@ def test_excerpt_contains_no_part_of_a_secret_wherever_it_is_cut(secret: str) ->
 def test_excerpt_of_a_short_text_is_complete() -> None:
     """It is redacted, and on one line."""
     assert excerpt(f"a\n {SECRET} b", [SECRET]) == "a [hidden] b"
+
+
+def test_long_text_of_an_exception_is_cut_before_it_is_redacted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Redacting 16 MB would block the event loop for seconds."""
+    lengths: list[int] = []
+    original = redaction.redact
+
+    def record(text: str, secrets: Iterable[str]) -> str:
+        lengths.append(len(text))
+        return original(text, secrets)
+
+    monkeypatch.setattr(redaction, "redact", record)
+    shown = describe_error(OSError("//" * 10**6), ["known"])
+    assert len(shown) < 250
+    assert max(lengths) < 2_000
 
 
 @pytest.mark.parametrize(

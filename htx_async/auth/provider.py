@@ -23,9 +23,12 @@ Provider = Callable[[], Awaitable[Credentials]]
 
 def source_problem(source: object) -> str | None:
     """Return why *source* is neither credentials nor a provider; `None`: it is one of them."""
-    if isinstance(source, Credentials) or _is_async(source):
+    if isinstance(source, Credentials) or (_is_async(source) and _is_hashable(source)):
         return None
-    if isinstance(source, type):
+    if _is_async(source):
+        fix = "Define its class with @dataclass(eq=False), or pass a method of it"
+        got = f"{type(source).__qualname__} that is not hashable. {fix}"
+    elif isinstance(source, type):
         got = f"the class {source.__qualname__}. Create an object of it"
     elif callable(source):
         got = f"{type(source).__qualname__} that is not async. Define it with `async def`"
@@ -46,6 +49,15 @@ def _is_async(source: object) -> bool:
         return False
     method = inspect.getattr_static(function, "__call__")
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(method)
+
+
+def _is_hashable(source: object) -> bool:
+    """Return whether *source* can identify the limits that its clients share."""
+    try:
+        hash(source)
+    except TypeError:
+        return False
+    return True
 
 
 class CredentialStore:
@@ -116,7 +128,9 @@ class CredentialStore:
         else:
             if isinstance(credentials, Credentials):
                 if self.current not in (None, credentials):
-                    _log.info("key rotation: the credentials provider returned %r", credentials)
+                    # As text: handlers keep the arguments of a record, and pickle them.
+                    text = "key rotation: the credentials provider returned %s"
+                    _log.info(text, repr(credentials))
                 self.current, self._fetched_at = credentials, self._clock.monotonic()
                 return
             kind = type(credentials).__qualname__

@@ -275,14 +275,19 @@ def _server_time(response: Response, envelope: _Envelope[Any]) -> float | None:
 
 @functools.lru_cache(maxsize=4)
 def _parse_date(header: str) -> float | None:
-    """Return the time in a header, in seconds since 1970; `None` if it is not an HTTP date."""
+    """
+    Return the time in a header, in seconds since 1970; `None` if it is not an HTTP date.
+
+    Nor one in 1970, which a proxy without a clock writes: requests would be signed with it.
+    """
     from email.utils import parsedate_tz  # noqa: PLC0415 - imports ten modules
 
     parsed = parsedate_tz(header) if len(header) <= _MAX_DATE else None
     try:
-        return datetime(*parsed[:6], tzinfo=UTC).timestamp() - (parsed[9] or 0) if parsed else None
+        time = datetime(*parsed[:6], tzinfo=UTC).timestamp() - (parsed[9] or 0) if parsed else 0
     except (ValueError, OverflowError):
         return None
+    return time if int(time * 1000) in PLAUSIBLE_EPOCH_MS else None
 
 
 def _retry_after(headers: Mapping[str, str], server_now: Callable[[], float]) -> float | None:

@@ -41,6 +41,10 @@ SERVER_TIME = Endpoint[int](
 )
 """HTX, "Get Current Timestamp": HTX's wall-clock time, in milliseconds."""
 
+_SETTINGS = (
+    "a thread that reads certificates and proxy settings. If the threads of the event loop are in "
+    "use, set a larger default executor"
+)
 _log = logging.getLogger("htx_async")
 
 
@@ -57,13 +61,16 @@ class Retrying(msgspec.Struct, frozen=True):
 
     async def __call__(self, request: Request) -> Response:
         """Send *request* until it succeeds, or there is no further attempt."""
-        if not self.adapter.is_prepared:
-            await self.adapter.prepare()
         call, has_recovered = request.call, False
+        if not self.adapter.is_prepared:
+            call.waits_for = _SETTINGS
+            await self.adapter.prepare()
         while True:
             try:
                 if request.endpoint.signed and self.credentials.current is None:
+                    call.waits_for = "the credentials provider. Increase timeout, or make it faster"
                     await self.credentials.ensure()
+                call.waits_for = ""
                 response = await self.call_next(request)
                 return replace(response, stats=call.stats(response.first_byte_at))
             except HTXError as error:

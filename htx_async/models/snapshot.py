@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import attrs
 
@@ -51,13 +50,13 @@ class Snapshot(Model):
     def balances(self) -> Mapping[int, AccountBalance]:
         """The balances by account id, without those that failed."""
         balances = ((item.account.id, item.balance) for item in self.accounts)
-        return MappingProxyType({key: value for key, value in balances if value is not None})
+        return {key: value for key, value in balances if value is not None}
 
     @property
     def errors(self) -> Mapping[int, HTXError]:
         """The errors by account id."""
         errors = ((item.account.id, item.error) for item in self.accounts)
-        return MappingProxyType({key: value for key, value in errors if value is not None})
+        return {key: value for key, value in errors if value is not None}
 
     def raise_for_errors(self) -> None:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import weakref
 from collections import OrderedDict
@@ -13,8 +14,14 @@ from htx_async.clock import Clock
 from htx_async.ratelimit.queue import TokenQueue
 from htx_async.ratelimit.token_bucket import RateLimit, TokenBucket, UnlimitedBucket
 
+MAX_QUEUES = 2_000
+"""Number of endpoints of a limiter above which those that are not in use are forgotten."""
+_SWEPT_AT_ONCE = 2
+
 registry_lock: threading.Lock = threading.Lock()
 """Guards the registries of queues and limiters, which threads share."""
+
+_all: weakref.WeakSet[RateLimiter] = weakref.WeakSet()
 
 
 class LimitedEndpoint(Protocol):
@@ -49,7 +56,10 @@ class RateLimiter:
     """
 
     def __init__(self) -> None:
+        _all.add(self)
         self._queues: dict[str, TokenQueue] = {}
+        # Those that were forgotten, too, as long as somebody refers to them.
+        self._in_use: weakref.WeakValueDictionary[str, TokenQueue] = weakref.WeakValueDictionary()
         # Kept, so that it is not forgotten while its queues are in use here.
         self._address_limiter: RateLimiter | None = None
 
@@ -69,19 +79,32 @@ class RateLimiter:
         return self._queues.get(endpoint.name) or self._open_queue(endpoint, clock)
 
     def _open_queue(self, endpoint: LimitedEndpoint, clock: Clock) -> TokenQueue:
-        limiter = self
-        if not endpoint.signed:
-            limiter = self._address_limiter = self._for_address(clock)
-        queue = self._queues[endpoint.name] = limiter.own_queue(endpoint, clock)
+        if endpoint.signed:
+            return self.own_queue(endpoint, clock)
+        limiter = self._address_limiter = self._for_address(clock)
+        queue = limiter.own_queue(endpoint, clock)
+        with registry_lock:
+            self._keep_queue(endpoint.name, queue, clock)
         return queue
 
     def own_queue(self, endpoint: LimitedEndpoint, clock: Clock) -> TokenQueue:
         """Return the queue for *endpoint* of this limiter, even if it is not signed."""
         with registry_lock:
-            queue = self._queues.get(endpoint.name)
+            queue = self._in_use.get(endpoint.name)
             if queue is None:
-                queue = self._queues[endpoint.name] = self._new_queue(endpoint, clock)
+                queue = self._in_use[endpoint.name] = self._new_queue(endpoint, clock)
+            self._keep_queue(endpoint.name, queue, clock)
             return queue
+
+    def _keep_queue(self, name: str, queue: TokenQueue, clock: Clock) -> None:
+        """Keep *queue*; beyond `MAX_QUEUES`, forget one or two whose tokens are all free."""
+        if len(self._queues) >= MAX_QUEUES:
+            now = clock.monotonic()
+            for other in tuple(itertools.islice(self._queues, _SWEPT_AT_ONCE)):
+                swept = self._queues.pop(other)
+                if not swept.is_idle_full(now):
+                    self._queues[other] = swept  # the next sweep begins with others
+        self._queues[name] = queue
 
     def _for_address(self, clock: Clock) -> RateLimiter:
         """Return the limiter of this machine's IP address; a simulation has one of its own."""
@@ -118,7 +141,6 @@ class _Unlimited(RateLimiter):
 UNLIMITED: Final[RateLimiter] = _Unlimited()
 """Rate limiter without a limit, for servers that do not count requests."""
 
-_SWEPT_AT_ONCE = 2
 _active: weakref.WeakValueDictionary[Hashable, RateLimiter] = weakref.WeakValueDictionary()
 _recent: OrderedDict[Hashable, RateLimiter] = OrderedDict()
 
@@ -142,3 +164,19 @@ def shared_rate_limiter(owner: Hashable) -> RateLimiter:
         limiter = _active.get(owner) or RateLimiter()
         _active[owner] = _recent[owner] = limiter
         return limiter
+
+
+def _after_fork_in_child() -> None:
+    """Forget the queues of the parent process: their tokens would never be released here."""
+    for limiter in tuple(_all):
+        limiter._queues.clear()  # noqa: SLF001 - of this module
+        limiter._in_use.clear()  # noqa: SLF001 - of this module
+    registry_lock.release()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows does not have it
+    os.register_at_fork(
+        before=registry_lock.acquire,
+        after_in_parent=registry_lock.release,
+        after_in_child=_after_fork_in_child,
+    )

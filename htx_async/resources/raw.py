@@ -28,6 +28,8 @@ AUTH_PARAMS = frozenset(
 )
 """HTX, "Authentication": parameters that the signature adds, in lower case."""
 
+MAX_ENDPOINTS = 1_000
+"""Number of paths of `get` that a client remembers: those that were used last."""
 _MAX_PATH = 500
 # Characters that a URL contains unescaped: what is signed is then what is sent.
 _PATH = r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+"
@@ -85,14 +87,22 @@ class EndpointRegistry:
         checked = None if limit is None else _check_limit(limit)
         known = self._declared.get(name) or self._added.get(name)
         if known is None:
-            known = self._added[name] = Endpoint(template, checked or DEFAULT_LIMIT, bytes)
+            known = Endpoint(template, checked or DEFAULT_LIMIT, bytes)
         elif name in self._added and checked not in (None, known.limit):
             first = f"{known.limit.requests} in {known.limit.per:g} s"
             msg = (
                 f"the limit of {name} was set to {first} by an earlier call: pass the same or none"
             )
             raise InvalidInputError(msg)
+        if name not in self._declared:
+            self._remember(name, known)
         return Endpoint(template, known.limit, bytes, signed=signed)
+
+    def _remember(self, name: str, endpoint: Endpoint[bytes]) -> None:
+        self._added.pop(name, None)
+        self._added[name] = endpoint  # the one that was used last is the last one
+        if len(self._added) > MAX_ENDPOINTS:
+            del self._added[next(iter(self._added))]
 
     def _template_of(self, path: str) -> str:
         """Return *path* with placeholders: HTX counts all ids of an endpoint together."""

@@ -8,11 +8,12 @@ import pickle
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from rich.pretty import pretty_repr
 
 from htx_async import Credentials, InvalidInputError
+from htx_async.validation import is_quoted
 from tests.error_text import full_text
 
 ACCESS_KEY = "vf25treb80-1a2b3c4d-5e6f7a8b-9c0d1"
@@ -138,6 +139,7 @@ def test_invalid_key_is_rejected_without_exposing_it(key: Any, argument: str) ->
 
 @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=60))
 def test_any_printable_ascii_key_signs(key: str) -> None:
+    assume(not is_quoted(key))
     assert len(Credentials(key, key).signature("x")) == 44
 
 

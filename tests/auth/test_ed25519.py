@@ -115,12 +115,13 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+@pytest.mark.parametrize("start", ["", "\ufeff"])
 def test_from_env_reads_keys_from_files(
-    end: str, no_keys: pytest.MonkeyPatch, tmp_path: Path
+    start: str, end: str, no_keys: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Files as containers mount them; one trailing newline is removed."""
+    """Without a byte order mark and one trailing newline, which editors add."""
     for name, text in (("HTX_ACCESS_KEY", "access-key"), ("HTX_SECRET_KEY", "secret-key")):
-        (tmp_path / name).write_bytes((text + end).encode())
+        (tmp_path / name).write_bytes((start + text + end).encode())
         no_keys.setenv(f"{name}_FILE", str(tmp_path / name))
     assert Credentials.from_env() == Credentials("access-key", "secret-key")
 
@@ -160,6 +161,51 @@ def test_from_env_rejects_conflicting_or_incomplete_variables(
     """Two variables for one value are an error."""
     no_keys.setenv("HTX_ACCESS_KEY", "access-key")
     for name, value in variables.items():
+        no_keys.setenv(name, value)
+    with pytest.raises(InvalidInputError, match=message):
+        Credentials.from_env()
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"HTX_SECRET_KEY": "secret-key", "HTX_PRIVATE_KEY": ""},
+        {"HTX_SECRET_KEY": "secret-key", "HTX_SECRET_KEY_FILE": "", "HTX_PRIVATE_KEY_FILE": ""},
+        {"HTX_SECRET_KEY": "", "HTX_SECRET_KEY_FILE": "FILE"},
+        {"HTX_SECRET_KEY_FILE": "FILE", "HTX_PRIVATE_KEY": "", "HTX_PRIVATE_KEY_FILE": ""},
+    ],
+)
+def test_from_env_ignores_an_empty_variable_beside_another(
+    variables: dict[str, str], no_keys: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Docker Compose passes variables that the host does not have as empty ones."""
+    (tmp_path / "key").write_text("secret-key\n")
+    no_keys.setenv("HTX_ACCESS_KEY", "access-key")
+    for name, value in variables.items():
+        no_keys.setenv(name, str(tmp_path / "key") if value == "FILE" else value)
+    assert Credentials.from_env() == Credentials("access-key", "secret-key")
+
+
+def test_from_env_reads_a_private_key_beside_an_empty_secret(no_keys: pytest.MonkeyPatch) -> None:
+    no_keys.setenv("HTX_ACCESS_KEY", "access-key")
+    no_keys.setenv("HTX_SECRET_KEY", "")
+    no_keys.setenv("HTX_PRIVATE_KEY", PEM)
+    assert Credentials.from_env() == Credentials.ed25519("access-key", PEM)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"HTX_SECRET_KEY": ""}, r"^HTX_SECRET_KEY is empty\."),
+        ({"HTX_PRIVATE_KEY": ""}, r"^HTX_PRIVATE_KEY is empty\."),
+        ({"HTX_SECRET_KEY": "", "HTX_PRIVATE_KEY": ""}, r": set HTX_SECRET_KEY in"),
+        ({"HTX_SECRET_KEY": "s", "HTX_ACCESS_KEY": ""}, r"^HTX_ACCESS_KEY is empty\."),
+    ],
+)
+def test_from_env_names_an_empty_variable_that_is_needed(
+    variables: dict[str, str], message: str, no_keys: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"HTX_ACCESS_KEY": "access-key", **variables}.items():
         no_keys.setenv(name, value)
     with pytest.raises(InvalidInputError, match=message):
         Credentials.from_env()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
+import pickle
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -167,8 +170,22 @@ def decorated() -> Awaitable[Credentials]:
     return fetch()
 
 
+@dataclass
+class Unhashable:
+    """A provider that compares by its fields."""
+
+    name: str
+
+    async def __call__(self) -> Credentials:
+        return OLD
+
+    async def method(self) -> Credentials:
+        return OLD
+
+
 PROVIDERS: list[Any] = [
     fetch,
+    Unhashable("vault").method,
     Vault(),
     Vault().method,
     Vault.fetch,
@@ -194,6 +211,7 @@ def test_async_providers_are_accepted(provider: ProviderFunction) -> None:
         (Vault, "got the class Vault. Create an object of it"),
         (Credentials, "got the class Credentials"),
         (functools.partial(Vault), "got partial that is not async"),
+        (Unhashable("access-key"), "got Unhashable that is not hashable. Define its class with"),
         ("access-key", "got str"),
         (None, "got NoneType"),
     ],
@@ -204,3 +222,17 @@ def test_other_providers_are_rejected_at_construction(provider: Any, message: st
         HTXClient(provider)
     assert message in str(caught.value)
     assert "access-key" not in full_text(caught.value)
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_log_record_of_a_key_rotation_can_be_pickled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Handlers that pass records to another process pickle their arguments."""
+    caplog.set_level(logging.INFO, "htx_async")
+    store = CredentialStore(Provider(OLD, NEW), VirtualClock())
+    await store.ensure()
+    assert await store.renew()
+    (record,) = caplog.records
+    assert pickle.dumps(record)
+    assert record.getMessage() == f"key rotation: the credentials provider returned {NEW!r}"

@@ -487,3 +487,31 @@ async def test_refresh_interval_is_an_option_and_named_in_the_error(
         await asyncio.sleep(5.0)
         assert await htx.accounts.list() == ()
     assert vault.calls == 2
+
+
+async def test_deadline_names_a_provider_that_does_not_return(virtual_time: VirtualClock) -> None:
+    """The call is not queued yet, so making fewer calls would not help."""
+
+    async def provider() -> Credentials:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    transport = scripted([], virtual_time)
+    async with HTXClient(provider, transport=transport, clock=virtual_time, timeout=3.0) as htx:
+        with pytest.raises(DeadlineExceededError) as caught:
+            await htx.accounts.list()
+    assert str(caught.value).endswith(
+        "no response within 3 s (timeout): the call was waiting for the credentials provider. "
+        "Increase timeout, or make it faster."
+    )
+    assert caught.value.delivery == "not_sent"
+
+
+async def test_deadline_names_settings_that_were_not_read(
+    virtual_time: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read in a thread, and blocking code may use all threads of the loop."""
+    async with HTXClient(KEYS, clock=virtual_time, timeout=3.0) as htx:
+        monkeypatch.setattr(htx._adapter, "prepare", asyncio.Event().wait)
+        with pytest.raises(DeadlineExceededError, match="waiting for a thread that reads cert"):
+            await htx.accounts.list()

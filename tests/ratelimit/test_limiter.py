@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Coroutine
 from typing import Any, Self, TypeVar
@@ -12,7 +15,7 @@ import httpx
 import msgspec
 import pytest
 
-from htx_async import UNLIMITED, Credentials, HTXClient, RateLimiter
+from htx_async import UNLIMITED, Credentials, HTXClient, RateLimit, RateLimiter
 from htx_async.clock import Clock
 from htx_async.middleware.retrying import SERVER_TIME
 from htx_async.ratelimit import limiter as module
@@ -83,6 +86,10 @@ class Caller:
 
 def unsigned(limit: int, per: float) -> Endpoint[int]:
     return msgspec.structs.replace(endpoint(limit, per), signed=False)
+
+
+def named(name: str, *, signed: bool = True) -> Endpoint[int]:
+    return Endpoint(f"/v1/{name}", RateLimit(1, per=1.0), int, signed=signed)
 
 
 def test_rate_limiter_is_shared_by_clients_of_one_key() -> None:
@@ -299,3 +306,90 @@ def test_virtual_loops_have_independent_time() -> None:
     assert [loop.time() for loop in loops] == [0.0, 0.0]
     for loop in loops:
         loop.close()
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.usefixtures("virtual_time")
+async def test_rate_limiter_forgets_endpoints_that_are_not_in_use(
+    signed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program may request any number of paths; spent tokens are never forgotten."""
+    monkeypatch.setattr(module, "MAX_QUEUES", 4)
+    limiter, clock = RateLimiter(), VirtualClock()
+    used = named("used", signed=signed)
+    await Caller(limiter, used, clock)(1)
+    for number in range(50):
+        limiter.queue_for(named(f"{number}", signed=signed), clock)
+    assert limiter.queue_for(used, clock).status().available == 0
+    assert len(limiter._queues) <= 5
+    await clock.sleep(3)
+    for number in range(5):
+        limiter.queue_for(named(f"other-{number}", signed=signed), clock)
+    assert used.name not in limiter._queues
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_rate_limiter_finds_a_forgotten_queue_that_is_in_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another thread may be about to acquire a token of it: there must not be two."""
+    monkeypatch.setattr(module, "MAX_QUEUES", 1)
+    limiter, clock = RateLimiter(), VirtualClock()
+    queue = limiter.queue_for(named("used"), clock)
+    limiter.queue_for(named("other"), clock)
+    assert named("used").name not in limiter._queues
+    assert limiter.queue_for(named("used"), clock) is queue
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_rate_limiter_after_a_fork_has_all_tokens() -> None:
+    """Those that the parent process is using are never released in the child."""
+    limiter, clock = RateLimiter(), VirtualClock()
+    await Caller(limiter, named("used"), clock)(1)
+    assert limiter.queue_for(named("used"), clock).status().available == 0
+    module.registry_lock.acquire()
+    module._after_fork_in_child()
+    assert not module.registry_lock.locked()
+    assert limiter.queue_for(named("used"), clock).status().available == 1
+
+
+FORK = """
+import asyncio, multiprocessing, os
+import httpx
+from htx_async import Credentials, HTXClient, RateLimiter
+from htx_async.ratelimit.limiter import registry_lock
+from htx_async.sandbox import Sandbox
+
+KEYS, SHARED = Credentials("access-key", "secret-key"), RateLimiter()
+
+class Silent(httpx.AsyncBaseTransport):
+    async def handle_async_request(self, request):
+        await asyncio.Event().wait()
+
+async def call(rate_limiter, transport):
+    options = {"rate_limiter": rate_limiter, "transport": transport, "coalesce": False}
+    async with HTXClient(KEYS, timeout=3.0, **options) as htx:
+        await asyncio.gather(htx.points.balance(), htx.points.balance())
+
+def child():
+    for limiter in (None, SHARED):
+        asyncio.run(call(limiter, httpx.ASGITransport(app=Sandbox())))
+
+async def parent():
+    calls = [asyncio.create_task(call(limiter, Silent())) for limiter in (None, SHARED)]
+    await asyncio.sleep(0.1)
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join()
+    os._exit(process.exitcode or registry_lock.locked())
+
+asyncio.run(parent())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not have it")
+def test_forked_process_can_use_the_key_of_its_parent() -> None:
+    """As with `ProcessPoolExecutor`, while the parent waits for two responses at a limit of 2."""
+    done = subprocess.run([sys.executable, "-c", FORK], timeout=30, check=False)
+    assert done.returncode == 0

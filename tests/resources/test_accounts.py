@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -224,6 +225,7 @@ async def test_snapshot_contains_every_account() -> None:
     assert [item.account.id for item in snapshot.accounts] == [3, 1, 4]
     assert list(snapshot.balances) == [3, 4]
     assert dict(snapshot.errors) == {1: broken}
+    assert pickle.dumps((snapshot.balances, snapshot.errors))
     assert [item.balance is None for item in snapshot.accounts] == [False, True, False]
     assert hash(snapshot) == hash(type(snapshot)(snapshot.accounts))
 

@@ -302,6 +302,22 @@ async def test_raw_get_limit_of_a_path_is_set_once() -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
+async def test_raw_get_remembers_the_paths_that_were_used_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A program that puts ids which are not numbers into paths must not grow without limit."""
+    monkeypatch.setattr(raw, "MAX_ENDPOINTS", 3)
+    async with client_for(responding()) as htx:
+        await htx.get("/v1/kept", limit=RateLimit(5, per=2.0))
+        for name in ("a", "b", "c", "d"):
+            await htx.get(f"/v1/id-{name}")
+            await htx.get("/v1/kept")
+        added = list(htx.limits())[len(ENDPOINTS) :]
+        assert added == ["GET /v1/id-c", "GET /v1/id-d", "GET /v1/kept"]
+        assert htx.limits()["GET /v1/kept"].limit == RateLimit(5, per=2.0)
+
+
+@pytest.mark.usefixtures("virtual_time")
 async def test_raw_get_coalesces_identical_queued_calls_with_separate_data() -> None:
     """The order of parameters is irrelevant; signed and unsigned calls are not identical."""
     transport = responding(b'{"status":"ok","data":[{"a":1}]}', delay=0.5)
