@@ -12,7 +12,6 @@ from urllib.parse import parse_qsl
 
 import attrs
 from cyclopts import App, Parameter
-from cyclopts.completion.detect import ShellDetectionError
 from cyclopts.validators import Number
 
 from htx_async import InvalidInputError
@@ -321,6 +320,8 @@ def install_completion(*, shell: Shell = None) -> None:
 
       htx-async --install-completion --shell bash
     """
+    from cyclopts.completion.detect import ShellDetectionError  # noqa: PLC0415 - see `doctor`
+
     try:
         path = app.install_completion(shell=shell)
     except ShellDetectionError:

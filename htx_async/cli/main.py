@@ -40,8 +40,10 @@ def run(arguments: Sequence[str]) -> int:
     except HTXError as error:
         code = USAGE_ERROR if isinstance(error, InvalidInputError) else FAILED
         return _fail(messages.describe(error, command), code)
-    except (ImportError, OSError) as error:
+    except ImportError as error:
         return _fail(str(error), FAILED)
+    except OSError as error:
+        return _fail(error.strerror or str(error), FAILED)
     return code
 
 

@@ -20,8 +20,12 @@ from htx_async import (
 _PYTHON = (
     (r"Pass transport=.* or use an HTTP proxy", "Use an HTTP proxy"),
     (r"Pass a private key to Credentials\.ed25519\(\), or set it", "Set a private key"),
+    (r" \((attempt_timeout|max_body|timeout)\)", ""),
+    (r"\bsub_uid\b", "--sub-uid"),
+    (r"\bvaluation_currency\b", "--currency"),
+    (r"\baccount_type\b", "ACCOUNT_TYPE"),
 )
-"""Advice for programs, and that for users of the command."""
+"""Advice and names for programs, and those for users of the command."""
 
 _NEXT: tuple[tuple[type[HTXError] | tuple[type[HTXError], ...], str], ...] = (
     (AccountNotFoundError, "See htx-async accounts"),

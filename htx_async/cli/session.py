@@ -28,7 +28,7 @@ NO_KEYS = Credentials("unset", "unset")
 """For a client that only sends unsigned requests."""
 
 _MAX_ERROR = 4000
-"""Characters of an error: more than the longest list of accounts that is printed."""
+"""Characters of an error that are printed."""
 
 
 @Parameter(name="*")

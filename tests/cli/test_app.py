@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import logging
@@ -129,7 +130,8 @@ def test_exit_code_with_cyclopts_that_does_not_exit(
 
 
 def test_exit_code_returned_by_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Older versions of cyclopts return the result of the command."""
+    """Older versions of cyclopts return the result. Standard output may be any object."""
+    monkeypatch.setattr(sys, "stdout", Terminal())
     monkeypatch.setattr(cli_main, "app", lambda *_, **__: FAILED)
     assert run(["doctor"]) == FAILED
 
@@ -169,7 +171,7 @@ def test_json_amounts_are_strings(capsys: pytest.CaptureFixture[str]) -> None:
         (["balance", "-5", "--sandbox"], USAGE_ERROR, "an id such as 1000001, or a type such as"),
         (["balance", "42", "--sandbox"], FAILED, "account-inexistent-error"),
         (["balance", "otc", "--sandbox"], FAILED, "base-argument-unsupported"),
-        (["points", "--sub-uid", "me", "--sandbox"], USAGE_ERROR, "sub_uid must be digits"),
+        (["points", "--sub-uid", "me", "--sandbox"], USAGE_ERROR, "--sub-uid must be digits"),
         (["nonsense", "x"], USAGE_ERROR, "unknown command: nonsense. Commands: demo, doctor, "),
         (["nonsense"], USAGE_ERROR, "snapshot, limits, watch, sandbox. See htx-async --help"),
         (["accounts", "a", "b"], USAGE_ERROR, "unexpected argument: a b. See htx-async accounts"),
@@ -180,6 +182,8 @@ def test_json_amounts_are_strings(capsys: pytest.CaptureFixture[str]) -> None:
         (["get", "/v2/none", "--sandbox"], FAILED, "There is no such path"),
         (["get", "/v1/account/accounts", "--unsigned", "--sandbox"], FAILED, "was not signed"),
         (["valuation", "swap", "--sandbox"], FAILED, "accountType"),
+        (["valuation", "a b", "--sandbox"], USAGE_ERROR, "ACCOUNT_TYPE must be a word"),
+        (["valuation", "--currency", "$", "--sandbox"], USAGE_ERROR, "--currency must be a word"),
         (["points", "--nonsense"], USAGE_ERROR, "--nonsense"),
         (["sandbox", "--port", "99999"], USAGE_ERROR, "--port"),
         (["watch", "--every", "0", "--sandbox"], USAGE_ERROR, "0.1. See htx-async watch --help"),
@@ -226,10 +230,11 @@ def test_ctrl_c_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(["accounts"]) == INTERRUPTED
 
 
+@pytest.mark.parametrize("argument", ["--version", "--help"])
 def test_entry_point_exits_with_exit_code(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    argument: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["htx-async", "--version"])
+    monkeypatch.setattr(sys, "argv", ["htx-async", argument])
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == OK
@@ -513,7 +518,10 @@ def test_valuation_json(capsys: pytest.CaptureFixture[str]) -> None:
         (InvalidInputError("x must be y"), "y. See htx-async balance --help"),
         (InvalidInputError("set HTX_ACCESS_KEY"), "HTX_ACCESS_KEY. Run htx-async doctor"),
         (DecodeError("no JSON"), "htx-async: no JSON"),
+        (DecodeError("the body is too large (max_body)"), "htx-async: the body is too large"),
         (OSError("a\x1b[31m\nb"), "htx-async: a?[31m b"),
+        (OSError(errno.ENOSPC, "No space left"), "htx-async: No space left"),
+        (ImportError("x needs y"), "htx-async: x needs y"),
     ],
 )
 def test_error_names_the_next_command(
