@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from htx_async.version import VERSION
+
 
 def main() -> None:
     """Run the command line; exit with an error if the extra `cli` is not installed."""
+    if sys.argv[1:] == ["--version"]:  # without the imports below, which take as long as the rest
+        print(VERSION)  # noqa: T201 - output of the command
+        sys.exit(0)
     try:
         from htx_async.cli.main import run  # noqa: PLC0415 - needs the extra `cli`
     except ImportError as error:

@@ -80,7 +80,7 @@ FATAL, RETRYABLE = False, True
 _SIGNATURE = ("api-signature-not-valid", 403, 2003)
 _HINT_LIMIT = "The limit counts all keys of one user together, other programs included."
 _HINT_IP_LIMIT = "Requests without a signature count by IP address, other programs included."
-_HINT_UNSIGNED = "The request was not signed: use signed=True where HTX requires authentication."
+_HINT_UNSIGNED = "The request was not signed, and HTX requires authentication here."
 _HINT_RETRY = "Try again a little later."
 _HINT_MAINTENANCE = "HTX is in maintenance: see its status page."
 _HINT_IP = (
@@ -90,13 +90,13 @@ _HINT_EXPIRED = "Make a new key; one that is bound to an IP address does not exp
 _HINT_CLOCK = "HTX accepts a request within a minute or a few of its time."
 _HINT_KEY_PAIR = "Check that the secret key belongs to this access key, and was pasted whole."
 _HINT_NO_KEY = "HTX did not find the key or the signature: check both keys."
-_HINT_ACCOUNT = "Pass an account id, which is not the UID: see accounts.list()."
+_HINT_ACCOUNT = "Pass an account id, which is not the UID: list the accounts to see their ids."
 _HINT_PARAMETER = "See the parameters on HTX's page of this endpoint."
 _HINT_BLOCKED = (
     "A CDN blocks this address or region before HTX sees the request: use another network."
 )
 _HINT_PAGE = "That is a page of a proxy, a CDN or a login, not HTX's API."
-_HINT_REDIRECT = "A redirect, which is not followed: a proxy, a login page or a wrong base_url."
+_HINT_REDIRECT = "A redirect, which is not followed: a proxy, a login page or a wrong base URL."
 _HINT_PATH = "There is no such path; paths are case-sensitive."
 
 # fmt: off

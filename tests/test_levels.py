@@ -60,7 +60,7 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
         *("error_codes", "models", "ratelimit", "request", "resources", "transports", "client"),
         *("sandbox",),
     },
-    "__main__": {"cli"},
+    "__main__": {"version", "cli"},
     "testing": {"__init__", "clock", "sandbox"},
 }
 """Modules and packages of the root, from the lowest to the highest."""

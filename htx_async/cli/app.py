@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
-from contextlib import suppress
-from typing import Annotated
+from contextlib import AsyncExitStack, suppress
+from typing import Annotated, Literal
+from urllib.parse import parse_qsl
 
 import attrs
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from htx_async import InvalidInputError
 from htx_async.cli import csv_export, output, reports, session, tables
 from htx_async.cli.exit_codes import FAILED, OK
 from htx_async.cli.progress import balance_progress
@@ -41,7 +44,13 @@ Getting started:
 
 _CONNECTION, _OUTPUT, _BALANCE = ConnectionOptions(), OutputOptions(), BalanceOptions()
 
-AccountName = Annotated[str, Parameter(help="Account id, or type if one account has that type.")]
+AccountName = Annotated[
+    str,
+    Parameter(
+        help="Account id, or type, such as spot; with a subtype if there are several of that "
+        "type: margin:btcusdt."
+    ),
+]
 Seconds = Annotated[
     float,
     Parameter(validator=Number(gte=0.1, lte=86_400), help="Seconds between calls, at least 0.1."),
@@ -50,10 +59,25 @@ Port = Annotated[
     int,
     Parameter(validator=Number(gte=0, lte=65_535), help="Port to listen on; 0 selects a free one."),
 ]
+Shell = Annotated[
+    Literal["bash", "zsh", "fish"] | None,
+    Parameter(help="The shell; without it, the one in use."),
+]
 Currencies = Annotated[
     int | None,
     Parameter(validator=Number(gte=1), help="Number of currencies in the spot account."),
 ]
+Path = Annotated[
+    str, Parameter(help="Path of an endpoint; with a query, in quotes: '/v2/x?currency=usdt'.")
+]
+Unsigned = Annotated[
+    bool, Parameter(show_default=False, help="Send no signature; no keys needed. For public data.")
+]
+ValuedType = Annotated[
+    str | None,
+    Parameter(help="Accounts to value: spot, margin, otc or super-margin; HTX decides if omitted."),
+]
+Unit = Annotated[str, Parameter(help="Currency of the value: BTC, USD, EUR or other fiat.")]
 SubUid = Annotated[
     str | None, Parameter(help="UID of a sub user; requires a key of its parent user.")
 ]
@@ -151,6 +175,56 @@ def points(*, sub_uid: SubUid = None, options: OutputOptions = _OUTPUT) -> None:
 
 
 @app.command
+def valuation(
+    account_type: ValuedType = None,
+    /,
+    *,
+    currency: Unit = "BTC",
+    sub_uid: SubUid = None,
+    options: OutputOptions = _OUTPUT,
+) -> None:
+    """
+    Show the value of the assets, at HTX's prices.
+
+    For example:
+
+      htx-async valuation                     in BTC
+      htx-async valuation spot --currency USD
+    """
+    kind, unit = account_type and account_type.lower(), currency.upper()
+    result = output.fetch(
+        options,
+        lambda htx: htx.accounts.asset_valuation(kind, valuation_currency=unit, sub_uid=sub_uid),
+    )
+    output.emit(options, result, lambda: tables.valuation(result, unit, kind))
+
+
+@app.command
+def get(
+    path: Path, /, *, unsigned: Unsigned = False, options: ConnectionOptions = _CONNECTION
+) -> None:
+    """
+    Print the data of any GET endpoint as JSON.
+
+    Numbers with a decimal point are strings, so that no digit is lost.
+
+    For example:
+
+      htx-async get /v1/account/accounts
+      htx-async get '/v2/user/api-key?uid=1000'
+      htx-async get /v1/common/timestamp --unsigned
+    """
+    path, _, query = path.partition("?")
+    params = dict(parse_qsl(query, keep_blank_values=True))
+    response = output.fetch(
+        options,
+        lambda htx: htx.get(path, params=params, signed=not unsigned),
+        has_keys=not unsigned,
+    )
+    output.print_json(response.data)
+
+
+@app.command
 def snapshot(*, options: BalanceOptions = _BALANCE) -> int:
     """
     Show the balances of all accounts and their total.
@@ -204,14 +278,15 @@ def watch(
     /,
     *,
     every: Seconds = 2.0,
-    options: ConnectionOptions = _CONNECTION,
+    options: OutputOptions = _OUTPUT,
 ) -> None:
     """
     Show changes of a balance live, until Ctrl-C.
 
     A terminal shows a table with the newest change on top. A pipe or file gets a
-    line for each change; standard error gets a line when calls fail or recover.
-    Errors are retried, unless the key or the account is wrong.
+    line for each change, with --json a JSON object; standard error gets a line when
+    calls fail or recover. Errors are retried, unless the key or the account is
+    wrong.
 
     Each call takes a rate-limit token. HTX counts all programs of a user
     together: 100 calls in 2 s.
@@ -221,15 +296,38 @@ def watch(
       htx-async watch
       htx-async watch super-margin --every 0.5
       htx-async watch spot | tee changes.txt
+      htx-async watch --json | jq .delta
     """
     asyncio.run(_watch(account, every, options))
 
 
-async def _watch(account: str, every: float, options: ConnectionOptions) -> None:
+async def _watch(account: str, every: float, options: OutputOptions) -> None:
     from htx_async.cli.watch.run import TIMEOUT, run  # noqa: PLC0415 - see `doctor`
 
     async with session.open_client(options, timeout=TIMEOUT) as htx:
-        await run(htx, account, every, lines=options.debug)
+        await run(htx, account, every, lines=options.debug, as_json=options.json)
+
+
+@app.command(name="--install-completion")
+def install_completion(*, shell: Shell = None) -> None:
+    """
+    Install completion of commands and options.
+
+    It writes a file for the shell and, for bash and zsh, a line that loads it into
+    ~/.bashrc or ~/.zshrc.
+
+    For example:
+
+      htx-async --install-completion --shell bash
+    """
+    from cyclopts.completion.detect import ShellDetectionError  # noqa: PLC0415 - see `doctor`
+
+    try:
+        path = app.install_completion(shell=shell)
+    except ShellDetectionError:
+        msg = "the shell in use is unknown: name it with --shell"
+        raise InvalidInputError(msg) from None
+    print(f"Completion is installed in {path}. Start a new shell to use it.")
 
 
 @app.command
@@ -249,7 +347,16 @@ def sandbox(*, port: Port = 8000, currencies: Currencies = None) -> None:
 
 
 async def _serve(port: int, currencies: int | None) -> None:
-    async with Sandbox(currencies=currencies).serve(port=port) as base_url:
+    async with AsyncExitStack() as stack:
+        try:
+            serving = Sandbox(currencies=currencies).serve(port=port)
+            base_url = await stack.enter_async_context(serving)
+        except OSError as error:
+            msg = (
+                f"port {port} cannot be used: {os.strerror(error.errno or 0)}. "
+                "Choose another one with --port; 0 selects a free one."
+            )
+            raise OSError(msg) from None
         print(f"HTX_BASE_URL={base_url} HTX_ACCESS_KEY=access-key HTX_SECRET_KEY=secret-key")
         print("Set these variables to use it. Stop: Ctrl-C", flush=True)
         await asyncio.Event().wait()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -9,13 +12,21 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError
 
 from htx_async import HTXError, InvalidInputError
+from htx_async.cli import messages
 from htx_async.cli.app import app
 from htx_async.cli.exit_codes import FAILED, INTERRUPTED, OK, SIGPIPE, USAGE_ERROR
 from htx_async.cli.session import print_error
 
+COMMANDS = [name for name in app if not name.startswith("-")]
+
+_ESCAPE = "htx_async.escape"
+_ASCII = {"…": "...", "±": "+/-"}
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
+    _accept_any_encoding()
+    command = " ".join(("htx-async", *(name for name in arguments[:1] if name in COMMANDS)))
     try:
         code = _invoke(arguments)
         sys.stdout.flush()
@@ -25,12 +36,32 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except CycloptsError as error:
-        return _fail(_usage_message(error), USAGE_ERROR)
-    except InvalidInputError as error:
-        return _fail(error, USAGE_ERROR)
-    except (HTXError, ImportError, OSError) as error:
-        return _fail(error, FAILED)
+        return _fail(messages.describe_usage(error, COMMANDS), USAGE_ERROR)
+    except HTXError as error:
+        code = USAGE_ERROR if isinstance(error, InvalidInputError) else FAILED
+        return _fail(messages.describe(error, command), code)
+    except ImportError as error:
+        return _fail(str(error), FAILED)
+    except OSError as error:
+        return _fail(error.strerror or str(error), FAILED)
     return code
+
+
+def _accept_any_encoding() -> None:
+    """Escape characters that the encoding of the output does not have, instead of failing."""
+    codecs.register_error(_ESCAPE, _escape)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ESCAPE)
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    # Escapes of JSON: what `--json` prints stays JSON.
+    escaped = (_ASCII.get(char) or json.dumps(char)[1:-1] for char in text)
+    return "".join(escaped), error.end
 
 
 def _invoke(arguments: Sequence[str]) -> int:
@@ -48,12 +79,6 @@ def _silence_stdout() -> None:
     os.close(devnull)
 
 
-def _usage_message(error: CycloptsError) -> str:
-    """Return the error on one line, with the command that prints the help."""
-    command = ("htx-async", *(error.command_chain or ()), "--help")
-    return f"{' '.join(str(error).split())} See {' '.join(command)}"
-
-
-def _fail(error: object, code: int) -> int:
-    print_error(error)
+def _fail(message: str, code: int) -> int:
+    print_error(message)
     return code

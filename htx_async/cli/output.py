@@ -6,10 +6,17 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, TypeVar, cast
 
 from htx_async import HTXClient, InvalidInputError, Model
-from htx_async.cli.session import BalanceOptions, OutputOptions, console, open_client
+from htx_async.cli.session import (
+    BalanceOptions,
+    ConnectionOptions,
+    OutputOptions,
+    console,
+    open_client,
+)
 from htx_async.events import Listener
 
 T = TypeVar("T")
@@ -23,14 +30,16 @@ def check_output_format(options: BalanceOptions) -> None:
 
 
 def fetch(
-    options: OutputOptions,
+    options: ConnectionOptions,
     call: Callable[[HTXClient], Awaitable[T]],
     listener: Listener | None = None,
+    *,
+    has_keys: bool = True,
 ) -> T:
     """Return the result of *call*, run with a new client on a new event loop."""
 
     async def main() -> T:
-        async with open_client(options, listener) as htx:
+        async with open_client(options, listener, has_keys=has_keys) as htx:
             return await call(htx)
 
     return asyncio.run(main())
@@ -39,10 +48,19 @@ def fetch(
 def emit(options: OutputOptions, value: object, table: Callable[[], Any]) -> None:
     """Print *value* as JSON, or the table that *table* returns."""
     if options.json:
-        plain, default = _to_plain(value), datetime.isoformat
-        print(json.dumps(plain, indent=2, ensure_ascii=False, default=default))
+        print_json(_to_plain(value))
     else:
-        console().print(table())
+        # Not cropped: an amount that is longer than a line is wrapped by the terminal.
+        console().print(table(), crop=False)
+
+
+def print_json(plain: object) -> None:
+    """Print *plain* as JSON; decimals are strings, without exponent."""
+    print(json.dumps(plain, indent=2, ensure_ascii=False, default=_to_json))
+
+
+def _to_json(value: datetime | Decimal) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else value.isoformat()
 
 
 def _to_plain(value: object) -> Any:

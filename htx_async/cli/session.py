@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, Any
@@ -12,12 +13,22 @@ import attrs
 from cyclopts import Parameter
 from rich.console import Console
 
-from htx_async import AccountBalance, Clock, Credentials, HTXClient, log
+from htx_async import AccountBalance, Clock, Credentials, HTXClient, InvalidInputError, log
 from htx_async.cli.market import run_market
+from htx_async.client import BASE_URL
 from htx_async.events import Listener
+from htx_async.redaction import one_line
 from htx_async.sandbox import Sandbox
+from htx_async.validation import base_url_problem
 
 Flag = Annotated[bool, Parameter(show_default=False)]
+
+BASE_URL_VARIABLE = "HTX_BASE_URL"
+NO_KEYS = Credentials("unset", "unset")
+"""For a client that only sends unsigned requests."""
+
+_MAX_ERROR = 4000
+"""Characters of an error that are printed."""
 
 
 @Parameter(name="*")
@@ -62,10 +73,11 @@ def console(*, stderr: bool = False) -> Console:
     return _Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
-def print_error(message: object) -> None:
+def print_error(message: str) -> None:
     """Print *message* to standard error as one line; a terminal wraps it between words."""
     target = console(stderr=True)
-    target.print(f"htx-async: {message}", soft_wrap=not target.file.isatty())
+    text = one_line(f"htx-async: {message}", _MAX_ERROR)
+    target.print(text, soft_wrap=not target.file.isatty())
 
 
 def is_interactive(target: Console) -> bool:
@@ -76,19 +88,34 @@ def is_interactive(target: Console) -> bool:
 
 @asynccontextmanager
 async def open_client(
-    options: ConnectionOptions, listener: Listener | None = None, **client_options: Any
+    options: ConnectionOptions,
+    listener: Listener | None = None,
+    *,
+    has_keys: bool = True,
+    **client_options: Any,
 ) -> AsyncGenerator[HTXClient]:
     """Open a client for HTX or the sandbox; *listener* receives its events."""
+    target = sandbox_session() if options.sandbox else _environment(has_keys=has_keys)
     with debug_log(enabled=options.debug):
-        if not options.sandbox:
-            async with HTXClient.from_env(on_event=listener, **client_options) as htx:
-                yield htx
-            return
         async with (
-            sandbox_session() as (credentials, base_url),
-            HTXClient(credentials, base_url=base_url, on_event=listener, **client_options) as htx,
+            target as (credentials, url),
+            HTXClient(credentials, base_url=url, on_event=listener, **client_options) as htx,
         ):
             yield htx
+
+
+@asynccontextmanager
+async def _environment(*, has_keys: bool) -> AsyncGenerator[tuple[Credentials, str]]:
+    url = base_url()
+    if problem := base_url_problem(url, BASE_URL_VARIABLE):
+        del url  # it may contain a password
+        raise InvalidInputError(problem)
+    yield Credentials.from_env() if has_keys else NO_KEYS, url
+
+
+def base_url() -> str:
+    """Return HTX's address, or the one in `HTX_BASE_URL`, which may be wrong."""
+    return os.environ.get(BASE_URL_VARIABLE) or BASE_URL
 
 
 @asynccontextmanager
@@ -118,7 +145,5 @@ def debug_log(*, enabled: bool) -> Generator[None]:
 
 
 async def fetch_balance(htx: HTXClient, account: str) -> AccountBalance:
-    """Return the balance of an account, which is named by its id or type."""
-    return await htx.accounts.balance(
-        account if account.isdigit() else await htx.accounts.find(account)
-    )
+    """Return the balance of an account, which is named by its id or type, in any case."""
+    return await htx.accounts.balance(account.lower())

@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
-from cyclopts import CycloptsError
+from cyclopts import App, CycloptsError
+from cyclopts.completion.detect import ShellDetectionError
 from rich.console import Console
 
-from htx_async import Account, AccountBalance, Accounts, APIError, RateLimitStatus, log
+from htx_async import (
+    AccessKeyError,
+    Account,
+    AccountBalance,
+    AccountNotFoundError,
+    Accounts,
+    APIError,
+    ConnectError,
+    DeadlineExceededError,
+    DecodeError,
+    HTXClient,
+    InvalidInputError,
+    RateLimitedError,
+    RateLimitStatus,
+    RawResponse,
+    ServiceUnavailableError,
+    log,
+)
 from htx_async.__main__ import main
 from htx_async.cli import main as cli_main
 from htx_async.cli import output, progress, session
 from htx_async.cli.exit_codes import FAILED, INTERRUPTED, OK, SIGPIPE, USAGE_ERROR
 from htx_async.cli.main import run
+from htx_async.error_codes import CAUSES
+from htx_async.version import VERSION
 from tests.cli.terminal import Terminal
 
 COMMANDS = (
@@ -31,10 +56,12 @@ COMMANDS = (
     "balance",
     "demo",
     "doctor",
+    "get",
     "limits",
     "points",
     "sandbox",
     "snapshot",
+    "valuation",
     "watch",
 )
 
@@ -60,6 +87,10 @@ def test_demo_prints_accounts_balance_and_points(capsys: pytest.CaptureFixture[s
         (["limits", "--sandbox"], "/v1/account/accounts/{account-id}/balance"),
         (["points", "--sandbox"], "148.94159266"),
         (["points", "--sub-uid", "1001", "--sandbox"], "Points of account"),
+        (["balance", "SPOT", "--sandbox"], "Balance of spot account 1000001"),
+        (["balance", "margin:btcusdt", "--sandbox"], "Balance of margin account 1000002"),
+        (["valuation", "--sandbox"], "34.75"),
+        (["valuation", "SPOT", "--currency", "usd", "--sandbox"], "2259791.5  USD"),
     ],
 )
 def test_command_prints_table(
@@ -99,7 +130,8 @@ def test_exit_code_with_cyclopts_that_does_not_exit(
 
 
 def test_exit_code_returned_by_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Older versions of cyclopts return the result of the command."""
+    """Older versions of cyclopts return the result. Standard output may be any object."""
+    monkeypatch.setattr(sys, "stdout", Terminal())
     monkeypatch.setattr(cli_main, "app", lambda *_, **__: FAILED)
     assert run(["doctor"]) == FAILED
 
@@ -133,11 +165,25 @@ def test_json_amounts_are_strings(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "code", "text"),
     [
         (["points"], USAGE_ERROR, "set HTX_ACCESS_KEY and HTX_SECRET_KEY"),
-        (["balance", "1x", "--sandbox"], FAILED, "no account has the type 1x"),
+        (["balance", "swap", "--sandbox"], FAILED, "no account has the type swap"),
+        (["balance", "margin:x", "--sandbox"], FAILED, "the type margin x"),
+        (["balance", "1x", "--sandbox"], USAGE_ERROR, "got '1x'. See htx-async balance --help"),
+        (["balance", "-5", "--sandbox"], USAGE_ERROR, "an id such as 1000001, or a type such as"),
         (["balance", "42", "--sandbox"], FAILED, "account-inexistent-error"),
         (["balance", "otc", "--sandbox"], FAILED, "base-argument-unsupported"),
-        (["points", "--sub-uid", "me", "--sandbox"], USAGE_ERROR, "sub_uid must be digits"),
-        (["nonsense"], USAGE_ERROR, "See htx-async --help"),
+        (["points", "--sub-uid", "me", "--sandbox"], USAGE_ERROR, "--sub-uid must be digits"),
+        (["nonsense", "x"], USAGE_ERROR, "unknown command: nonsense. Commands: demo, doctor, "),
+        (["nonsense"], USAGE_ERROR, "snapshot, limits, watch, sandbox. See htx-async --help"),
+        (["accounts", "a", "b"], USAGE_ERROR, "unexpected argument: a b. See htx-async accounts"),
+        (["sandbox", "--port", "x"], USAGE_ERROR, "--port must be a whole number, got x. See"),
+        (["watch", "--every", "x"], USAGE_ERROR, "--every must be a number, got x. See"),
+        (["get", "v2/user/uid", "--sandbox"], USAGE_ERROR, "path must start with /"),
+        (["get", "/v2/x?Signature=abc", "--sandbox"], USAGE_ERROR, "the signature adds it"),
+        (["get", "/v2/none", "--sandbox"], FAILED, "There is no such path"),
+        (["get", "/v1/account/accounts", "--unsigned", "--sandbox"], FAILED, "was not signed"),
+        (["valuation", "swap", "--sandbox"], FAILED, "accountType"),
+        (["valuation", "a b", "--sandbox"], USAGE_ERROR, "ACCOUNT_TYPE must be a word"),
+        (["valuation", "--currency", "$", "--sandbox"], USAGE_ERROR, "--currency must be a word"),
         (["points", "--nonsense"], USAGE_ERROR, "--nonsense"),
         (["sandbox", "--port", "99999"], USAGE_ERROR, "--port"),
         (["watch", "--every", "0", "--sandbox"], USAGE_ERROR, "0.1. See htx-async watch --help"),
@@ -184,10 +230,11 @@ def test_ctrl_c_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(["accounts"]) == INTERRUPTED
 
 
+@pytest.mark.parametrize("argument", ["--version", "--help"])
 def test_entry_point_exits_with_exit_code(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    argument: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["htx-async", "--version"])
+    monkeypatch.setattr(sys, "argv", ["htx-async", argument])
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == OK
@@ -418,3 +465,214 @@ def test_colours_follow_terminal_and_environment(monkeypatch: pytest.MonkeyPatch
     assert not session.is_interactive(session.console())
     monkeypatch.setenv("NO_COLOR", "1")
     assert session.console().no_color
+
+
+@pytest.mark.slow
+def test_get_prints_data_as_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A query is part of the path. A number with a point is a string, with every digit."""
+    assert run(["get", "/v1/account/accounts", "--sandbox"]) == OK
+    assert json.loads(capsys.readouterr().out)[1]["id"] == 1000001
+    path = "/v2/account/asset-valuation?accountType=spot&valuationCurrency=USD"
+    assert run(["get", path, "--sandbox"]) == OK
+    assert json.loads(capsys.readouterr().out)["balance"] == "2259791.50"
+    exact = RawResponse({"a": Decimal("1E-18")}, 200, {}, 1, 0.0, 0.0)
+
+    async def get(*_: object, **__: object) -> RawResponse:
+        return exact
+
+    monkeypatch.setattr(HTXClient, "get", get)
+    assert run(["get", "/v2/any", "--sandbox"]) == OK
+    assert json.loads(capsys.readouterr().out) == {"a": "0.000000000000000001"}
+
+
+@pytest.mark.slow
+def test_unsigned_get_needs_no_keys(
+    served_sandbox: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The base URL is that of the environment."""
+    monkeypatch.setenv("HTX_BASE_URL", served_sandbox)
+    assert run(["get", "/v1/common/timestamp", "--unsigned"]) == OK
+    assert int(capsys.readouterr().out) > 0
+    monkeypatch.setenv("HTX_BASE_URL", "http://example.com")
+    assert run(["get", "/v1/common/timestamp", "--unsigned"]) == USAGE_ERROR
+    assert capsys.readouterr().err.startswith("htx-async: HTX_BASE_URL must be https")
+
+
+@pytest.mark.slow
+def test_valuation_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["valuation", "margin", "--json", "--sandbox"]) == OK
+    assert json.loads(capsys.readouterr().out)["balance"] == "0.015000000000000001"
+
+
+@pytest.mark.parametrize(
+    ("error", "end"),
+    [
+        (ConnectError("refused."), "refused. Run htx-async doctor"),
+        (DeadlineExceededError("late"), "late. Run htx-async doctor"),
+        (AccessKeyError("unknown key"), "unknown key. Run htx-async doctor"),
+        (ServiceUnavailableError("a page"), "a page. Run htx-async doctor"),
+        (RateLimitedError("429"), "429. See htx-async limits"),
+        (AccountNotFoundError("none"), "none. See htx-async accounts"),
+        (InvalidInputError("x must be y"), "y. See htx-async balance --help"),
+        (InvalidInputError("set HTX_ACCESS_KEY"), "HTX_ACCESS_KEY. Run htx-async doctor"),
+        (DecodeError("no JSON"), "htx-async: no JSON"),
+        (DecodeError("the body is too large (max_body)"), "htx-async: the body is too large"),
+        (OSError("a\x1b[31m\nb"), "htx-async: a?[31m b"),
+        (OSError(errno.ENOSPC, "No space left"), "htx-async: No space left"),
+        (ImportError("x needs y"), "htx-async: x needs y"),
+    ],
+)
+def test_error_names_the_next_command(
+    error: Exception,
+    end: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli_main, "app", failing)
+    assert run(["balance"]) in (FAILED, USAGE_ERROR)
+    assert capsys.readouterr().err.endswith(f"{end}\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        (
+            "ALL_PROXY",
+            "socks5://proxy:1",
+            "SOCKS proxies are not supported. Use an HTTP proxy. Run",
+        ),
+        ("HTX_SECRET_KEY", "-----BEGIN PRIVATE KEY", "Set a private key as HTX_PRIVATE_KEY. Run"),
+    ],
+)
+def test_error_names_no_python(
+    name: str, value: str, text: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("HTX_ACCESS_KEY", "a")
+    monkeypatch.setenv("HTX_SECRET_KEY", "b")
+    monkeypatch.setenv(name, value)
+    assert run(["accounts"]) == USAGE_ERROR
+    error = capsys.readouterr().err
+    assert text in error
+    assert "(" not in error
+
+
+def test_error_hints_name_no_python() -> None:
+    for cause in CAUSES:
+        assert not re.search(r"\w\(|\w=|\w_\w", cause.hint_for(signed=True))
+        assert not re.search(r"\w\(|\w=|\w_\w", cause.hint_for(signed=False))
+
+
+@pytest.mark.slow
+def test_sandbox_port_in_use_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert run(["sandbox", "--port", str(port)]) == FAILED
+    assert capsys.readouterr().err == (
+        f"htx-async: port {port} cannot be used: Address already in use. "
+        "Choose another one with --port; 0 selects a free one.\n"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-16"])
+@pytest.mark.parametrize("command", ["doctor", "snapshot", "points", "limits --json"])
+def test_output_in_any_encoding(encoding: str, command: str, served_sandbox: str) -> None:
+    """Boxes and characters that it does not have are replaced."""
+    environment = os.environ | {
+        "PYTHONIOENCODING": encoding,
+        "HTX_ACCESS_KEY": "access-key",
+        "HTX_SECRET_KEY": "secret-key",
+        "HTX_BASE_URL": served_sandbox,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "htx_async", *command.split()],
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (OK, b"")
+    text = done.stdout.decode(encoding)
+    assert "?" not in text
+    assert command != "doctor" or "HMAC-SHA256 key ... for http://" in text.replace("…", "...")
+
+
+def test_output_escapes_as_json_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `--json` prints stays JSON, also with lone surrogates."""
+    texts = ["币 …", "\U0001f600", "\ud800"]
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr(cli_main, "app", lambda *_, **__: output.print_json(texts))
+    assert run(["accounts"]) == OK
+    assert isinstance(stdout.buffer, io.BytesIO)
+    assert json.loads(stdout.buffer.getvalue()) == ["币 ...", *texts[1:]]
+    with pytest.raises(UnicodeDecodeError):
+        b"\xff".decode("ascii", cli_main._ESCAPE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    ["demo", "accounts", "balance margin", "points", "snapshot", "limits", "valuation", "doctor"],
+)
+def test_output_at_40_columns(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No line is longer, and no figure is broken in two."""
+
+    def figures(columns: str) -> set[str]:
+        monkeypatch.setenv("COLUMNS", columns)
+        arguments = [] if command == "demo" else ["--sandbox"]
+        assert run([*command.split(), *arguments]) == OK
+        text = capsys.readouterr().out
+        assert max(map(len, text.splitlines())) <= int(columns)
+        return set(re.findall(r"\d[\d.]{5,}", text))
+
+    wide = figures("160")
+    assert command in ("limits", "doctor", "valuation") or wide
+    assert {figure for figure in wide if len(figure) > 8} <= figures("40")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_install_completion(
+    shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("ZSH", "ZSH_CUSTOM"):
+        monkeypatch.delenv(name, raising=False)
+    assert run(["--install-completion", "--shell", shell]) == OK
+    path = re.search(r"installed in (\S+)\. Start", capsys.readouterr().out)
+    assert path is not None
+    assert path[1].startswith(str(tmp_path))
+    script = Path(path[1]).read_text(encoding="utf-8")
+    assert all(command in script for command in COMMANDS)
+
+
+def test_install_completion_of_unknown_shell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unknown(**_: object) -> None:
+        raise ShellDetectionError
+
+    monkeypatch.setattr(App, "install_completion", staticmethod(unknown))
+    assert run(["--install-completion"]) == USAGE_ERROR
+    assert "name it with --shell. See htx-async" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_version_imports_no_command() -> None:
+    """So it is as fast as `import htx_async`."""
+    code = "import sys; from htx_async.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code, "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{VERSION}\n"
+    assert not re.search(r"htx_async\.cli\b|cyclopts|rich|uvicorn", done.stderr)

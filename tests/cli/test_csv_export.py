@@ -42,6 +42,11 @@ def test_csv_cell_without_a_row_is_empty() -> None:
     ]
 
 
+def test_csv_always_has_the_columns_trade_and_frozen() -> None:
+    assert cells_of(balance_of()) == [["currency", "trade", "frozen", "total"]]
+    assert cells_of(balance_of(("a", "loan", "-1")))[0][:4] == cells_of(balance_of())[0]
+
+
 @pytest.mark.parametrize(
     ("text", "cell"),
     [

@@ -15,6 +15,7 @@ from htx_async import (
     AccountState,
     AccountType,
     APIError,
+    AssetValuation,
     PointAccountStatus,
     PointBalance,
     PointGroup,
@@ -23,7 +24,8 @@ from htx_async import (
     Snapshot,
 )
 from htx_async.cli import tables
-from htx_async.cli.number_format import add_amount_columns, format_amount
+from htx_async.cli.layout import Amount, DataTable
+from htx_async.cli.number_format import format_amount
 from htx_async.resources.accounts import BALANCE
 from tests.decoded import decoded
 from tests.virtual import DAY
@@ -47,29 +49,57 @@ def test_format_amount_has_no_exponent_and_no_trailing_zeros(amount: str, text: 
 
 def column(amounts: Sequence[str], width: int = 80) -> list[str]:
     """Return the rows of a table of amounts on a terminal."""
-    table = tables.new_table("A title wider than its table", "currency")
-    for (cell,) in add_amount_columns(table, ("amount", list(map(Decimal, amounts)))):
-        table.add_row("usdt", cell)
+    rows = [("usdt", Amount(amount)) for amount in amounts]
+    table = DataTable("A title wider than its table", ("currency", "amount"), rows)
     return [line.rstrip() for line in rendered(table, width).rpartition("─\n")[2].splitlines()]
 
 
 def test_amounts_are_aligned_at_decimal_point() -> None:
-    """Also if the table is wider than its columns."""
-    rows = column(["1.25", "-30", "1000.5"])
-    assert [row.split()[1] for row in rows] == ["1.25", "-30", "1000.5"]
-    one, thirty, thousand = rows
-    assert one.index(".") == thousand.index(".") == thirty.index("0") + 1
+    """Also if the title of the column is wider."""
+    for amounts in (["1.25", "-30", "1000.5"], ["1.2", "-3", "10"]):
+        rows = column(amounts)
+        assert [row.split()[1] for row in rows] == amounts
+        one, thirty, thousand = rows
+        point = one.index(".")
+        assert thirty.rindex(amounts[1][-1]) == point - 1
+        assert thousand.partition(".")[0].rindex("0") == point - 1
     assert column([]) == []
 
 
-def test_amount_is_wrapped_in_narrow_column() -> None:
-    """No digit is lost."""
-    rows = column(["123456789.123456789", "7"], 18)
-    assert "".join("".join(row.split()).removeprefix("usdt") for row in rows) == (
-        "123456789.1234567897"
-    )
-    assert len(rows) > 2
-    assert max(map(len, rows)) <= 18
+def test_amount_is_never_wrapped() -> None:
+    """One that does not fit beside its title has a line of its own, whatever its length."""
+    rows = column(["123456789.123456789", "7", "0.5"], 24)
+    assert rows == [
+        "A title wider than its",
+        "table",
+        "currency  usdt",
+        "amount",
+        "123456789.123456789",
+        "",
+        "currency  usdt",
+        "amount    7",
+        "",
+        "currency  usdt",
+        "amount    0.5",
+    ]
+    table = DataTable("", ("amount",), [(Amount("1" * 50),)])
+    console = Console(width=40)
+    with console.capture() as capture:
+        console.print(table, crop=False)
+    assert "1" * 50 in capture.get().splitlines()
+
+
+def test_text_of_record_is_folded() -> None:
+    rows = [("/v1/account/accounts/{account-id}/balance", "", Amount("9"))]
+    table = DataTable("Limits", ("endpoint", "empty", "429s"), rows, "caption")
+    assert rendered(table, 40).splitlines() == [
+        "Limits",
+        "endpoint",
+        "/v1/account/accounts/{account-id}/balanc",
+        "e",
+        "429s      9",
+        "caption",
+    ]
 
 
 def test_balance_caption_counts_hidden_currencies() -> None:
@@ -116,17 +146,69 @@ MARGIN = (
 )
 
 
-def test_balance_has_row_for_each_amount_on_narrow_terminal() -> None:
+@pytest.mark.parametrize("width", [80, 40])
+def test_balance_has_record_for_each_currency_on_narrow_terminal(width: int) -> None:
     """Amounts are not wrapped. A row type that is called total is not the total."""
     balance = tables.balance(decoded(BALANCE, MARGIN), show_zero=False, subtype="btcusdt")
-    wide, narrow = rendered(balance, 160), rendered(balance, 80)
-    for text in (wide, narrow):
+    wide, narrow = rendered(balance, 160), rendered(balance, width)
+    for text in (" ".join(wide.split()), " ".join(narrow.split())):
         assert "Balance of margin btcusdt account 2 (working)" in text
         assert "1234567.123456789012345679" in text
         assert "[b]tc" in text
     assert "loan -2.433, total 7" in wide
     assert "loan -2.433" not in narrow
-    assert max(map(len, narrow.splitlines())) <= 80
+    assert max(map(len, narrow.splitlines())) <= width
+    assert narrow.rpartition("working)\n")[2].splitlines() == [
+        "currency  [b]tc",
+        "trade     1234567.123456789012345678",
+        "frozen          0.000000000000000001",
+        "total     1234567.123456789012345679",
+        "loan           -2.433",
+        "total           7",
+        "",
+        "currency  usdt",
+        "trade     1",
+        "frozen    0",
+        "total     1",
+    ]
+
+
+def test_total_has_loans_and_net_value() -> None:
+    """Debts are negative amounts. Without any, there are no columns for them."""
+    margin = decoded(
+        BALANCE,
+        b'{"id":2,"type":"margin","state":"working","list":['
+        b'{"currency":"btc","type":"trade","balance":"1"},'
+        b'{"currency":"btc","type":"loan","balance":"-2.5"},'
+        b'{"currency":"btc","type":"interest","balance":"-0.01"},'
+        b'{"currency":"usdt","type":"trade","balance":"7"}]}',
+    )
+    spot = decoded(
+        BALANCE,
+        b'{"id":3,"type":"spot","state":"working","list":['
+        b'{"currency":"btc","type":"frozen","balance":"0.5"}]}',
+    )
+    wide = rendered(tables.combined([margin, spot]), 100).splitlines()
+    assert wide[1].split() == ["currency", "trade", "frozen", "total", "loan", "interest", "net"]
+    assert wide[3].split() == ["btc", "1", "0.5", "1.5", "-2.5", "-0.01", "-1.01"]
+    assert wide[4].split() == ["usdt", "7", "0", "7", "0", "0", "7"]
+    assert wide[5] == "net: total plus loans and interest, which are negative"
+    narrow = rendered(tables.combined([margin, spot]), 30)
+    assert "net       -1.01" in narrow
+    assert narrow.partition("usdt\n")[2].splitlines()[:3] == [
+        "trade     7",
+        "frozen    0",
+        "total     7",
+    ]
+    assert narrow.count("loan ") == 1
+    free = rendered(tables.combined([spot, spot]))
+    assert "net" not in free
+    assert free.splitlines()[-1].split() == ["btc", "0", "1", "1"]
+
+
+def test_valuation_without_time() -> None:
+    text = rendered(tables.valuation(AssetValuation(Decimal("1.50"), None), "BTC", None))
+    assert text.splitlines()[-1].split() == ["default", "of", "HTX", "1.5", "BTC", "unknown"]
 
 
 def test_snapshot_lists_balances_total_empty_and_failed_accounts() -> None:

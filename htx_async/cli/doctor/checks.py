@@ -23,10 +23,11 @@ from htx_async import (
 from htx_async.cli.doctor import diagnosis
 from htx_async.cli.doctor.diagnosis import KeyInfo
 from htx_async.cli.doctor.finding import Finding, Verdict, skipped
+from htx_async.cli.session import BASE_URL_VARIABLE, NO_KEYS
 from htx_async.resources.accounts import LIST
 from htx_async.transports.base import CONNECT_TIMEOUT
 from htx_async.transports.environment import Proxy, proxy_for, tls_context_for
-from htx_async.validation import Origin, parse_base_url
+from htx_async.validation import Origin, base_url_problem, parse_base_url
 
 TIMEOUT = 15.0
 """Seconds for one call: more than the connect timeout."""
@@ -36,9 +37,6 @@ TIME, UID, KEYS = "/v1/common/timestamp", "/v2/user/uid", "/v2/user/api-key"
 
 _TIME_RESOLUTION = 0.001
 """Seconds: HTX reports its time in milliseconds."""
-
-_PLACEHOLDER = Credentials("unset", "unset")
-"""For a client that only sends unsigned requests."""
 
 _KEY_ADVICE = "Create a key in HTX's API management, then see: htx-async --help"
 _BASE_URL_ADVICE = "Unset HTX_BASE_URL, or set it to https://api.huobi.pro"
@@ -65,7 +63,7 @@ class DoctorContext:
         """Return a client that does not retry."""
         credentials = self.credentials
         return HTXClient(
-            credentials if isinstance(credentials, Credentials) else _PLACEHOLDER,
+            credentials if isinstance(credentials, Credentials) else NO_KEYS,
             base_url=self.base_url,
             timeout=TIMEOUT,
             retry=NO_RETRY,
@@ -87,11 +85,10 @@ async def examine(context: DoctorContext) -> AsyncGenerator[Finding]:
 
 
 async def _checks(context: DoctorContext) -> AsyncGenerator[Finding]:
-    try:
-        origin = parse_base_url(context.base_url)
-    except InvalidInputError as error:
-        yield diagnosis.bad_setting("settings", error, _BASE_URL_ADVICE)
+    if problem := base_url_problem(context.base_url, BASE_URL_VARIABLE):
+        yield diagnosis.bad_setting("settings", InvalidInputError(problem), _BASE_URL_ADVICE)
         return
+    origin = parse_base_url(context.base_url)
     if isinstance(context.credentials, Credentials):
         yield diagnosis.settings(context.credentials, origin)
     else:

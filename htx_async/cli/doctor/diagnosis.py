@@ -22,6 +22,7 @@ from htx_async import (
     ServiceUnavailableError,
 )
 from htx_async.cli.doctor.finding import Finding, Verdict
+from htx_async.cli.messages import without_python
 from htx_async.clock import MAX_UNCORRECTED_SKEW
 from htx_async.error_codes import cause_of
 from htx_async.redaction import mask_key, one_line
@@ -41,7 +42,7 @@ _LOW = 0.5
 
 def bad_setting(step: str, error: InvalidInputError, advice: str) -> Finding:
     """Return the finding for a setting that is not valid."""
-    return Finding(step, Verdict.BAD_SETTING, str(error), advice)
+    return Finding(step, Verdict.BAD_SETTING, without_python(error), advice)
 
 
 def settings(credentials: Credentials, origin: Origin) -> Finding:
@@ -180,10 +181,11 @@ def _key(info: KeyInfo | None, accounts: int) -> Finding:
 def _permission(info: KeyInfo | None) -> Finding:
     if info is None or not info.permission:
         return Finding("permission", Verdict.OK, "read: yes; other permissions: unknown")
-    if "withdraw" not in info.permission:
-        return Finding("permission", Verdict.OK, info.permission)
+    permissions = _spaced(info.permission)
+    if "withdraw" not in permissions:
+        return Finding("permission", Verdict.OK, permissions)
     advice = "Use a read-only key: this one allows anyone who has it to withdraw."
-    return Finding("permission", Verdict.WARNING, info.permission, advice)
+    return Finding("permission", Verdict.WARNING, permissions, advice)
 
 
 def _address(info: KeyInfo | None) -> Finding:
@@ -191,9 +193,14 @@ def _address(info: KeyInfo | None) -> Finding:
         message = "this machine's address is accepted; others: unknown"
         return Finding("address", Verdict.OK, message)
     if info.addresses:
-        return Finding("address", Verdict.OK, f"bound to {info.addresses}")
+        return Finding("address", Verdict.OK, f"bound to {_spaced(info.addresses)}")
     advice = f"Bind the key to this machine's IP address {_API_MANAGEMENT}."
     return Finding("address", Verdict.OK, "not bound: the key works from any address", advice)
+
+
+def _spaced(items: str) -> str:
+    """Return a comma-separated list with blanks, so that no item is wrapped."""
+    return ", ".join(items.split(","))
 
 
 def limits(status: RateLimitStatus) -> Finding:

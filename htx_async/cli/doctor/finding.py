@@ -15,13 +15,13 @@ from htx_async.cli.exit_codes import FAILED, OK, USAGE_ERROR, WARNING
 
 
 class Verdict(enum.StrEnum):
-    """Severity of a finding."""
+    """Severity of a finding, as `--json` prints it."""
 
     OK = "ok"
-    UNKNOWN = "?"
-    WARNING = "warn"
-    FAILED = "FAIL"
-    BAD_SETTING = "WRONG"
+    UNKNOWN = "skipped"
+    WARNING = "warning"
+    FAILED = "failed"
+    BAD_SETTING = "misconfigured"
 
 
 @attrs.frozen
@@ -31,7 +31,7 @@ class Finding:
 
     Attributes:
         step: The check, one of `STEPS`.
-        verdict: Its severity; `?` if the check could not be made.
+        verdict: Its severity; `UNKNOWN` if the check could not be made.
         message: What was observed.
         advice: How to fix it, on one line; "" if there is nothing to do.
     """
@@ -88,19 +88,20 @@ def skipped(findings: Sequence[Finding], until: str | None = None) -> tuple[Find
     return tuple(Finding(step, Verdict.UNKNOWN, message) for step in steps)
 
 
-_STYLES = {
-    Verdict.OK: "green",
-    Verdict.UNKNOWN: "dim",
-    Verdict.WARNING: "yellow",
-    Verdict.FAILED: "bold red",
-    Verdict.BAD_SETTING: "bold red",
+_LABELS = {
+    Verdict.OK: ("ok", "green"),
+    Verdict.UNKNOWN: ("?", "dim"),
+    Verdict.WARNING: ("warn", "yellow"),
+    Verdict.FAILED: ("FAIL", "bold red"),
+    Verdict.BAD_SETTING: ("WRONG", "bold red"),
 }
+"""Text and style of each verdict on a terminal."""
 
 
 def render(finding: Finding) -> Group:
     """Return a line with the finding and, below, one with its advice."""
     line = _grid(6, 12)
-    line.add_row(Text(finding.verdict, _STYLES[finding.verdict]), finding.step, finding.message)
+    line.add_row(Text(*_LABELS[finding.verdict]), finding.step, finding.message)
     if not finding.advice:
         return Group(line)
     advice = _grid(6, 2)

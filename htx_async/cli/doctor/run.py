@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 
@@ -13,7 +12,6 @@ from htx_async.cli.doctor import finding
 from htx_async.cli.doctor.checks import DoctorContext, examine
 from htx_async.cli.doctor.finding import Finding
 from htx_async.cli.session import OutputOptions
-from htx_async.client import BASE_URL
 
 
 async def run(options: OutputOptions) -> int:
@@ -35,8 +33,7 @@ async def run(options: OutputOptions) -> int:
 async def _context(options: OutputOptions) -> AsyncGenerator[DoctorContext]:
     with session.debug_log(enabled=options.debug):
         if not options.sandbox:
-            base_url = os.environ.get("HTX_BASE_URL") or BASE_URL
-            yield DoctorContext(_credentials(), base_url)
+            yield DoctorContext(_credentials(), session.base_url())
             return
         async with session.sandbox_session() as (credentials, base_url):
             yield DoctorContext(credentials, base_url)

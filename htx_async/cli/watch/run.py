@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from functools import partial
 
@@ -19,23 +19,29 @@ TIMEOUT = 10.0
 """Seconds for one call with its retries; after that the screen shows the error."""
 
 
-async def run(htx: HTXClient, account: str, every: float, *, lines: bool) -> None:
+async def run(
+    htx: HTXClient, account: str, every: float, *, lines: bool, as_json: bool = False
+) -> None:
     """Show the changes of an account until the task is cancelled."""
     clock, console = Clock(), session.console()
     fetch = partial(session.fetch_balance, htx, account)
     async with aclosing(watch(fetch, every, clock)) as states:
-        if lines or not session.is_interactive(console):
-            await _print_lines(states, clock)
+        if lines or as_json or not session.is_interactive(console):
+            await _print_lines(states, clock, view.json_lines if as_json else view.lines)
         else:
             await _show_table(states, htx, clock, console)
 
 
-async def _print_lines(states: AsyncIterator[WatchState], clock: Clock) -> None:
+async def _print_lines(
+    states: AsyncIterator[WatchState],
+    clock: Clock,
+    lines_of: Callable[[WatchState], Iterator[str]],
+) -> None:
     previous = WatchState(clock.now())
     async for state in states:
         if notice := view.notice(previous, state):
             session.print_error(notice)
-        for line in view.lines(state):
+        for line in lines_of(state):
             print(line, flush=True)
         previous = state
 
@@ -54,7 +60,7 @@ async def _show_table(
             async for state in states:  # noqa: B007 - used by `render`
                 limit = _limit(htx)
     finally:
-        console.print(view.summary(state))
+        console.print(view.summary(state), crop=False)
 
 
 def _limit(htx: HTXClient) -> RateLimitStatus:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from decimal import Decimal
 
-import attrs
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from htx_async import BalanceChange, RateLimitStatus
-from htx_async.cli.number_format import add_amount_columns, format_amount
-from htx_async.cli.tables import WidestThatFits, new_table
+from htx_async.cli.layout import Amount, Cell, DataTable
+from htx_async.cli.number_format import format_amount
 from htx_async.cli.watch.state import TimedChange, WatchState
 from htx_async.redaction import one_line
 
@@ -44,30 +42,17 @@ def summary(state: WatchState) -> Group:
     return Group(*parts)
 
 
-def _changes_table(state: WatchState, max_rows: int) -> WidestThatFits:
-    changes = state.changes[:max_rows]
-    before = [item.change.before for item in changes]
-    after = [item.change.after for item in changes]
-    title = _title(state)
-    return WidestThatFits(
-        _table(title, changes, {"before": before, "now": after}),
-        _table(title, changes, {"now": after}),
-        _table(title, changes, {}),
-    )
+def _changes_table(state: WatchState, max_rows: int) -> DataTable:
+    columns = ("time (UTC)", "currency", "type", "before", "now", "change")
+    rows = [_row(item) for item in state.changes[:max_rows]]
+    return DataTable(_title(state), columns, rows, optional=("before", "now"))
 
 
-def _table(
-    title: str, changes: Sequence[TimedChange], amounts: Mapping[str, Sequence[Decimal]]
-) -> Table:
-    table = new_table(title, "time (UTC)", "currency", "type")
-    deltas = ("change", [item.change.delta for item in changes])
-    rows = add_amount_columns(table, *amounts.items(), deltas)
-    for item, (*cells, delta) in zip(changes, rows, strict=True):
-        names = map(one_line, (item.change.currency, item.change.type))
-        sign = _sign(item.change)
-        signed = attrs.evolve(delta, text=sign + delta.text, style="green" if sign else "red")
-        table.add_row(_time(item.at), *names, *cells, signed)
-    return table
+def _row(item: TimedChange) -> tuple[Cell, ...]:
+    change, sign = item.change, _sign(item.change)
+    amounts = (Amount(format_amount(amount)) for amount in (change.before, change.after))
+    delta = Amount(sign + format_amount(change.delta), "green" if sign else "red")
+    return _time(item.at), one_line(change.currency), one_line(change.type), *amounts, delta
 
 
 def _title(state: WatchState) -> str:
@@ -97,9 +82,16 @@ def lines(state: WatchState) -> Iterator[str]:
         change = item.change
         name = f"{one_line(change.currency)} {one_line(change.type)}"
         amounts = f"{format_amount(change.before)} -> {format_amount(change.after)}"
-        delta = f"{_sign(change)}{format_amount(change.delta)}"
-        at = datetime.fromtimestamp(item.at, UTC)
-        yield f"{at:%Y-%m-%dT%H:%M:%SZ} {name} {amounts} ({delta})"
+        yield f"{_iso(item.at)} {name} {amounts} ({_sign(change)}{format_amount(change.delta)})"
+
+
+def json_lines(state: WatchState) -> Iterator[str]:
+    """Yield a JSON object for each change of the latest balance."""
+    for item in state.changes[: state.new_count]:
+        change, account = item.change, state.balance and state.balance.id
+        values = {"at": _iso(item.at), "account_id": account, **change.to_dict()}
+        values["delta"] = f"{change.delta:f}"
+        yield json.dumps(values, ensure_ascii=False)
 
 
 def notice(previous: WatchState, state: WatchState) -> str:
@@ -115,6 +107,10 @@ def notice(previous: WatchState, state: WatchState) -> str:
 
 def _sign(change: BalanceChange) -> str:
     return "+" if change.delta > 0 else ""
+
+
+def _iso(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _time(at: float) -> str:

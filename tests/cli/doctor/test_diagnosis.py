@@ -141,8 +141,8 @@ def test_key_info_selects_row_of_key() -> None:
         (KeyInfo("", "", None), "ok ok ok", "read: yes; other permissions: unknown"),
         (KeyInfo("readOnly,trade", "", -1), "ok ok ok", "not bound"),
         (KeyInfo("readOnly", "1.2.3.4", 90), "ok ok ok", "expires in 90 days"),
-        (KeyInfo("readOnly", "1.2.3.4", 14), "warn ok ok", "expires in 14 days"),
-        (KeyInfo("readOnly,trade,withdraw", "1.2.3.4", -1), "ok warn ok", "bound to 1.2.3.4"),
+        (KeyInfo("readOnly", "1.2.3.4", 14), "warning ok ok", "expires in 14 days"),
+        (KeyInfo("readOnly,trade,withdraw", "1.2.3.4", -1), "ok warning ok", "bound to 1.2.3.4"),
     ],
 )
 def test_key_findings_report_expiry_permission_and_address(
@@ -161,16 +161,16 @@ def api_error(kind: type[APIError], message: str) -> APIError:
 @pytest.mark.parametrize(
     ("error", "verdicts", "advice"),
     [
-        (api_error(AccessKeyError, "Incorrect Access key"), "FAIL", "Check the access key"),
-        (api_error(ClockError, "Invalid submission time"), "FAIL", "within a minute"),
-        (api_error(IPAddressError, "Incorrect IP address"), "ok ? FAIL", "Add the address"),
-        (api_error(PermissionDeniedError, "no permission"), "ok FAIL ok", "Give the key"),
-        (APIError("text", code="odd", http_status=200), "FAIL", "status page"),
-        (AccessKeyError("text", code="odd", http_status=200), "FAIL", "Check the key"),
-        (ServiceUnavailableError("text", http_status=302), "FAIL", "A redirect"),
-        (ConnectError("text"), "FAIL", "no request reached HTX"),
-        (InvalidInputError("text"), "FAIL", "Correct the setting"),
-        (DecodeError("text"), "FAIL", "--debug"),
+        (api_error(AccessKeyError, "Incorrect Access key"), "failed", "Check the access key"),
+        (api_error(ClockError, "Invalid submission time"), "failed", "within a minute"),
+        (api_error(IPAddressError, "Incorrect IP address"), "ok skipped failed", "Add the address"),
+        (api_error(PermissionDeniedError, "no permission"), "ok failed ok", "Give the key"),
+        (APIError("text", code="odd", http_status=200), "failed", "status page"),
+        (AccessKeyError("text", code="odd", http_status=200), "failed", "Check the key"),
+        (ServiceUnavailableError("text", http_status=302), "failed", "A redirect"),
+        (ConnectError("text"), "failed", "no request reached HTX"),
+        (InvalidInputError("text"), "failed", "Correct the setting"),
+        (DecodeError("text"), "failed", "--debug"),
     ],
 )
 def test_key_error_findings_give_hint_at_failed_step(

@@ -72,7 +72,7 @@ def test_to_dict_has_keys_of_json_output() -> None:
     item = Finding("key", Verdict.WARNING, "expires", "Create a new one.")
     assert item.to_dict() == {
         "step": "key",
-        "verdict": "warn",
+        "verdict": "warning",
         "says": "expires",
         "advice": "Create a new one.",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import os
 import pty
 import select
@@ -27,7 +28,7 @@ from tests.cli.terminal import Terminal
 CHANGED = faults.field("data.list[0].balance", "100")
 
 
-async def watch_until_changed_back(*, lines: bool) -> None:
+async def watch_until_changed_back(*, lines: bool, as_json: bool = False) -> None:
     """Watch an account whose balance changes once and changes back; stop after six requests."""
     sandbox = Sandbox()
     sandbox.faults.at(2, faults.reset(), endpoint="GET /v1/account/accounts/{account-id}/balance")
@@ -47,7 +48,7 @@ async def watch_until_changed_back(*, lines: bool) -> None:
         HTXClient(keys, base_url=base_url, on_event=stop_after_six_requests) as htx,
         watching,
     ):
-        await run.run(htx, "1000001", 0.1, lines=lines)
+        await run.run(htx, "1000001", 0.1, lines=lines, as_json=as_json)
 
 
 @pytest.mark.slow
@@ -62,6 +63,17 @@ async def test_watch_prints_lines_into_pipe(
     there, back = captured.out.splitlines()
     assert there.endswith("usdt trade 91.850043797676510303 -> 100 (+8.149956202323489697)")
     assert back.endswith("usdt trade 100 -> 91.850043797676510303 (-8.149956202323489697)")
+    assert captured.err.startswith("htx-async: watching spot account 1000001\n")
+
+
+@pytest.mark.slow
+async def test_watch_json_prints_objects(capsys: pytest.CaptureFixture[str]) -> None:
+    """One on each line; notices go to standard error."""
+    with pytest.raises(TimeoutError):
+        await watch_until_changed_back(lines=False, as_json=True)
+    captured = capsys.readouterr()
+    there, back = map(json.loads, captured.out.splitlines())
+    assert (there["type"], there["after"], back["after"]) == ("trade", "100", there["before"])
     assert captured.err.startswith("htx-async: watching spot account 1000001\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from decimal import Decimal
@@ -207,6 +208,14 @@ def test_screen_omits_columns_on_narrow_terminal(width: int, titles: str) -> Non
     assert max(map(len, text.splitlines())) <= width
 
 
+def test_screen_has_record_for_each_change_at_40_columns() -> None:
+    """With the amounts before and after it, none of them wrapped."""
+    text = screen(state_after(spot(usdt="0"), spot(usdt=LONG)), DAY + 3, 40)
+    assert f"change      +{LONG}" in text.splitlines()
+    assert f"now          {LONG}" in text.splitlines()
+    assert max(map(len, text.splitlines())) <= 40
+
+
 def test_screen_shows_newest_changes_on_small_terminal() -> None:
     """The count is of all changes."""
     many = {f"c{number}": "1" for number in range(30)}
@@ -250,6 +259,22 @@ def test_lines_have_one_change_each() -> None:
         "2023-11-14T22:13:22Z btc trade 2 -> 1 (-1)",
     ]
     assert not list(view.lines(state_after(spot(usdt="1"), spot(usdt="2"), spot(usdt="2"))))
+
+
+def test_json_lines_have_one_object_for_each_change() -> None:
+    """Amounts are strings with every digit."""
+    state = state_after(spot(usdt="1", btc="2"), spot(usdt="3.50", btc="1"))
+    usdt, btc = map(json.loads, view.json_lines(state))
+    assert usdt == {
+        "at": "2023-11-14T22:13:22Z",
+        "account_id": 1,
+        "currency": "usdt",
+        "type": "trade",
+        "before": "1",
+        "after": "3.50",
+        "delta": "2.50",
+    }
+    assert (btc["currency"], btc["delta"]) == ("btc", "-1")
 
 
 def test_notice_reports_start_failure_and_recovery_once() -> None:
