@@ -62,7 +62,7 @@ class ConnectionPool:
         read_buffer: memoryview | None = None,
     ) -> None:
         self.origin = origin
-        self.slots = ConnectionSlots(max_connections)
+        self.slots: ConnectionSlots = ConnectionSlots(max_connections)
         self._clock = clock
         self._max_body = max_body
         self._callers_without_token = TokenQueue(UnlimitedBucket(), clock)

@@ -83,6 +83,8 @@ class RedisBucket(TokenBucket):
 
     def __init__(self, limit: RateLimit, worker: str, fallback: float | None = None) -> None:
         super().__init__(limit)
+        self.free: int = limit.requests
+        self.blocked_until: float = -math.inf
         self.worker: str = worker
         self.lease: float = MAX_ATTEMPT_TIMEOUT + MARGIN + limit.per
         self.fallback: TokenBucket | None = None
