@@ -68,6 +68,11 @@ class RateLimiter:
         del owner
         return self
 
+    def forget_queues(self) -> None:
+        """Start with all tokens."""
+        self._queues.clear()
+        self._in_use.clear()
+
     def check(self, attempt_timeout: float) -> None:
         """Raise `InvalidInputError` if a client cannot have this `attempt_timeout`."""
 
@@ -169,8 +174,7 @@ def shared_rate_limiter(owner: Hashable) -> RateLimiter:
 def _after_fork_in_child() -> None:
     """Forget the queues of the parent process: their tokens would never be released here."""
     for limiter in tuple(_all):
-        limiter._queues.clear()  # noqa: SLF001 - of this module
-        limiter._in_use.clear()  # noqa: SLF001 - of this module
+        limiter.forget_queues()
     registry_lock.release()
 
 
