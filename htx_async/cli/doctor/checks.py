@@ -38,7 +38,7 @@ TIME, UID, KEYS = "/v1/common/timestamp", "/v2/user/uid", "/v2/user/api-key"
 _TIME_RESOLUTION = 0.001
 """Seconds: HTX reports its time in milliseconds."""
 
-_KEY_ADVICE = "Create a key in HTX's API management, then see: htx-async --help"
+_KEY_ADVICE = "See htx-async --help. HTX's API management creates keys."
 _BASE_URL_ADVICE = "Unset HTX_BASE_URL, or set it to https://api.huobi.pro"
 _PROXY_ADVICE = "Set HTTPS_PROXY or ALL_PROXY to http://user:password@host:port, or unset it."
 _TLS_ADVICE = "Correct the path or its content, or unset the variable."
