@@ -484,7 +484,7 @@ def test_boolean_parameter_says_what_to_write() -> None:
         awaited(lambda htx: htx.get("/v1/x", params={"x": True}))
 
 
-PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))  # the same in each worker
+PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PKCS8 = (Encoding.PEM, PrivateFormat.PKCS8)
 PEM = PRIVATE.private_bytes(*PKCS8, NoEncryption()).decode()
 ENCRYPTED = PRIVATE.private_bytes(*PKCS8, BestAvailableEncryption(b"password")).decode()
@@ -513,29 +513,32 @@ def test_private_key_is_accepted_however_its_lines_end(pem: str | bytes) -> None
     assert credentials == Credentials.ed25519("access-key", PEM)
 
 
+WRONG_PRIVATE_KEYS: list[tuple[str | bytes, str]] = [
+    ("", "is empty"),
+    (" \n", "is empty"),
+    (f'"{PEM}"', "is in quotes"),
+    (OPENSSH, "is in OpenSSH format. Create a key in PEM: openssl genpkey"),
+    (ENCRYPTED, "is encrypted. Decrypt it: openssl pkey"),
+    (f"-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n{BODY}", "is encrypted"),
+    (DER, "is in DER format. Convert it to PEM: openssl pkey -inform DER"),
+    (DER.decode("latin-1"), "is in DER format"),
+    (PUBLIC, "is a public key. Pass the private key"),
+    ("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n", "is a public key"),
+    ("/etc/htx/key.pem", "is a path. Pass the contents of the file"),
+    ("~/key", "is a path"),
+    ("C:\\keys\\htx", "is a path"),
+    ("key.pem\n", "is a path"),
+    (BODY, "it has no -----BEGIN PRIVATE KEY-----"),
+    (PEM[:60], "Check that it was copied whole"),
+    (PEM.replace("MC4", "\ud8004"), "contains a character that is not ASCII"),
+    (PEM.replace("MC4", "ü4").encode(), "contains a character that is not ASCII"),
+]
+
+
 @pytest.mark.parametrize(
     ("pem", "problem"),
-    [
-        ("", "is empty"),
-        (" \n", "is empty"),
-        (f'"{PEM}"', "is in quotes"),
-        (OPENSSH, "is in OpenSSH format. Create a key in PEM: openssl genpkey"),
-        (ENCRYPTED, "is encrypted. Decrypt it: openssl pkey"),
-        (f"-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n{BODY}", "is encrypted"),
-        (DER, "is in DER format. Convert it to PEM: openssl pkey -inform DER"),
-        (DER.decode("latin-1"), "is in DER format"),
-        (PUBLIC, "is a public key. Pass the private key"),
-        ("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n", "is a public key"),
-        ("/etc/htx/key.pem", "is a path. Pass the contents of the file"),
-        ("~/key", "is a path"),
-        ("C:\\keys\\htx", "is a path"),
-        ("key.pem\n", "is a path"),
-        (BODY, "it has no -----BEGIN PRIVATE KEY-----"),
-        (PEM[:60], "Check that it was copied whole"),
-        (PEM.replace("MC4", "\ud8004"), "contains a character that is not ASCII"),
-        (PEM.replace("MC4", "ü4").encode(), "contains a character that is not ASCII"),
-    ],
-    ids=lambda _: "key",  # the same in all processes, as they are random
+    WRONG_PRIVATE_KEYS,
+    ids=[problem for _, problem in WRONG_PRIVATE_KEYS],  # an encrypted key differs each time
 )
 def test_private_key_of_another_kind_is_named(pem: str | bytes, problem: str) -> None:
     """With the fix, and without a part of the key."""

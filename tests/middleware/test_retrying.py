@@ -515,3 +515,24 @@ async def test_deadline_names_settings_that_were_not_read(
         monkeypatch.setattr(htx._adapter, "prepare", asyncio.Event().wait)
         with pytest.raises(DeadlineExceededError, match="waiting for a thread that reads cert"):
             await htx.accounts.list()
+
+
+async def test_deadline_of_a_queued_call_does_not_name_what_it_waited_for_before(
+    virtual_time: VirtualClock,
+) -> None:
+    """The only connection is in use until the deadline."""
+
+    async def hang(_: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    transport = scripted([hang], virtual_time)
+    async with HTXClient(
+        Vault(KEYS), transport=transport, clock=virtual_time, timeout=3.0, max_connections=1
+    ) as htx:
+        sent = asyncio.create_task(htx.accounts.list())
+        await asyncio.sleep(0)
+        with pytest.raises(DeadlineExceededError, match="the call was still queued"):
+            await htx.with_options(timeout=2.0).points.balance()
+        with pytest.raises(DeadlineExceededError):
+            await sent
