@@ -56,12 +56,12 @@ class RateLimiter:
     """
 
     def __init__(self) -> None:
-        _all.add(self)
         self._queues: dict[str, TokenQueue] = {}
         # Those that were forgotten, too, as long as somebody refers to them.
         self._in_use: weakref.WeakValueDictionary[str, TokenQueue] = weakref.WeakValueDictionary()
         # Kept, so that it is not forgotten while its queues are in use here.
         self._address_limiter: RateLimiter | None = None
+        _all.add(self)
 
     def for_owner(self, owner: Hashable) -> RateLimiter:
         """Return the rate limiter for a client whose credentials are those of *owner*."""
