@@ -99,5 +99,5 @@ pytest_collect_file = Sybil(
     patterns=["README.md", "docs/*.md"],
     path=str(ROOT),
     setup=add_skip_condition,
-    fixtures=["sandbox_environment"],
+    fixtures=["_full_buckets", "sandbox_environment"],
 ).pytest()
