@@ -145,7 +145,7 @@ class CallState:
         if self.on_queued is not None:
             self.on_queued(ahead, wait)
 
-    def token_granted(self, now: float) -> float:
+    def token_acquired(self, now: float) -> float:
         """
         Record the end of the queueing, and return its seconds.
 

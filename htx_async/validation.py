@@ -130,6 +130,14 @@ def positive_seconds(value: object, name: str) -> float:
     return value
 
 
+def fraction(value: object, name: str) -> float:
+    """Return a number above 0 and at most 1."""
+    if not _is_number(value) or not 0 < value <= 1:
+        msg = f"{name} must be a number above 0 and at most 1, got {describe(value)}"
+        raise InvalidInputError(msg)
+    return value
+
+
 def seconds(value: object, name: str) -> float:
     """Return a finite number of seconds of at least 0."""
     if not _is_number(value) or value < 0:

@@ -174,7 +174,7 @@ _set = object.__setattr__
 
 def secrets_of(credentials: Credentials) -> tuple[str, ...]:
     """Return the texts that must not be shown: the access key, and the secret if it is text."""
-    secret = credentials._secret  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    secret = credentials._secret  # noqa: SLF001 - ours  # pyright: ignore[reportPrivateUsage]
     return credentials.auth_params()[0][1], secret.decode("latin-1")
 
 

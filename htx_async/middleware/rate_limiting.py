@@ -54,7 +54,7 @@ class RateLimiting(msgspec.Struct, frozen=True):
         call.queue_started(self.clock.monotonic())
         try:
             async with queue.token(self.slots, request.options.attempt_timeout, on_wait) as token:
-                queued = call.token_granted(self.clock.monotonic())
+                queued = call.token_acquired(self.clock.monotonic())
                 self._emit("acquired", request, queue, wait=queued)
                 response = await self._attempt(request, queue, token)
         except BaseException as error:

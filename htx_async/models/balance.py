@@ -51,10 +51,10 @@ class CurrencyBalance(Model):
         Return the amount of one row type, such as `"loan"`; 0 if HTX did not send such a row.
 
         Raises:
-            KeyError: Neither HTX's pages nor the rows of the balance contain this type.
+            KeyError: Neither HTX's pages nor the rows of this currency contain this type.
         """
         amounts = tuple(self._rows.amounts(type))
-        if not amounts and type not in _DOCUMENTED_TYPES and type not in self._rows.types:
+        if not amounts and type not in _DOCUMENTED_TYPES:
             msg = f"no row type {type!r:.42}: HTX documents {', '.join(BalanceType)}"
             raise KeyError(msg)
         return total(amounts)

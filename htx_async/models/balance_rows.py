@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from itertools import chain, zip_longest
 from operator import attrgetter
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import msgspec
 
@@ -19,14 +19,6 @@ _amount_of = attrgetter("currency", "type", "balance")
 
 _Rows: TypeAlias = "list[Any] | tuple[BalanceEntry, ...]"
 """Rows as they were decoded, in a list, or entries, in a tuple."""
-
-
-class _Index(NamedTuple):
-    """Rows with those of a currency side by side, where those of each start, and all types."""
-
-    rows: _Rows
-    starts: Mapping[str, int]
-    types: frozenset[str]
 
 
 class BalanceEntry(Model, msgspec.Struct, frozen=True, gc=False):
@@ -55,19 +47,15 @@ class BalanceRows(Rows):
     Valid rows of a balance: as they were decoded, or entries once those have been created.
 
     Several threads may do that at once; their results are equal, and the last one is kept.
-
-    Attributes:
-        types: Types of all rows of the account, in the rows of one currency.
     """
 
     item = BalanceEntry
 
-    __slots__ = ("_index", "_rows", "types")
+    __slots__ = ("_index", "_rows")
 
-    def __init__(self, rows: _Rows, types: frozenset[str] = frozenset()) -> None:
+    def __init__(self, rows: _Rows) -> None:
         self._rows = rows
-        self._index: _Index | None = None
-        self.types: frozenset[str] = types
+        self._index: tuple[_Rows, Mapping[str, int]] | None = None
 
     @classmethod
     def from_wire(cls, rows: list[Any]) -> Self:
@@ -93,7 +81,7 @@ class BalanceRows(Rows):
     @property
     def starts(self) -> Mapping[str, int]:
         """The currencies in order of first appearance."""
-        return self._by_currency().starts
+        return self._by_currency()[1]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -104,12 +92,11 @@ class BalanceRows(Rows):
 
     def of_currency(self, currency: str) -> BalanceRows:
         """Return the rows of one currency; `KeyError` if there is none."""
-        index = self._by_currency()
-        rows = index.rows
-        start = end = index.starts[currency]
+        rows, starts = self._by_currency()
+        start = end = starts[currency]
         while end < len(rows) and rows[end].currency == currency:
             end += 1
-        return BalanceRows(rows[start:end], index.types)
+        return BalanceRows(rows[start:end])
 
     def of_currencies(self, currencies: Collection[str]) -> BalanceRows:
         """Return the rows of these currencies."""
@@ -130,7 +117,7 @@ class BalanceRows(Rows):
         differing = (filter(None, pair) for pair in pairs if pair[0] != pair[1])
         return {currency for rows in differing for currency, _, _ in rows}
 
-    def _by_currency(self) -> _Index:
+    def _by_currency(self) -> tuple[_Rows, Mapping[str, int]]:
         index = self._index
         if index is None:
             index = self._index = _by_currency(self._rows)
@@ -143,7 +130,7 @@ class BalanceRows(Rows):
         return hash(self.entries)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return BalanceRows, (self.entries, self.types)
+        return BalanceRows, (self.entries,)
 
 
 def _amount(value: Any) -> Decimal:
@@ -195,9 +182,9 @@ def _create_entry(row: Any) -> BalanceEntry:
 _decimal_or_none, _id_or_none = optional(parse_decimal), optional(parse_id)
 
 
-def _by_currency(rows: _Rows) -> _Index:
+def _by_currency(rows: _Rows) -> tuple[_Rows, Mapping[str, int]]:
     """
-    Return the index of the rows.
+    Return the rows with those of a currency side by side, and where those of each start.
 
     HTX writes them like that. A list for each currency would take twice as long, and give the
     garbage collector thousands of objects to traverse.
@@ -213,4 +200,4 @@ def _by_currency(rows: _Rows) -> _Index:
                 return _by_currency(type(rows)(sorted(rows, key=lambda row: order[row.currency])))
             starts[currency] = index
             previous = currency
-    return _Index(rows, starts, frozenset([row.type for row in rows]))
+    return rows, starts

@@ -1,9 +1,9 @@
 """
 First-in, first-out queue for the tokens of one bucket, in all event loops of the process.
 
-A lock protects the bucket and the queue. Each loop grants tokens to its own callers only: if the
-first caller in the queue belongs to another loop, that loop is notified, and takes the token. A
-loop that does not react within `PATIENCE`, because it is blocked or not running, is passed over
+A lock protects the bucket and the queue. Each loop issues tokens to its own callers only: if the
+first caller in the queue belongs to another loop, that loop is notified, and issues the token. A
+loop that does not react within `LOOP_TIMEOUT`, because it is blocked or not running, is skipped
 until it does; its callers keep their places.
 """
 
@@ -30,7 +30,7 @@ from htx_async.ratelimit.headers import RateLimitHeaders
 from htx_async.ratelimit.slots import ConnectionSlots
 from htx_async.ratelimit.token_bucket import Permit, RateLimit, TokenBucket
 
-PATIENCE: Final = 1.0
+LOOP_TIMEOUT: Final = 1.0
 """Seconds that callers of other loops wait for a loop that does not react."""
 
 _ANNOUNCED_AT_ONCE = 200
@@ -317,7 +317,7 @@ class TokenQueue:
         return self._queued
 
     def _usable(self, slots: ConnectionSlots | None = None) -> int:
-        """Return how many callers have a free slot, or wait for one of *slots*."""
+        """Return the number of callers that have a free slot, or wait for one of *slots*."""
         return sum(
             len(group.waiters)
             if group.slots is slots
@@ -365,7 +365,7 @@ class TokenQueue:
 
     def dispatch(self) -> None:
         """Issue the available tokens to callers of this loop, and set its timer."""
-        if not (self._groups or self._timers):
+        if not (self._groups or self._timers or self._notified):
             return
         loop = running_loop()
         if loop is None:  # it was closed, and a caller's coroutine is garbage collected
@@ -373,11 +373,11 @@ class TokenQueue:
         with self._lock:
             self._notified.pop(loop, None)
             if self._groups:
-                self._set_timer(loop, self._grant(loop, self._clock.monotonic()))
+                self._set_timer(loop, self._issue(loop, self._clock.monotonic()))
             else:
                 self._set_timer(loop, math.inf)
 
-    def _grant(self, loop: asyncio.AbstractEventLoop, now: float) -> float:
+    def _issue(self, loop: asyncio.AbstractEventLoop, now: float) -> float:
         """Issue the available tokens, and return when to try again."""
         while (group := self._next_group(loop, now)) is not None and group.loop is loop:
             waiter = group.first
@@ -399,12 +399,14 @@ class TokenQueue:
 
     def _next_group(self, loop: asyncio.AbstractEventLoop, now: float) -> _Group | None:
         """Return the group whose first caller is next: it has a slot, and its loop reacts."""
+        if len(self._ready) == 1 and loop in self._ready:  # the usual case, several times a call
+            return self._first_ready(loop, is_here=True)
         for closed in [other for other in self._ready if other.is_closed()]:
             self._forget(closed)
         candidates = (
             self._first_ready(other, is_here=other is loop)
             for other in self._ready
-            if other is loop or now < self._notified.get(other, now) + PATIENCE
+            if other is loop or now < self._notified.get(other, now) + LOOP_TIMEOUT
         )
         return min(filter(None, candidates), key=lambda group: group.arrival, default=None)
 
@@ -444,7 +446,7 @@ class TokenQueue:
             heapq.heapify(heap)
 
     def _notify(self, loop: asyncio.AbstractEventLoop, now: float, due: float) -> float:
-        """Let another loop take its token at *due*, and return when to pass over it."""
+        """Let another loop take its token at *due*, and return when to skip it."""
         timer_at = self._timers.get(loop, (math.inf, None))[0]
         if due > now:
             if due < timer_at:
@@ -453,7 +455,7 @@ class TokenQueue:
         if loop not in self._notified:
             self._notified[loop] = now
             loop.call_soon_threadsafe(self.dispatch)
-        return self._notified[loop] + PATIENCE
+        return self._notified[loop] + LOOP_TIMEOUT
 
     def _add(self, waiter: Waiter) -> Waiter:
         group = self._groups.get(waiter.slots)
@@ -489,14 +491,17 @@ class TokenQueue:
 
     def _announce(self, waiters: Iterator[tuple[int, Waiter]], left: int = 0) -> None:
         """Inform callers of this loop that they wait longer; *left* callers before them leave."""
-        loop, now, usable = asyncio.get_running_loop(), self._clock.monotonic(), self._usable()
+        loop, now = asyncio.get_running_loop(), self._clock.monotonic()
+        with self._lock:
+            usable = self._usable()
         for ahead, waiter in itertools.islice(waiters, _ANNOUNCED_AT_ONCE):
             stays = not waiter.future.done()
             if stays and waiter.on_wait is not None and waiter.future.get_loop() is loop:
                 waiter.is_informed = True
-                own = self._groups.get(waiter.slots)
-                most = usable + (len(own.waiters) if own else 0)
-                wait = self.bucket.wait(now, min(ahead - left, most))
+                with self._lock:
+                    own = self._groups.get(waiter.slots)
+                    most = usable + (len(own.waiters) if own else 0)
+                    wait = self.bucket.wait(now, min(ahead - left, most))
                 stays = waiter.on_wait(ahead - left, wait) is not False
             left += not stays
         if rest := next(waiters, None):

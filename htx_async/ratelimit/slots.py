@@ -26,7 +26,7 @@ class ConnectionSlots:
 
     Attributes:
         in_use: Number of slots in use.
-        starting: Number of calls that were granted a slot and have not run since. New calls must
+        starting: Number of calls that have acquired a slot and have not run since. New calls must
             not overtake them.
     """
 

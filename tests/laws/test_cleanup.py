@@ -388,12 +388,12 @@ def test_call_state_grants_no_token_without_waiters() -> None:
     """Past the last deadline, or when every caller has cancelled."""
     state = CallState()
     state.deadline = 5.0
-    assert state.token_granted(4.9) == 0.0
+    assert state.token_acquired(4.9) == 0.0
     with pytest.raises(DeadlineExceededError):
-        state.token_granted(5.0)
+        state.token_acquired(5.0)
     state.has_no_waiters = True
     with pytest.raises(asyncio.CancelledError):
-        state.token_granted(0.0)
+        state.token_acquired(0.0)
 
 
 @pytest.mark.usefixtures("virtual_time")

@@ -16,7 +16,7 @@ from htx_async.clock import Clock
 from htx_async.errors import RateLimitQueueError
 from htx_async.ratelimit import queue as module
 from htx_async.ratelimit.headers import RateLimitHeaders
-from htx_async.ratelimit.queue import PATIENCE, TokenQueue
+from htx_async.ratelimit.queue import LOOP_TIMEOUT, TokenQueue
 from htx_async.ratelimit.slots import ConnectionSlots
 from htx_async.ratelimit.token_bucket import MARGIN, RateLimit, TokenBucket
 from tests.virtual import VirtualClock, run
@@ -94,7 +94,7 @@ async def test_token_queue_has_one_timer_for_all_waiters() -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_token_queue_passes_token_on_when_cancelled_after_grant() -> None:
+async def test_token_queue_passes_token_on_when_cancelled_after_acquiring() -> None:
     """The first waiter is granted a token and cancelled in the same loop iteration."""
     queue = queue_of(1, 1.0)
     holder = Holder(queue)
@@ -443,7 +443,7 @@ def test_loop_that_does_not_run_is_passed_over() -> None:
         for _ in range(3):
             async with queue.token(slots, 5.0) as token:
                 token.is_unused = False
-        assert PATIENCE <= time.monotonic() - since < PATIENCE + 0.5
+        assert LOOP_TIMEOUT <= time.monotonic() - since < LOOP_TIMEOUT + 0.5
         assert queue.queued == 1
 
     asyncio.run(other())
@@ -512,3 +512,30 @@ def test_queue_without_a_running_loop_issues_nothing() -> None:
         task.cancel()
     loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
     loop.close()
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_wait_is_estimated_under_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers of other loops change the bucket meanwhile."""
+    queue, locked = queue_of(1, 1.0), list[bool]()
+    wait = queue.bucket.wait
+
+    def observe(now: float, ahead: int = 0) -> float:
+        in_thread(try_lock).join()
+        return wait(now, ahead)
+
+    def try_lock() -> None:
+        if is_free := queue._lock.acquire(blocking=False):
+            queue._lock.release()
+        locked.append(not is_free)
+
+    holder = Holder(queue)
+    await settle()
+    waiting = asyncio.create_task(queue.wait_for_token(ConnectionSlots(1), 9.0, lambda *_: None))
+    await settle()
+    monkeypatch.setattr(type(queue.bucket), "wait", lambda _, *given: observe(*given))
+    queue.on_rate_limited(1.0)
+    queue.status()
+    waiting.cancel()
+    await holder.end()
+    assert locked == [True, True]

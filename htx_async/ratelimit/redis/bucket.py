@@ -1,4 +1,4 @@
-"""The tokens that one worker has of a bucket in Redis. Time is an argument, and nothing is sent."""
+"""The tokens that one worker has of a bucket in Redis. Time is an argument; there is no I/O."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECONNECT_DELAY: Final = 1.0
 """Seconds between two attempts to reach Redis while it is unavailable."""
 _TOLERANCE: Final = 0.1
 """Seconds by which the server's clock may be ahead, besides the duration of an exchange."""
-_PATIENCE: Final = 0.05
+_POLL_TOLERANCE: Final = 0.05
 _MEMORY: Final = 12 * 3600.0
 """Seconds for which a reply counts, less than Redis keeps a bucket."""
 
@@ -40,7 +40,7 @@ class RedisPermit(Permit, frozen=True, kw_only=True):
 
 class RedisBucket(TokenBucket):
     """
-    The tokens that Redis has leased to one worker, and what it has yet to be told.
+    The tokens that Redis has leased to one worker, and what the worker has yet to report.
 
     While Redis is unavailable, tokens come from *fallback*, a bucket in this process, if there is
     one.
@@ -51,7 +51,7 @@ class RedisBucket(TokenBucket):
         fallback: Bucket with a fraction of the limit, or `None`.
         is_available: Whether the last exchange succeeded.
         is_missed: Whether a caller needed Redis while it was not available.
-        poll_at: When to ask again for tokens that were not available, or for Redis.
+        poll_at: When to request tokens again that were not available, or to reconnect.
         report_at: When to report, at the latest.
     """
 
@@ -111,7 +111,7 @@ class RedisBucket(TokenBucket):
         self._held: dict[int, float] = {}
         # The names by which Redis knows tokens of the fallback, by their sequence number.
         self._fallback_names: dict[int, int] = {}
-        # Until when HTX's 429s block the bucket, as far as Redis does not know, or is being told.
+        # Until when HTX's 429s block the bucket, as far as Redis has not confirmed it.
         self._block = self._block_sent = -math.inf
         self._counted = (-1, 0.0)
 
@@ -167,14 +167,14 @@ class RedisBucket(TokenBucket):
         """
         Report what HTX has counted, from the requests that it allows until *until*.
 
-        Return the number of requests that others have sent: 0, because Redis will tell.
+        Return the number of requests that others have sent: 0, because the reply of Redis has it.
         """
         if not isinstance(permit, RedisPermit):
             assert self.fallback is not None
             return self.fallback.apply_server_remaining(permit, remaining, until)
         if self._reply and permit.generation == self._reply.generation:
             counted = permit.free_after + permit.sequence - remaining
-            if counted > max(self._reply.granted, self._counted[0]):
+            if counted > max(self._reply.issued, self._counted[0]):
                 self._counted = (counted, until)
         return 0
 
@@ -223,7 +223,7 @@ class RedisBucket(TokenBucket):
 
     @property
     def has_reports(self) -> bool:
-        """Whether there is anything that Redis has yet to be told."""
+        """Whether there is anything to report to Redis."""
         reports = (self._used, self._unused, self._held, self._stash, self._wanted)
         return any(reports) or self._block > -math.inf
 
@@ -250,7 +250,7 @@ class RedisBucket(TokenBucket):
             expected=reply.clock + micros(now - self._replied_at) if reply else -1,
             slack=micros(self._slack),
             resync=self._resync,
-            patience=micros(_PATIENCE + self._round_trip),
+            poll_tolerance=micros(_POLL_TOLERANCE + self._round_trip),
             want=list(self._wanted),
             used=[(name, micros(now - at)) for name, at in self._used.items()],
             unused=list(self._unused),
@@ -261,7 +261,7 @@ class RedisBucket(TokenBucket):
         )
 
     def _name_wanted(self, now: float, wanted: int) -> None:
-        """Name *wanted* tokens, again those whose grant may be lost, unless it is too old."""
+        """Name *wanted* tokens; repeat recent names whose reply was lost."""
         self._unused.update((permit.name, now) for permit in self._stash)
         self._stash.clear()
         names = [name for name, since in self._wanted.items() if now < since + MARGIN][:wanted]
@@ -300,13 +300,13 @@ class RedisBucket(TokenBucket):
         self.blocked_until = max(self._block, now + reply.blocked / MICRO)
         if self._counted[0] == request.counted:
             self._counted = (-1, 0.0)
-        is_satisfied = len(reply.grants) + len(reply.again) == len(request.want)
+        is_satisfied = len(reply.leased) + len(reply.leased_before) == len(request.want)
         # The next request takes time to arrive.
         poll_in = max(reply.poll / MICRO - self._round_trip, 0.0)
         self.poll_at = -math.inf if is_satisfied else now + poll_in
-        for behind, name in enumerate(reversed(reply.grants)):
-            self._take(name, Permit(reply.free + behind, reply.granted - behind))
-        for name in reversed(reply.again):
+        for behind, name in enumerate(reversed(reply.leased)):
+            self._take(name, Permit(reply.free + behind, reply.issued - behind))
+        for name in reversed(reply.leased_before):
             self._take(name, Permit(0, 0))
         self._wanted.clear()
 

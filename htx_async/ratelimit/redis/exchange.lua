@@ -6,7 +6,7 @@
 
 local NOTICE, GAP, RECHECK, EXPIRY = 50000, 4000, 1000000, 86400000
 local request = cmsgpack.unpack(ARGV[1])
-local worker, sequence, limit, per, lease, generation, expected, slack, resync, patience, want,
+local worker, sequence, limit, per, lease, generation, expected, slack, resync, poll_tolerance, want,
   used, unused, held, block, counted, counted_for = unpack(request)
 
 local time = redis.call('TIME')
@@ -25,7 +25,7 @@ local state = packed and cmsgpack.unpack(packed)
 if not state or state.server ~= server then
   state = {
     server = server, generation = worker .. ':' .. sequence, record = '', created = server_time,
-    latest = server_time, regained = 0, offset = 0, blocked = 0, granted = 0, turn = 0,
+    latest = server_time, regained = 0, offset = 0, blocked = 0, issued = 0, turn = 0,
     returning = {}, workers = {},
   }
   local trusted = server .. ' ' .. info('stats', 'evicted_keys')
@@ -59,7 +59,7 @@ if now < least then  -- the server's clock was set back
 end
 if now - (is_known and expected or latest) > slack then
   if is_known and not resync then
-    return cmsgpack.pack({state.generation, now, false, {}, {}, 0, state.granted, GAP, 0, 0})
+    return cmsgpack.pack({state.generation, now, false, {}, {}, 0, state.issued, GAP, 0, 0})
   end
   state.offset = state.offset + now - latest
 end
@@ -79,7 +79,7 @@ end
 for _, report in ipairs(held) do mine.leased[report[1]] = clock + report[2] end
 if block > 0 then state.blocked = math.max(state.blocked, clock + block) end
 
-local grants, again, free, elsewhere, poll = {}, {}, 0, 0, GAP
+local leased, leased_before, free, elsewhere, poll = {}, {}, 0, 0, GAP
 
 -- Free tokens, and workers that wait
 
@@ -102,13 +102,13 @@ for id, other in pairs(state.workers) do
     if other.seen + lease < clock and not next(other.leased) then state.workers[id] = nil end
   end
 end
-free, elsewhere = math.max(free, 0), math.max(counted - state.granted, 0)
+free, elsewhere = math.max(free, 0), math.max(counted - state.issued, 0)
 for _ = 1, math.min(elsewhere, free) do
   table.insert(returning, clock + counted_for)
   free = free - 1
 end
 
--- Grants: workers take turns. In its turn, a worker gets its share of the tokens.
+-- Leases: workers take turns. In its turn, a worker gets its share of the tokens.
 
 local share, ahead, left = math.ceil(limit / sharers), 0, 0
 local function end_turn()
@@ -125,17 +125,17 @@ local most = 0
 if clock >= state.blocked and not is_repeated then most = math.min(mine.quota, free - ahead) end
 for _, name in ipairs(want) do
   if mine.leased[name] then
-    table.insert(again, name)
-  elseif #grants < most then
+    table.insert(leased_before, name)
+  elseif #leased < most then
     mine.leased[name] = clock + lease
-    table.insert(grants, name)
+    table.insert(leased, name)
   else
     left = left + 1
   end
 end
-free, state.granted = free - #grants, state.granted + #grants
-if #grants > 0 then
-  mine.quota = mine.quota - #grants
+free, state.issued = free - #leased, state.issued + #leased
+if #leased > 0 then
+  mine.quota = mine.quota - #leased
   if mine.quota == 0 then end_turn() end
   if state.record ~= '' then  -- leases from before the record was made are over
     if redis.call('GET', KEYS[2]) == state.record then
@@ -146,7 +146,7 @@ if #grants > 0 then
 end
 mine.waiting = left
 
--- Next poll of a worker that waits: it notices within NOTICE that a token returned unused, or that
+-- Next poll of a worker that waits: it detects within NOTICE that a token returned unused, or that
 -- a worker that comes first did not take it; and within RECHECK that the bucket was lost again.
 
 if clock < state.blocked then
@@ -157,10 +157,10 @@ elseif free <= ahead then
   if others_leased or free > 0 then poll = math.min(poll, NOTICE) end
 end
 poll = math.max(poll, GAP)
-mine.poll, mine.seen = clock + poll + patience, clock
+mine.poll, mine.seen = clock + poll + poll_tolerance, clock
 
 redis.call('SET', KEYS[1], cmsgpack.pack(state), 'PX', EXPIRY)
 return cmsgpack.pack({
-  state.generation, now, true, grants, again, free, state.granted, poll,
+  state.generation, now, true, leased, leased_before, free, state.issued, poll,
   math.max(state.blocked - clock, 0), elsewhere,
 })

@@ -20,25 +20,26 @@ least `per` seconds before the script leases that token again:
    changes nothing; so the order of requests does not matter. The script drops the older request
    of a worker, and leases nothing new to a repeated one, or tokens that nobody expects would stay
    leased.
-4. *Lost state.* Whoever creates a bucket gets no token for the length of a lease, after which no
-   earlier lease is in use. A new bucket that nothing was lost with need not wait: a record in
+4. *Lost state.* A worker that creates a bucket gets no token for the length of a lease, after which
+   no earlier lease is in use. A new bucket that nothing was lost with need not wait: a record in
    Redis says that this server, by its `run_id`, has had no flush and no eviction since a bucket
    waited for the length of a lease. A server that was restarted or promoted has another `run_id`.
-   The generation of a bucket tells a worker, and the script, that its bucket was deleted alone.
+   The generation of a bucket shows a worker, and the script, that its bucket was deleted alone.
 5. *Clock.* The time of the bucket must not advance faster than real time between any two requests.
-   A worker says which time of the server it expects: that of the last reply, and what its
+   A worker states which time of the server it expects: that of the last reply, and what its
    monotonic clock has counted since. If the server's clock is ahead by more than `slack`, the
    script does nothing. If that was not due to a slow exchange, the time since the last request to
    the bucket does not count, and a worker without an earlier reply never counts more of it than
    `slack`. A server's clock that is behind was set back: `regained` is added to it from then on, so
-   that other workers notice when it is set forward again, and the time of the bucket goes on from
+   that other workers detect when it is set forward again, and the time of the bucket goes on from
    the last request.
 
 Assumptions: no part of a request arrives after its connection is closed. Monotonic clocks do not
 run fast. One server at a time accepts writes, and it is not set back to an earlier `run_id`. Nobody
-deletes the key of a bucket alone, unless a worker that knows it asks before a new one. The server's
-clock is not set forward by at most `slack`, i.e. 0.1 s and 1.5 round trips: by as much a token may
-return too early. After it was set back, a worker that had a reply asks before it is set forward.
+deletes the key of a bucket alone, unless a worker that knows it sends a request before a new one.
+The server's clock is not set forward by at most `slack`, i.e. 0.1 s and 1.5 round trips: by as much
+a token may return too early. After it was set back, a worker that had a reply sends a request
+before it is set forward.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Request(msgspec.Struct, array_like=True):
         expected: Least time of the server, from the last reply; -1 if there is none.
         slack: How much later it may be.
         resync: Whether a later time is not the fault of a slow exchange.
-        patience: How late a poll of this worker may be.
+        poll_tolerance: How late a poll of this worker may be.
         want: Names of the tokens that callers wait for.
         used: Names of tokens, and the ages of the first bytes of their responses.
         unused: Names of tokens that no request used.
@@ -97,7 +98,7 @@ class Request(msgspec.Struct, array_like=True):
     expected: int
     slack: int
     resync: bool
-    patience: int
+    poll_tolerance: int
     want: list[int]
     used: list[tuple[int, int]]
     unused: list[int]
@@ -115,11 +116,11 @@ class Reply(msgspec.Struct, array_like=True):
         generation: Changes when the state of the bucket was lost.
         clock: Time of the server, as if it had never been set back.
         is_verified: Whether that time is trusted; if not, the script has done nothing.
-        grants: Names of tokens that are leased from now on.
-        again: Names of tokens that were leased before; their grant was lost.
+        leased: Names of tokens that are leased from now on.
+        leased_before: Names of tokens that were leased before; that reply was lost.
         free: Number of free tokens.
-        granted: Number of tokens that the bucket has ever leased.
-        poll: When to ask again for the tokens that are not available.
+        issued: Number of tokens that the bucket has ever leased.
+        poll: When to request the tokens again that are not available.
         blocked: How long no token is leased.
         elsewhere: Number of requests that HTX has counted and that had no token.
     """
@@ -127,10 +128,10 @@ class Reply(msgspec.Struct, array_like=True):
     generation: str
     clock: int
     is_verified: bool
-    grants: list[int]
-    again: list[int]
+    leased: list[int]
+    leased_before: list[int]
     free: int
-    granted: int
+    issued: int
     poll: int
     blocked: int
     elsewhere: int

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import math
 import secrets
 from collections import OrderedDict
 from collections.abc import Hashable
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, NoReturn, Self, TypeGuard
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Final, NoReturn, Self
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from htx_async import validation
 from htx_async.clock import Clock, running_loop
 from htx_async.errors import InvalidInputError
 from htx_async.ratelimit.limiter import LimitedEndpoint, RateLimiter, registry_lock
@@ -76,7 +76,7 @@ class RedisRateLimiter(RateLimiter):
         self._display = address.display
         # The state of each event loop, which the limiters of single keys share.
         self._workers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Worker] = WeakKeyDictionary()
-        self._by_key: dict[Hashable, RedisRateLimiter] = {}
+        self._by_key: WeakValueDictionary[Hashable, RedisRateLimiter] = WeakValueDictionary()
 
     def for_owner(self, owner: Hashable) -> RedisRateLimiter:
         """Return the rate limiter for a client whose credentials are those of *owner*."""
@@ -89,9 +89,10 @@ class RedisRateLimiter(RateLimiter):
             )
             raise InvalidInputError(msg)
         with registry_lock:
-            if owner not in self._by_key:
-                self._by_key[owner] = self._copy(f"key {owner}")
-            return self._by_key[owner]
+            limiter = self._by_key.get(owner)
+            if limiter is None:
+                limiter = self._by_key[owner] = self._copy(f"key {owner}")
+            return limiter
 
     def _copy(self, user: str) -> RedisRateLimiter:
         copied = RedisRateLimiter.__new__(RedisRateLimiter)
@@ -110,7 +111,7 @@ class RedisRateLimiter(RateLimiter):
     def queue_for(self, endpoint: LimitedEndpoint, clock: Clock) -> TokenQueue:
         """Return the queue for *endpoint* in the running loop."""
         if not endpoint.signed:
-            return self._for_address(clock).queue_for(endpoint, clock)
+            return super().queue_for(endpoint, clock)
         if self._user is None:
             msg = (
                 "this RedisRateLimiter has no user yet. "
@@ -223,22 +224,12 @@ def _address(url: str, command_timeout: float) -> Address | str:
 
 def _problem(user: object, fallback: object, command_timeout: object) -> str:
     """Return what is wrong with the arguments; empty if nothing is."""
-    if user is not None and (not isinstance(user, str) or not user):
-        return "user must not be empty" if user == "" else f"user must be a str, got {_kind(user)}"
-    if fallback is not None and not (_is_number(fallback) and 0 < fallback <= 1):
-        return f"fallback must be a number above 0 and at most 1, or None, got {_shown(fallback)}"
-    if not (_is_number(command_timeout) and 0 < command_timeout < math.inf):
-        return f"command_timeout must be a number of seconds, got {_shown(command_timeout)}"
+    try:
+        if user is not None and not validation.instance_of(user, str, "user", "text or None"):
+            return "user must not be empty"
+        if fallback is not None:
+            validation.fraction(fallback, "fallback")
+        validation.positive_seconds(command_timeout, "command_timeout")
+    except InvalidInputError as error:
+        return str(error)
     return ""
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _shown(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else _kind(value)
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__

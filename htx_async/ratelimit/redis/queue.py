@@ -39,7 +39,7 @@ class RedisQueue(TokenQueue):
     """
     Queue that issues the tokens of Redis in order of arrival.
 
-    One exchange at a time asks for the tokens of all callers that have a connection slot, and
+    One exchange at a time requests the tokens of all callers that have a connection slot, and
     carries all reports. No task or timer is left once nobody waits and everything is reported.
     """
 

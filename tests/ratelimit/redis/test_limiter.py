@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import pickle
 import subprocess
 import sys
 import traceback
+import weakref
 from typing import Any, ClassVar
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from htx_async import (
     NO_RETRY,
@@ -110,14 +113,17 @@ def test_invalid_url_shows_no_password(url: Any) -> None:
     ("options", "text"),
     [
         ({"user": ""}, "user must not be empty"),
-        ({"user": 7}, "user must be a str, got int"),
-        ({"fallback": 0}, "fallback must be a number above 0 and at most 1, or None, got int"),
-        ({"fallback": 1.5}, "at most 1, or None, got 1.5"),
+        ({"user": 7}, "user must be text or None, got 7"),
+        ({"fallback": 0}, "fallback must be a number above 0 and at most 1, got 0"),
+        ({"fallback": 1.5}, "at most 1, got 1.5"),
         ({"fallback": float("nan")}, "got nan"),
-        ({"fallback": True}, "got bool"),
+        ({"fallback": True}, "got True"),
         ({"fallback": "a quarter"}, "got str"),
-        ({"command_timeout": 0}, "command_timeout must be a number of seconds, got int"),
-        ({"command_timeout": float("inf")}, "command_timeout must be a number of seconds, got inf"),
+        ({"command_timeout": 0}, "command_timeout must be a positive number of seconds, got 0"),
+        (
+            {"command_timeout": float("inf")},
+            "command_timeout must be a positive number of seconds, got inf",
+        ),
     ],
 )
 def test_invalid_arguments_are_rejected(options: dict[str, Any], text: str) -> None:
@@ -262,3 +268,22 @@ def test_queue_outside_of_a_loop_has_a_worker_of_its_own(connected: list[Connect
     for _ in range(2):
         assert limiter.queue_for(accounts.BALANCE, Clock()).status().queued == 0
     assert len(connected) == 2
+
+
+def test_limiters_of_keys_end_with_their_clients() -> None:
+    """A service may see any number of keys."""
+    root = RedisRateLimiter(URL)
+    first = root.for_owner("one")
+    assert root.for_owner("one") is first
+    del first
+    gc.collect()
+    assert not root._by_key
+
+
+async def test_unsigned_endpoints_keep_their_queue() -> None:
+    """Its limiter would be forgotten with its tokens."""
+    limiter = RedisRateLimiter(URL, user="me")
+    clock, unsigned = VirtualClock(), replace(endpoint(), signed=False)
+    queue = weakref.ref(limiter.queue_for(unsigned, clock))
+    gc.collect()
+    assert queue() is limiter.queue_for(unsigned, clock)

@@ -259,7 +259,7 @@ class LongLeaseBucket(RedisBucket):
 Violates = Callable[[Scenario, Version], bool]
 LOST: Final = scenarios(("restart", "promote", "flush"))
 CASES: Final[dict[str, tuple[Version, st.SearchStrategy[Scenario], Violates]]] = {
-    "lost grants stay leased": (Version(bucket=ForgetfulBucket), hiccups(), stops),
+    "lost replies leave leases": (Version(bucket=ForgetfulBucket), hiccups(), stops),
     "attempts outlast leases": (
         Version(bucket=LongAttemptBucket),
         scenarios(("kill",), timeout=60.0),

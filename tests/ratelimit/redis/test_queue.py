@@ -201,7 +201,7 @@ async def test_old_reply_does_not_count() -> None:
 
 async def test_loss_of_state_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "htx_async")
-    server = FakeServer(changes={"blocked": 11_000_000, "grants": [], "poll": 11_000_000})
+    server = FakeServer(changes={"blocked": 11_000_000, "leased": [], "poll": 11_000_000})
     queue = queue_of(server)
     caller = asyncio.create_task(use(queue))
     await asyncio.sleep(1.0)

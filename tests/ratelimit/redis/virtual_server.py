@@ -50,7 +50,7 @@ class FakeServer:
     leased: set[tuple[str, int]] = attrs.field(factory=set)
     _returning: list[int] = attrs.field(factory=list)
     _blocked: int = 0
-    _granted: int = 0
+    _issued: int = 0
 
     async def exchange(self, keys: BucketKeys, request: Request) -> Reply | Unavailable:
         del keys
@@ -72,13 +72,13 @@ class FakeServer:
         again = [name for name in request.want if (worker, name) in self.leased]
         free = max(request.limit - len(self._returning) - len(self.leased), 0)
         wanted = [name for name in request.want if name not in again]
-        grants = wanted[:free] if now >= self._blocked else []
-        self.leased |= {(worker, name) for name in grants}
-        self._granted += len(grants)
+        leased = wanted[:free] if now >= self._blocked else []
+        self.leased |= {(worker, name) for name in leased}
+        self._issued += len(leased)
         blocked = max(self._blocked - now, 0)
         poll = max(blocked or min(self._returning, default=now) - now, 4000)
-        clock, free = EPOCH + now, free - len(grants)
-        state = ("one", clock, True, grants, again, free, self._granted, poll, blocked, 0)
+        clock, free = EPOCH + now, free - len(leased)
+        state = ("one", clock, True, leased, again, free, self._issued, poll, blocked, 0)
         reply = Reply(*state)
         return replace(reply, **self.changes)
 
