@@ -11,11 +11,18 @@ author = "The htx_async developers"
 copyright = "2026, the htx_async developers"  # noqa: A001 - Sphinx's name for it
 release = metadata.version("htx-async")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "llms"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "llms",
+]
 exclude_patterns = ["_build", "recipes"]
 html_theme = "furo"
 pygments_dark_style = "github-dark"
-html_title = "htx_async"
+html_title = f"htx_async {release}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 myst_enable_extensions = ["colon_fence", "deflist"]

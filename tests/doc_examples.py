@@ -82,7 +82,7 @@ def sandbox_environment(
     monkeypatch.setenv("HTX_SECRET_KEY", "secret-key")
     monkeypatch.setenv("HTX_BASE_URL", served_sandbox)
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "recipes"))
-    if "workers.md" in request.node.nodeid:
+    if "multiple-processes.md" in request.node.nodeid:
         server: RedisProcess = request.getfixturevalue("redis_process")
         for per in (1.0, 2.0):
             server.settle(per)
@@ -96,7 +96,7 @@ def add_skip_condition(namespace: dict[str, Any]) -> None:
 
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), ShellBlockParser(), SkipParser()],
-    patterns=["README.md", "docs/*.md"],
+    patterns=["README.md", "docs/*.md", "docs/*/*.md"],
     path=str(ROOT),
     setup=add_skip_condition,
     fixtures=["_full_buckets", "sandbox_environment"],

@@ -47,7 +47,7 @@ async def test_first_program_prints_amounts_without_exponent() -> None:
 
 def test_errors_page_has_a_row_per_error() -> None:
     """No row is missing, and none describes an error that does not exist."""
-    rows = set(re.findall(r"(?m)^\| `(\w+Error)` \|", page("errors.md")))
+    rows = set(re.findall(r"(?m)^\| `(\w+Error)` \|", page("operations/error-handling.md")))
     classes = {value for value in vars(errors).values() if isinstance(value, type)}
     names = {cls.__name__ for cls in classes if issubclass(cls, HTXError)}
     assert rows == names - BASE_CLASSES
@@ -72,7 +72,7 @@ def error_code_rows() -> list[str]:
 
 def test_errors_page_has_all_error_codes() -> None:
     """Row by row, in the same order; `python -m tests.test_docs` prints the table."""
-    table = page("errors.md").rpartition("| --- |\n")[2]
+    table = page("operations/error-handling.md").rpartition("| --- |\n")[2]
     assert table.splitlines() == error_code_rows()
 
 
@@ -86,7 +86,7 @@ def test_reference_has_every_public_name() -> None:
 
 def test_exit_codes_are_documented() -> None:
     """All of them, in ascending order, and no other."""
-    table = page("promises.md").rpartition("## Exit codes")[2]
+    table = page("about/compatibility.md").rpartition("## Exit codes")[2]
     documented = [int(code) for code in re.findall(r"(?m)^\| (\d+) \|", table)]
     codes = {value for value in vars(exit_codes).values() if isinstance(value, int)}
     assert documented == sorted(codes)

@@ -29,7 +29,7 @@ from htx_async.sandbox import Sandbox
 from htx_async.testing import ScriptedTransport, Step
 from tests.virtual import VirtualClock, run
 
-PAGE = Path(__file__).parents[1] / "docs" / "logging.md"
+PAGE = Path(__file__).parents[1] / "docs" / "operations" / "logging.md"
 KEYS = Credentials("access-key", "secret-key")
 OK = httpx.Response(200, content=b'{"status":"ok","data":[]}')
 NO_KEY = httpx.Response(

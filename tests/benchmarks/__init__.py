@@ -1,1 +1,1 @@
-"""Benchmarks: `nox -s bench -- calls decode signing`; docs/performance.md explains them."""
+"""Benchmarks: `nox -s bench -- calls decode signing`; docs/about/performance.md explains them."""

@@ -1,4 +1,4 @@
-"""The cost of a token, in this process and on Redis: docs/workers.md shows it."""
+"""The cost of a token, in this process and on Redis: docs/operations/multiple-processes.md shows it."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class TestOtherUsers:
 
 def run_examples(path: Path, plugin: str, mark: str, ini: str = "") -> None:
     """Run the examples of the documentation with only this and our plugin."""
-    page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guides" / "testing.md").read_text(encoding="utf-8")
     (section,) = EXAMPLES.findall(page)
     tests = "\n".join(BLOCKS.findall(section))
     (path / "test_examples.py").write_text(f"import pytest\n{mark}\n{tests}", encoding="utf-8")

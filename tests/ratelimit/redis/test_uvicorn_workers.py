@@ -1,4 +1,4 @@
-"""The application of docs/workers.md, run by uvicorn with two workers."""
+"""The application of docs/operations/multiple-processes.md, run by uvicorn with two workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from htx_async.sandbox import Sandbox
 from tests.redis_process import RedisProcess, free_port
 
 ROOT = Path(__file__).parents[3]
-PAGE = ROOT / "docs" / "workers.md"
+PAGE = ROOT / "docs" / "operations" / "multiple-processes.md"
 NO_KEEPALIVE = httpx.Limits(max_keepalive_connections=0)
 """A new connection for each request, so that both workers get some."""
 
