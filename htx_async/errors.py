@@ -1,25 +1,25 @@
 """
 Every exception that the package raises, grouped by what a caller can do about it.
 
-HTXError
+HTXError                                  base class
 ├── InvalidInputError (ValueError)        an argument is wrong; nothing was sent
 ├── ClientClosedError (RuntimeError)      the client is closed
 ├── EventLoopError (RuntimeError)         the client belongs to another event loop
 ├── RateLimitQueueError                   no token within `queue_timeout` or `max_queue`
 ├── DeadlineExceededError (TimeoutError)  `timeout` has passed
 ├── CredentialsError                      the credentials provider failed
-├── TransportError
+├── TransportError                        no response was received
 │   ├── ConnectError                      no connection; the request did not reach HTX
 │   └── NoResponseError                   no complete response; it may have reached HTX
 ├── APIError                              HTX returned an error
-│   ├── AuthenticationError
+│   ├── AuthenticationError               HTX rejected the credentials
 │   │   ├── AccessKeyError                HTX does not know the access key
 │   │   ├── IPAddressError                the key is bound to other addresses
-│   │   ├── KeyExpiredError
+│   │   ├── KeyExpiredError               the key has expired
 │   │   ├── PermissionDeniedError         the key, or the user, may not do this
 │   │   ├── SignatureError                the secret does not belong to the access key
 │   │   └── ClockError                    the request's time is too far from HTX's
-│   ├── AccountNotFoundError
+│   ├── AccountNotFoundError              the user has no such account
 │   ├── RateLimitedError                  429, or one of HTX's codes for it
 │   └── ServiceUnavailableError           maintenance, gateway, 5xx, HTML instead of JSON
 └── DecodeError                           the response cannot be decoded
@@ -62,11 +62,12 @@ class HTXError(Exception):
     Attributes:
         endpoint: Method and path as HTX documents them; `None` if no endpoint is involved.
         retryable: Whether the same call may succeed a little later.
-        delivery: Whether the request (the last attempt, if there were several) reached HTX.
+        delivery: Whether the request (the last attempt, if there were several) reached HTX:
+            `"not_sent"`, `"unknown"` (it may have) or `"answered"`.
         code: HTX's error code: `err-code` of a v1 response (text), `code` of a v2 response (int).
         message: HTX's error message: `err-msg` or `message`.
         http_status: HTTP status of the response.
-        retry_after: Seconds after which the call may be repeated, if known.
+        retry_after: Seconds after which the call may be repeated; `None`: not known.
         headers: Headers of the response by which HTX, or its CDN, identifies the request, names in
             lower case: quote them to HTX's support.
         attempts: The error of each failed attempt of the call, in order. If the last attempt

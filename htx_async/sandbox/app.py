@@ -50,12 +50,21 @@ class Sandbox:
 
     Use it with `httpx.ASGITransport(app=Sandbox())`, or listen on a port with `serve()`.
 
-    *users*: default is a parent user with the keys "access-key" and "secret-key", and its sub
-    users; *currencies* and *accounts* set the size of its data (see `default_users`). *limits*:
-    whether requests are counted, or a factor for HTX's limits. *window*: the counting rule; HTX
-    seems to use "fixed", which opens with the first request. *expire_unit*: the unit of the header
-    `X-HB-RateLimit-Requests-Expire`. Windows use the clock's `monotonic()`, everything else its
-    `now()`.
+    Args:
+        users: Users; `None`: a parent user with the keys `"access-key"` and `"secret-key"`, and its
+            sub users (see `default_users`).
+        currencies: Number of currencies of the default user's spot account.
+        accounts: Number of accounts of the default user.
+        limits: Whether requests are counted, or a factor for HTX's limits.
+        window: Counting rule: `"fixed"` (a window opens with the first request, as HTX seems to
+            do), `"sliding"` or `"bucket"`.
+        expire_unit: Unit of the header `X-HB-RateLimit-Requests-Expire`: `"milliseconds"`,
+            `"epoch_milliseconds"` or `"epoch_seconds"`.
+        clock: Source of time; `None`: the system's. Rate limits use its `monotonic()`, everything
+            else its `now()`.
+
+    Raises:
+        ValueError: An argument is wrong.
     """
 
     def __init__(
@@ -88,32 +97,32 @@ class Sandbox:
 
     @property
     def faults(self) -> FaultSchedule:
-        """Return the schedule of faults."""
+        """The fault schedule."""
         return self._faults
 
     @property
     def users(self) -> tuple[SandboxUser, ...]:
-        """Return the users."""
+        """The users."""
         return self._state.users
 
     @property
     def account_ids(self) -> tuple[int, ...]:
-        """Return the ids of the first user's accounts whose balance HTX returns, as listed."""
+        """Ids of the first user's accounts whose balance HTX returns, in the order of the list."""
         return balance_account_ids(self.users[0]) if self.users else ()
 
     @property
     def arrivals(self) -> deque[ReceivedRequest]:
-        """Return the latest requests, in order; at most 100,000."""
+        """The latest requests, in order; at most 100,000."""
         return self._arrivals
 
     @property
     def requests(self) -> int:
-        """Return the number of all requests."""
+        """Number of all requests."""
         return self._requests
 
     @property
     def rate_limited(self) -> int:
-        """Return the number of requests that exceeded a rate limit."""
+        """Number of requests that exceeded a rate limit."""
         return self._rate_limited
 
     def set_balance(
@@ -127,9 +136,16 @@ class Sandbox:
         """
         Change the balance of a currency, from the next request on.
 
-        *account*: an id, a type of the first user such as "spot" or "margin:btcusdt", or an account
-        of the sandbox or of a client. *trade*, *frozen*: the new amounts; `None`: unchanged, or 0
-        if the account does not have the currency. `ValueError` if an argument is wrong.
+        Args:
+            account: An id, a type of the first user such as `"spot"` or `"margin:btcusdt"`, or an
+                account of the sandbox or of a client.
+            currency: The currency in lower case.
+            trade: The new amount; `None`: unchanged, or 0 if the account does not have the
+                currency.
+            frozen: The same for the amount in orders.
+
+        Raises:
+            ValueError: An argument is wrong.
         """
         amounts = {"trade": trade, "frozen": frozen}
         texts = {
@@ -166,10 +182,17 @@ class Sandbox:
         """
         Respond to GET requests of *path* with *data*, for code that calls `HTXClient.get`.
 
-        *path* may contain variables, e.g. `/v1/order/orders/{order-id}`; it takes precedence over a
-        path that the sandbox serves itself. *data*: what JSON can express; amounts as text, or
-        `Decimal`. *limit*: the rate limit; `None`: 10 requests in 1 s, as HTX counts where a page
-        states none. A signature is checked if there is one.
+        A signature is checked if there is one.
+
+        Args:
+            path: The path, with variables as in `/v1/order/orders/{order-id}`. It takes precedence
+                over a path that the sandbox serves itself.
+            data: What JSON can express; amounts as text, or `Decimal`.
+            limit: The rate limit; `None`: 10 requests in 1 s, as HTX counts where a page states
+                none.
+
+        Raises:
+            ValueError: *path* does not start with `/`, or contains a query.
         """
         if not path.startswith("/") or "?" in path:
             message = f"path must start with / and not contain a query, got {path!r:.40}"
@@ -182,7 +205,7 @@ class Sandbox:
         self._faults.endpoints.add(endpoint.name)
 
     def reset(self) -> None:
-        """Forget all requests and rate limits used. The schedule of faults is kept."""
+        """Forget all requests and rate limits used. The fault schedule is kept."""
         self._windows.clear()
         self._arrivals.clear()
         self._requests = 0
@@ -191,9 +214,15 @@ class Sandbox:
     @contextlib.asynccontextmanager
     async def serve(self, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[str, None]:
         """
-        Listen on *port* of this machine (0: any free one), and yield the base URL.
+        Listen on a port of this machine in the running loop, and yield the base URL.
 
-        Runs in the running loop. `OSError` if the port is in use. Needs the extra `sandbox`.
+        Args:
+            host: The address to listen on.
+            port: The port; 0: any free one.
+
+        Raises:
+            OSError: The port is in use.
+            ImportError: The extra `sandbox` is not installed.
         """
         try:
             from htx_async.sandbox.server import listen  # noqa: PLC0415  # uvicorn is optional

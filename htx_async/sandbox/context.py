@@ -19,11 +19,17 @@ _MAX_ID_DIGITS = 19
 @attrs.frozen
 class ReceivedRequest:
     """
-    A request that arrived *at* this time (seconds of the clock's `monotonic()`).
+    A request that the sandbox received.
 
-    *path* is without query, *endpoint* the path with its variables unfilled, *uid* that of the
-    user that signed it, *status* the HTTP status of the response, *code* HTX's error code (`None`:
-    a success or an HTML page).
+    Attributes:
+        at: Time of arrival, in seconds of the clock's `monotonic()`.
+        method: HTTP method.
+        path: Path without query.
+        endpoint: Method and path with its variables unfilled; `None`: an unknown path.
+        uid: UID of the user that signed the request; `None`: not signed, or not valid.
+        status: HTTP status of the response.
+        code: HTX's error code; `None`: a success or an HTML page.
+        rate_limited: Whether the request exceeded a rate limit.
     """
 
     at: float

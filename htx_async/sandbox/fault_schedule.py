@@ -42,10 +42,11 @@ class FaultSchedule:
     """
     Faults of a sandbox: `sandbox.faults`.
 
-    *endpoint* is method and path as HTX's pages write it, e.g. "GET /v2/point/account"; `None`: any
-    request, also one for an unknown path. A request gets at most one fault. If several match, `at`
-    takes precedence over `next`, that over `randomly` and that over `always`; of two of the same
-    kind, the older one.
+    The argument *endpoint* of the methods is method and path as HTX's pages write it, e.g.
+    `"GET /v2/point/account"`; `None`: any request, also one for an unknown path.
+
+    A request gets at most one fault. If several match, `at` takes precedence over `next`, that over
+    `randomly` and that over `always`; of two of the same kind, the older one.
     """
 
     def __init__(self) -> None:

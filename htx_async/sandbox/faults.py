@@ -73,9 +73,12 @@ def too_many(*, headers: bool = True, retry_after: float | None = None) -> Fault
     """
     Return a 429, although the rate limit is not exceeded.
 
-    *headers*: whether the rate-limit headers are present; they say that nothing remains.
-    *retry_after*: seconds, for the header `Retry-After`. `Sandbox.rate_limited` does not count it:
-    that is the number of requests that did exceed the limit.
+    `Sandbox.rate_limited` does not count it: that is the number of requests that did exceed the
+    limit.
+
+    Args:
+        headers: Whether the response has rate-limit headers, with 0 remaining requests.
+        retry_after: Seconds in the header `Retry-After`; `None`: no header.
     """
     if retry_after is not None:
         check_range("retry_after", retry_after, 0)

@@ -52,10 +52,17 @@ def default_users(
     """
     Return a parent user (UID 1000) and its sub users (UIDs 1001 and 1002).
 
-    *currencies*: number of currencies with a trade and a frozen row in the spot account 1000001.
-    *accounts*: number of accounts of the parent, with ids from 1000001 on, all with a balance that
-    HTX returns. Default: six accounts, among them the point account 14403739 and an otc account,
-    whose balance is an API error. The point account is always listed first.
+    The point account is always listed first.
+
+    Args:
+        currencies: Number of currencies with a trade and a frozen row in the spot account 1000001;
+            `None`: those of HTX's example.
+        accounts: Number of accounts of the parent, with ids from 1000001 on, all with a balance
+            that HTX returns. `None`: six accounts, among them the point account 14403739 and an otc
+            account, whose balance is an API error.
+
+    Raises:
+        ValueError: A number is too small.
     """
     if currencies is not None:
         check_range("currencies", currencies, 1)

@@ -14,8 +14,12 @@ class APIKey:
     """
     API key of a user.
 
-    *permissions* are those of HTX: "read", "trade", "withdraw". *ip_addresses*: the addresses that
-    may use the key; empty: any. With an *expired* key every signed request is an API error.
+    Attributes:
+        access_key: Access key.
+        secret_key: Secret key; not in the repr.
+        permissions: HTX's permissions: `"read"`, `"trade"`, `"withdraw"`.
+        ip_addresses: Addresses that may use the key; empty: any.
+        expired: Whether every signed request with the key is an API error.
     """
 
     access_key: str
@@ -28,10 +32,15 @@ class APIKey:
 @attrs.frozen
 class BalanceRow:
     """
-    Row of a balance: an amount of *currency* of the type "trade", "frozen", "loan" and so on.
+    Row of a balance. Its texts are sent unchanged, and a field that is `None` is not sent.
 
-    Amounts are strings, in units of the currency, and are sent unchanged. A field that is `None`
-    is omitted from the response. HTX's documentation calls `debt` and `available` invalid fields.
+    Attributes:
+        currency: Currency in lower case.
+        type: Row type, such as `"trade"`, `"frozen"` or `"loan"`.
+        balance: Amount in units of the currency.
+        debt: Sent by HTX, but documented as not valid.
+        available: Sent by HTX, but documented as not valid.
+        seq_num: Number of the last change.
     """
 
     currency: str
@@ -47,9 +56,13 @@ class SandboxAccount:
     """
     Account of a user.
 
-    *type* as HTX names it ("spot", "margin", "point", ...), *subtype*: the trading symbol of an
-    isolated margin account, *state*: "working" or "lock". The balance of an account of type "otc"
-    is an API error, as at HTX.
+    Attributes:
+        id: Account id.
+        type: HTX's account type, such as `"spot"`. The balance of an `"otc"` account is an API
+            error, as at HTX.
+        subtype: Symbol of an isolated margin account.
+        state: `"working"` or `"lock"`.
+        rows: Rows of the balance, in the order of the response.
     """
 
     id: int
@@ -62,9 +75,12 @@ class SandboxAccount:
 @attrs.frozen
 class PointsGroup:
     """
-    Points that expire together. *expiry_date*: milliseconds since 1970-01-01 UTC.
+    Points that expire together.
 
-    Termless points have the group id 0 and no expiry date.
+    Attributes:
+        group_id: Id of the group; 0 for termless points.
+        expiry_date: Milliseconds since 1970-01-01 UTC; `None` for termless points.
+        remain_amt: Number of points that are left, as text.
     """
 
     group_id: int
@@ -82,10 +98,13 @@ def _total(points: PointsAccount) -> str:
 @attrs.frozen
 class PointsAccount:
     """
-    Points of a user. Default of *acct_balance*: the exact sum of the groups.
+    Points of a user.
 
-    *account_status* as HTX names it: "working", "lock", "fl-sys", "fl-mgt", "fl-end" or
-    "fl-negative".
+    Attributes:
+        account_id: Id of the point account, as text.
+        groups: Groups of points.
+        account_status: HTX's status, such as `"working"` or `"lock"`.
+        acct_balance: All points, as text; by default the exact sum of the groups.
     """
 
     account_id: str = "14403739"
@@ -97,9 +116,12 @@ class PointsAccount:
 @attrs.frozen
 class Valuation:
     """
-    Value of the accounts of one *account_type*: *balance*, in units of *currency*.
+    Value of the accounts of one type.
 
-    *account_type* as HTX names it, *currency* in upper case; the balance is sent unchanged.
+    Attributes:
+        account_type: HTX's account type, such as `"spot"`.
+        currency: Unit of the value, in upper case.
+        balance: Value as text, sent unchanged.
     """
 
     account_type: str
@@ -110,9 +132,15 @@ class Valuation:
 @attrs.frozen
 class SandboxUser:
     """
-    User with a *uid*. *parent*: the UID of the parent user, for a sub user.
+    User of HTX.
 
-    Accounts are listed in this order. An account type without a valuation has the value "0".
+    Attributes:
+        uid: UID of the user.
+        keys: API keys.
+        accounts: Accounts, in the order of the response.
+        points: Points.
+        parent: UID of the parent user; `None`: the user is not a sub user.
+        valuations: Values of accounts; a type without one has the value 0.
     """
 
     uid: int

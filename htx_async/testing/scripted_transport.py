@@ -26,18 +26,27 @@ class ScriptedTransport(httpx.AsyncBaseTransport):
     requests, pass an endless iterator, e.g. `itertools.repeat(step)`; a request without a step
     raises `AssertionError`.
 
-    *delay*: seconds before each response, waited by *clock*.
+    Args:
+        steps: The steps, one per request.
+        delay: Seconds before each response.
+        clock: Source of time, also for *delay*; `None`: the system's.
 
-    `requests` has the requests, with their signed URLs, and `sent_at` the time of each, in seconds
-    of the clock's `monotonic()`. `is_closed`: whether `aclose()` was called.
+    Attributes:
+        requests: The requests, with their signed URLs.
+        sent_at: Time of each request, in seconds of the clock's `monotonic()`.
+        is_closed: Whether `aclose()` was called.
     """
+
+    requests: list[httpx.Request]
+    sent_at: list[float]
+    is_closed: bool
 
     def __init__(
         self, steps: Iterable[Step], *, delay: float = 0.0, clock: Clock | None = None
     ) -> None:
-        self.requests: list[httpx.Request] = []
-        self.sent_at: list[float] = []
-        self.is_closed: bool = False
+        self.requests = []
+        self.sent_at = []
+        self.is_closed = False
         self._steps = iter(steps)
         self._delay = delay
         self._clock = clock or Clock()

@@ -1,4 +1,4 @@
-"""The cost of a token, in this process and on Redis: docs/operations/multiple-processes.md shows it."""
+"""CPU of a rate-limit token, in this process and on Redis."""
 
 from __future__ import annotations
 

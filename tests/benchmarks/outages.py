@@ -1,5 +1,5 @@
 """
-How long no call succeeds when something happens to Redis: docs/operations/multiple-processes.md shows it.
+How long no call succeeds when something happens to Redis.
 
 Two workers call an endpoint ten times a second each, below its limit. The gap is the longest
 time without a successful call of a worker, from the event on.

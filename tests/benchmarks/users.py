@@ -1,5 +1,5 @@
 """
-Many HTX users in one process, or in several that share one Redis: docs/operations/many-users.md shows it.
+Many HTX users in one process, or in several that share one Redis.
 
 Each user has one client. All clients of a process share one `HTTPTransport`.
 """

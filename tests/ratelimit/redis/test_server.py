@@ -225,7 +225,8 @@ async def test_server_serves_on_socket_tcp_and_tls(
 
 def permissions() -> str:
     """Return the permissions that the docs list for a user of its own."""
-    page = (Path(__file__).parents[3] / "docs" / "operations" / "multiple-processes.md").read_text("utf-8")
+    path = Path(__file__).parents[3] / "docs/operations/multiple-processes.md"
+    page = path.read_text("utf-8")
     [commands] = re.findall(r"these commands:\s+`(.*?)`", page, re.DOTALL)
     return f"~htx_async:* {' '.join(commands.split())}"
 
