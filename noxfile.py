@@ -40,15 +40,19 @@ LICENCES = (
 )
 """Licences that only require a notice."""
 PYTHONS = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+NEWER_PYTHONS = ["3.14", "3.15"]
+"""In the workflow; they become classifiers once it has passed with them."""
 PYTEST = ("pytest", "-q", "-n", "2")
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and likely mistakes."""
-    session.install("ruff")
+    """Style and likely mistakes, spelling, wording and links between pages."""
+    session.install("codespell", "ruff")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("codespell")
+    session.run("python", "-m", "tests.prose")
 
 
 @nox.session
@@ -60,7 +64,7 @@ def typing(session: nox.Session) -> None:
     session.run("pyright", "--ignoreexternal", "--verifytypes", "htx_async")
 
 
-@nox.session(python=PYTHONS)
+@nox.session(python=PYTHONS + NEWER_PYTHONS)
 def tests(session: nox.Session) -> None:
     """All tests, on every supported Python."""
     session.install("-e", ".[test]")
@@ -197,6 +201,13 @@ def docs(session: nox.Session) -> None:
     """The pages, in docs/_build/html; a warning is an error."""
     session.install("-e", ".[docs]")
     session.run("sphinx-build", "-W", "-n", "-q", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session
+def links(session: nox.Session) -> None:
+    """Links of the pages to other sites; needs the internet."""
+    session.install("-e", ".[docs]")
+    session.run("sphinx-build", "-q", "-b", "linkcheck", "docs", "docs/_build/links")
 
 
 @nox.session

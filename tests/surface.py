@@ -65,7 +65,7 @@ def _describe(name: str, value: Any) -> list[str]:
     members = [
         f"    {line}"
         for member in sorted(_members(value))
-        for line in [_member(member, inspect.getattr_static(value, member))]
+        for line in [_member(member, inspect.getattr_static(value, member, None))]
     ]
     return [f"class {name}({bases})", f"    {_signature(value)}", *members]
 
@@ -89,7 +89,7 @@ def own_members(cls: type) -> list[str]:
 
 
 def _annotated(cls: type) -> list[str]:
-    return list(vars(cls).get("__annotations__", {}))
+    return list(inspect.get_annotations(cls))
 
 
 def _member(name: str, value: Any) -> str:

@@ -162,7 +162,7 @@ class Credentials:
         return self
 
     def __reduce__(self) -> NoReturn:
-        msg = "Credentials cannot be pickled: anyone who has the file could read the keys"
+        msg = "Credentials cannot be pickled: the file would contain the keys in plain text"
         raise TypeError(msg)
 
     def __getstate__(self) -> NoReturn:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("htx_async")
 
 MAX_BLOCK = 300.0
-"""Seconds for which a 429 blocks an endpoint at most, whatever `Retry-After` says."""
+"""Seconds for which a 429 blocks an endpoint at most, whatever `Retry-After` contains."""
 _SHOWN_WAIT = 0.001
 """Seconds in the queue from which the log contains them."""
 
@@ -84,7 +84,7 @@ class RateLimiting(msgspec.Struct, frozen=True):
     def _apply_headers(
         self, request: Request, queue: TokenQueue, token: Token, response: Response
     ) -> None:
-        """Slow down as the response says: HTX may have counted requests that are not ours."""
+        """Apply the rate-limit headers of the response: HTX may have counted requests that are not ours."""
         headers, per = RateLimitHeaders.parse(response.headers), queue.bucket.limit.per
         seconds = per
         if headers is not None:

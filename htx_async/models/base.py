@@ -56,7 +56,7 @@ class Model:
         Return the model with the plain values of `to_dict`. Unknown fields are ignored.
 
         Raises:
-            DecodeError: A field is missing or malformed; `path` says which. An amount that is a
+            DecodeError: A field is missing or malformed; `path` names it. An amount that is a
                 float is malformed: it may not be the intended amount.
         """
         try:

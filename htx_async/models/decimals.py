@@ -9,7 +9,7 @@ from decimal import Decimal
 _EXACT = decimal.Context(
     prec=10_000, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.Inexact]
 )
-"""Room for any sum of amounts that HTX can write. Were it too small, it would say so."""
+"""Room for any sum of amounts that HTX can write. `Inexact` is raised if it is too small."""
 
 
 def total(amounts: Iterable[Decimal]) -> Decimal:
@@ -21,5 +21,5 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
 
 
 def difference(after: Decimal, before: Decimal) -> Decimal:
-    """Return how much more *after* is than *before*."""
+    """Return *after* minus *before*."""
     return _EXACT.subtract(after, before)

@@ -123,7 +123,7 @@ class BalanceType(OpenStrEnum):
     LOAN_AVAILABLE = "loan-available"
     """What can be borrowed in a margin account."""
     LENDING = "lending"
-    """Lent. Seen in responses, not documented by HTX."""
+    """Lending. Seen in responses, not documented by HTX."""
 
 
 class PointAccountStatus(OpenStrEnum):

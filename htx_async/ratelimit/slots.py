@@ -1,4 +1,4 @@
-"""Connection slots: how many requests of a client, or of a pool, are in flight at a time."""
+"""Connection slots: the limit of requests in flight of a client, or of a pool."""
 
 from __future__ import annotations
 

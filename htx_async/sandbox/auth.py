@@ -21,7 +21,7 @@ from htx_async.sandbox.records import APIKey
 from htx_async.sandbox.request import ParsedRequest
 
 MAX_SKEW = 300
-"""Seconds that a timestamp may be off, either way. HTX's pages say 5 minutes, and 1 minute."""
+"""Seconds that a timestamp may be off, either way. HTX's pages state 5 minutes, and 1 minute."""
 
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
 

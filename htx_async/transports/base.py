@@ -47,7 +47,7 @@ class Adapter(Protocol):
     The last handler of the chain: sends an attempt by a transport.
 
     Attributes:
-        slots: Slots of the client: how many requests it sends at a time.
+        slots: Slots of the client: the limit of its requests in flight.
         is_prepared: Whether `prepare` has succeeded, or is not needed.
     """
 
@@ -83,7 +83,7 @@ def to_response(request: Request, received: HTTPResponse) -> Response:
     headers, body, problem = received.headers, received.body, received.problem
     if body and headers.get("content-encoding", "identity") not in ("identity", ""):
         problem = "the body has an encoding that was not requested"
-    is_error = received.status >= _ERROR_STATUS  # its status says more than its body
+    is_error = received.status >= _ERROR_STATUS  # its status is more precise than its body
     return Response(
         received.status,
         headers,

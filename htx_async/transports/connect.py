@@ -53,7 +53,7 @@ _NOT_TLS = {
     "WRONG_VERSION_NUMBER",
 }
 _PROXY_PROBLEMS = {
-    403: "It does not allow this host: ask its operator, or add the host to NO_PROXY",
+    403: "It does not allow this host: contact its operator, or add the host to NO_PROXY",
     407: "Put user and password into {setting}: http://user:password@host:port",
 }
 _ERROR_STATUS, _TOO_MANY_REQUESTS, _SERVER_ERROR = 300, 429, 500
@@ -113,7 +113,7 @@ async def connect(
 
 
 async def _open_tunnel(connection: HTTPConnection, origin: Origin, proxy: Proxy) -> None:
-    """Ask the proxy to connect to *origin*."""
+    """Send `CONNECT` to the proxy, and read its response."""
     parser = ResponseParser(max_body=0, has_no_body=True)
     await connection.exchange(_connect_request(origin, proxy), parser)
     status = parser.response().status

@@ -202,7 +202,7 @@ def _problem(
 
 
 def _timeouts(seconds: dict[str, Any]) -> Timeouts:
-    """Return httpx's timeouts; `None` is no limit."""
+    """Return httpx's timeouts; `None`: without a limit."""
     pool, connect, read = (seconds.get(name) for name in ("pool", "connect", "read"))
     return Timeouts(
         pool=math.inf if pool is None else pool,

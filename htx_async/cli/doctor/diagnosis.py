@@ -184,7 +184,7 @@ def _permission(info: KeyInfo | None) -> Finding:
     permissions = _spaced(info.permission)
     if "withdraw" not in permissions:
         return Finding("permission", Verdict.OK, permissions)
-    advice = "Use a read-only key: this one allows anyone who has it to withdraw."
+    advice = "Use a read-only key: this key also permits withdrawals."
     return Finding("permission", Verdict.WARNING, permissions, advice)
 
 

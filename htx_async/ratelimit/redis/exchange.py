@@ -22,7 +22,7 @@ least `per` seconds before the script leases that token again:
    leased.
 4. *Lost state.* A worker that creates a bucket gets no token for the length of a lease, after which
    no earlier lease is in use. A new bucket that nothing was lost with need not wait: a record in
-   Redis says that this server, by its `run_id`, has had no flush and no eviction since a bucket
+   Redis reports that this server, by its `run_id`, has had no flush and no eviction since a bucket
    waited for the length of a lease. A server that was restarted or promoted has another `run_id`.
    The generation of a bucket shows a worker, and the script, that its bucket was deleted alone.
 5. *Clock.* The time of the bucket must not advance faster than real time between any two requests.

@@ -77,7 +77,7 @@ class Address:
         return pool
 
     def server(self, policy: str) -> RedisServer:
-        """Return the server; *policy* says what calls do while it is unavailable."""
+        """Return the server; *policy* describes what calls do while it is unavailable."""
         return RedisServer(self.display, policy, self.pool())
 
     def __reduce__(self) -> Any:
@@ -209,6 +209,6 @@ def _translate(error: Exception, address: str) -> Unavailable:
     kinds = (*type(error).__mro__, *type(context).__mro__)
     names = " ".join(kind.__name__ for kind in kinds)
     match = next(entry for entry in _ERROR_PATTERNS if entry.pattern.search(f"{names} {error}"))
-    # The class name says more where the meaning is vague, and contains no secret.
+    # The class name is more precise where the meaning is vague, and contains no secret.
     name = f" ({type(error).__name__})" if match.retryable else ""
     return Unavailable(f"Redis at {address} {match.meaning}{name}", match.retryable)
