@@ -120,8 +120,9 @@ CAUSES: tuple[Cause, ...] = (
     Cause((None,), ("error code: 10",), ServiceUnavailableError, FATAL, _HINT_BLOCKED,
           "[inf] Cloudflare, 1xxx errors", range(400, 500)),
 
-    # One code for six faults: the text distinguishes them, its tail varies, and the English part may
-    # be missing. [rec] huobiapi/API_Docs#80 and #100, huobiapi/REST-API-demos#4 and #9, ccxt#1485
+    # One code for six faults: the text distinguishes them, its tail varies, and the English part
+    # may be missing. [rec] huobiapi/API_Docs#80 and #100, huobiapi/REST-API-demos#4 and #9,
+    # ccxt#1485
     Cause(_SIGNATURE, ("incorrect access key", "access key错误"), AccessKeyError, FATAL,
           "Check the access key: it may be deleted, of another exchange, or cut.", "[rec]"),
     Cause(_SIGNATURE, ("incorrect ip address", "ip地址错误"), IPAddressError, FATAL, _HINT_IP,

@@ -105,12 +105,12 @@ def _check_links(path: Path, text: str) -> Iterator[tuple[int, str]]:
         line = text.count("\n", 0, match.start()) + 1
         if not linked.exists():
             yield line, f"no such file: {match[1]}"
-        elif anchor and linked.suffix == ".md" and anchor not in anchors(linked):
+        elif path.parent == ROOT and anchor and anchor not in anchors(linked):
             yield line, f"no such heading: {match[1]}"
 
 
 def anchors(path: Path) -> set[str]:
-    """Return the anchors of the headings of a page."""
+    """Return the anchors of the headings of a page. Sphinx checks those of the documentation."""
     headings = re.findall(r"(?m)^#+ (.*)$", path.read_text("utf-8"))
     return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings}
 
@@ -153,5 +153,4 @@ def _name(path: Path) -> str:
 
 if __name__ == "__main__":
     found = list(findings())
-    print("\n".join(found))
-    sys.exit(bool(found))
+    sys.exit("\n".join(found) or None)

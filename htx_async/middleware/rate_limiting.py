@@ -84,7 +84,7 @@ class RateLimiting(msgspec.Struct, frozen=True):
     def _apply_headers(
         self, request: Request, queue: TokenQueue, token: Token, response: Response
     ) -> None:
-        """Apply the rate-limit headers of the response: HTX may have counted requests that are not ours."""
+        """Apply the headers of the response: HTX may have counted requests of other programs."""
         headers, per = RateLimitHeaders.parse(response.headers), queue.bucket.limit.per
         seconds = per
         if headers is not None:
