@@ -26,7 +26,9 @@ nox.options.error_on_missing_interpreters = False
 nox.options.default_venv_backend = "uv|virtualenv"  # uv takes seconds where pip takes a minute
 nox.options.download_python = "never"
 
-PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONFIG = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = CONFIG["project"]
+BUILD = ("build", *CONFIG["build-system"]["requires"])
 EXTRAS = [name for name in PROJECT["optional-dependencies"] if name not in {"test", "docs"}]
 LICENCES = (
     "MIT",
@@ -102,7 +104,7 @@ def _build(session: nox.Session, root: Path, out: Path) -> None:
 @nox.session
 def build(session: nox.Session) -> None:
     """The sdist and the wheel, in dist: the same bytes twice, and nothing that does not belong."""
-    session.install("build", "hatchling>=1.27", "check-wheel-contents", "twine")
+    session.install(*BUILD, "check-wheel-contents", "twine")
     scratch = Path(session.create_tmp()).resolve()
     shutil.rmtree(scratch)
     copy = scratch / "elsewhere" / "copy"
@@ -123,7 +125,7 @@ def build(session: nox.Session) -> None:
 @nox.session
 def wheel(session: nox.Session) -> None:
     """All tests of the sdist, with the installed wheel and without the sources."""
-    session.install("build", "hatchling>=1.27")
+    session.install(*BUILD)
     scratch = Path(session.create_tmp()).resolve()
     shutil.rmtree(scratch)
     _build(session, Path.cwd(), scratch)

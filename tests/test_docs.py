@@ -26,14 +26,13 @@ def page(name: str) -> str:
     return (DOCS / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
-async def test_first_program_prints_amounts_without_exponent() -> None:
-    """`print(row.trade)` would print `6E-9`."""
-    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
-    program = readme.partition("```python\n")[2].partition("```")[0]
+README = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+
+
+async def output_of_first_program(sandbox: Sandbox) -> str:
+    """Run the first program of the README, and return what it prints."""
+    program = README.partition("```python\n")[2].partition("```")[0]
     keys = {"HTX_ACCESS_KEY": "access-key", "HTX_SECRET_KEY": "secret-key"}
-    sandbox = Sandbox()
-    sandbox.set_balance("spot", "usdt", trade="0.000000006", frozen="0.000000000000000000")
     async with sandbox.serve() as base_url:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", program),
@@ -41,8 +40,23 @@ async def test_first_program_prints_amounts_without_exponent() -> None:
             stdout=asyncio.subprocess.PIPE,
         )
         output, _ = await process.communicate()
+    return output.decode()
+
+
+@pytest.mark.slow
+async def test_first_program_prints_what_the_readme_shows() -> None:
+    """With the balance of the sandbox."""
+    shown = README.partition("```text\n")[2].partition("```")[0]
+    assert await output_of_first_program(Sandbox()) == shown
+
+
+@pytest.mark.slow
+async def test_first_program_prints_amounts_without_exponent() -> None:
+    """`print(row.trade)` would print `6E-9`."""
+    sandbox = Sandbox()
+    sandbox.set_balance("spot", "usdt", trade="0.000000006", frozen="0.000000000000000000")
     expected = "usdt: 0.000000006 available, 0.000000000000000000 in orders"
-    assert expected in output.decode().splitlines()
+    assert expected in (await output_of_first_program(sandbox)).splitlines()
 
 
 def test_errors_page_has_a_row_per_error() -> None:
