@@ -6,10 +6,11 @@ Check that sdist and wheel are complete, have nothing else, and are the same whe
 
 from __future__ import annotations
 
+import re
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -79,7 +80,20 @@ def problems(archive: Path, root: Path = ROOT) -> list[str]:
     is_wheel = archive.suffix == ".whl"
     expected = sources(root, [PACKAGE]) if is_wheel else sources(root, FOLDERS) | ALONE
     check: Callable[..., list[str]] = problems_of_wheel if is_wheel else problems_of_sdist
-    return [f"{archive.name}: {problem}" for problem in check(members(archive), expected)]
+    files = members(archive)
+    lines = check(files, expected) + problems_of_description(files)
+    return [f"{archive.name}: {problem}" for problem in lines]
+
+
+def problems_of_description(files: Mapping[str, bytes]) -> list[str]:
+    """Return the links in the description that do not work on a package index."""
+    texts = (
+        text.decode()
+        for name, text in files.items()
+        if PurePosixPath(name).name in {"METADATA", "PKG-INFO"}
+    )
+    relative = {link for text in texts for link in re.findall(r"\]\((?!https:)([^)]*)\)", text)}
+    return _lines("relative link in the description", relative)
 
 
 def differences(folders: Sequence[Path]) -> list[str]:

@@ -118,3 +118,13 @@ def test_packages_main_fails_on_a_problem(
     archive(tmp_path / "x.whl", ["htx_async/odd.py"])
     assert packages.main([str(tmp_path)]) == 1
     assert "x.whl: does not belong: htx_async/odd.py" in capsys.readouterr().out
+
+
+def test_description_with_relative_link_is_a_problem() -> None:
+    """A package index has no other file of the repository."""
+    text = b"[one](docs/index.md), ![two](two.svg), [three](https://www.htx.com)"
+    problems = packages.problems_of_description({"x.dist-info/METADATA": text, "README.md": text})
+    expected = [
+        f"relative link in the description: {name}" for name in ("docs/index.md", "two.svg")
+    ]
+    assert problems == expected
