@@ -82,30 +82,36 @@ class HTXClient:
 
     Args:
         credentials: `Credentials`, or an async function without arguments that returns them. It
-            is called before the first signed request, and again when HTX rejects the credentials.
+            is called before the first signed request, and again when HTX rejects the credentials;
+            if it fails, the call raises `CredentialsError`.
         base_url: HTX's address, or that of a sandbox; plain http for loopback only.
-        timeout: Seconds for a whole call: queueing, connecting, reading, retrying.
-        attempt_timeout: Seconds for one attempt, from acquiring a connection to the last byte; at
-            most what is left of `timeout`. A connection that was used before must respond in a
-            third of that (but at least 0.5 s), or the next attempt opens a new one.
+        timeout: Seconds, above 0, for a whole call: queueing, connecting, reading, retrying. After
+            that it raises `DeadlineExceededError`.
+        attempt_timeout: Seconds, above 0, for one attempt, from acquiring a connection to the last
+            byte; at most what is left of `timeout`, and at most 10 with a `RedisRateLimiter`. After
+            that the attempt fails with `ConnectError` or `NoResponseError`, which are retried. A
+            connection that was used before must respond in a third of that (but at least 0.5 s),
+            or the next attempt opens a new one.
         retry: A `RetryPolicy`, or `NO_RETRY`.
         rate_limiter: A `RateLimiter` to share between clients whose keys belong to one HTX user;
             a `RedisRateLimiter` to share it between processes; `UNLIMITED` for servers without
             limits. `None`: clients with the same access key, or provider, share one.
         coalesce: Whether identical queued calls share one request.
-        queue_timeout: Seconds that a call may wait for a rate-limit token before it raises
-            `RateLimitQueueError`; 0: fail fast; `None`: until its `timeout`.
-        max_queue: Number of queued calls beyond which a call raises `RateLimitQueueError`;
-            `None`: any number.
-        refresh_interval: Seconds after which a credentials provider is called again because HTX
-            rejects what it returned; 0: each time. One that raised is called again by the retry
-            policy.
+        queue_timeout: Seconds, at least 0, that a call may wait for a rate-limit token before it
+            raises `RateLimitQueueError`; 0: fail fast; `None`: until its `timeout`.
+        max_queue: Number of queued calls, at least 0, beyond which a call raises
+            `RateLimitQueueError`; `None`: any number.
+        refresh_interval: Seconds, at least 0, after which a credentials provider is called again
+            because HTX rejects what it returned; 0: each time. A provider that raised is called
+            again by the retry policy.
         transport: An `HTTPTransport`, or any `httpx.AsyncBaseTransport` or one of httpx2, which
             sees signed URLs. It is not closed with the client. `None`: the client has connections
             of its own, and closes them.
-        max_connections: Connections at a time.
-        max_body: Largest body of a response, in bytes, decompressed.
-        on_event: Called with an `Event` whenever something happens to a call. It must be fast.
+        max_connections: Number of connections, at least 1. Further attempts are queued.
+        max_body: Bytes, at least 1, of the largest decompressed body of a response. A larger one
+            is a `DecodeError`; the default is 16 MiB.
+        on_event: A function that is called with an `Event` whenever something happens to a call.
+            It must be fast. An exception that it raises is logged once.
         clock: Source of time; `None`: the system's. With a clock the client has a rate limiter of
             its own.
 
