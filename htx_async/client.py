@@ -96,7 +96,7 @@ class HTXClient:
         rate_limiter: A `RateLimiter` to share between clients whose keys belong to one HTX user;
             a `RedisRateLimiter` to share it between processes; `UNLIMITED` for servers without
             limits. `None`: clients with the same access key, or provider, share one.
-        coalesce: Whether identical queued calls share one request.
+        coalesce: Whether identical queued calls share one request; not with `queue_timeout=0`.
         queue_timeout: Seconds, at least 0, that a call may wait for a rate-limit token before it
             raises `RateLimitQueueError`; 0: fail fast; `None`: until its `timeout`.
         max_queue: Number of queued calls, at least 0, beyond which a call raises

@@ -135,7 +135,9 @@ class RateLimitQueueError(HTXError):
     """
     No rate-limit token within `queue_timeout`, or `max_queue` calls are queued already.
 
-    Nothing was sent. `retry_after` is the expected delay in seconds until a token is available.
+    With a `RedisRateLimiter` also: Redis is unavailable; if its configuration is wrong, the error
+    is not `retryable`. Nothing was sent. `retry_after` is the expected delay in seconds until a
+    token is available; `None`: not known.
     """
 
     retryable = True

@@ -54,7 +54,10 @@ class RetryPolicy:
 
 
 NO_RETRY: Final = RetryPolicy(attempts=1)
-"""One attempt. Only a request that HTX rejected because of the clock is repeated, once."""
+"""
+One attempt. A request is repeated only, and once, after HTX rejected it because of the clock, or
+because of credentials that the provider has replaced.
+"""
 
 
 class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
