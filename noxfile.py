@@ -214,9 +214,10 @@ def links(session: nox.Session) -> None:
 
 @nox.session
 def picture(session: nox.Session) -> None:
-    """The screenshot of the command, from a real run: docs/_static/command.svg."""
+    """The screenshot of the command, from a real run, and the chart of the performance page."""
     session.install("-e", ".[cli]")
     session.run("python", "docs/picture.py")
+    session.run("python", "docs/chart.py")
 
 
 @nox.session

@@ -30,7 +30,8 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True):
 
     Attributes:
         path: Path as HTX documents it, with `{...}` where a value goes.
-        limit: Requests that HTX allows one user here, whatever the parameters.
+        limit: Requests that HTX allows one user (unsigned: one IP address), whatever the
+            parameters.
         data_type: What the `data` of a response is decoded into: a model, a tuple of models or
             `int`; `bytes`: it is not decoded.
         signed: Whether requests are signed.
