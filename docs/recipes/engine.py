@@ -1,8 +1,8 @@
 """
 Poll the balances of all accounts, and react when an amount changes.
 
-    pip install htx-async
-    python engine.py
+    pip install .  # in the directory of the checkout
+    python docs/recipes/engine.py
 """
 
 import asyncio
@@ -22,7 +22,7 @@ def react(account: Account, change: BalanceChange) -> None:
 
 
 async def retrying(call: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a call until it succeeds; raise errors that are not retryable."""
+    """Retry a call until it succeeds; raise errors that are not retryable."""
     while True:
         try:
             return await call()

@@ -1,8 +1,8 @@
 """
 Accounts, balances and points of one HTX user, over HTTP.
 
-    pip install htx-async fastapi uvicorn
-    uvicorn fastapi_app:app
+    pip install . fastapi uvicorn  # in the directory of the checkout
+    uvicorn --app-dir docs/recipes fastapi_app:app
 """
 
 import math
