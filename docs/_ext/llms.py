@@ -23,7 +23,7 @@ import htx_async
 
 INCLUDED = re.compile(r"```\{literalinclude\} (\S+)\n:language: (\w+)\n```")
 DRAWING = re.compile(r"```\{raw\} html\n:file: (\S+)\n```")
-COMMENT = re.compile(r"(?m)^% .*\n")
+COMMENT = re.compile(r"(?m)^(% |:{3,}|:class-).*\n")
 TARGETS = re.compile(r"```\{toctree\}\n.*?```\n*", re.DOTALL)
 
 
@@ -41,7 +41,7 @@ def write(app: Sphinx, failed: Exception | None) -> None:
     names = in_order(env, app.config.root_doc)
     text = "\n\n".join(page(app, name) for name in names)
     if missing := [public for public in htx_async.__all__ if public not in text]:
-        msg = f"llms-full.txt does not mention {', '.join(missing)}: add them to a page of docs/reference"
+        msg = f"llms-full.txt does not mention {', '.join(missing)}: add them to docs/reference"
         raise ExtensionError(msg)
     (folder / "llms-full.txt").write_text(text, encoding="utf-8")
     (folder / "llms.txt").write_text(index(env, names), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Rate limiters in front of servers that count: docs/about/rate-limiter-benchmarks.md explains it."""
+"""Rate limiters in front of servers that count."""
 
 from __future__ import annotations
 
