@@ -152,5 +152,5 @@ def _name(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    found = list(findings())
-    sys.exit("\n".join(found) or None)
+    lines = list(findings())
+    sys.exit("\n".join(lines) or None)
