@@ -355,11 +355,20 @@ class HTXClient:
         path: str | None = None,
         params: tuple[tuple[str, str], ...] = (),
         account_id: int | None = None,
+        started_at: float | None = None,
     ) -> T:
         request = Request(
-            endpoint, path or endpoint.path, params, self._options, account_id=account_id
+            endpoint,
+            path or endpoint.path,
+            params,
+            self._options,
+            account_id=account_id,
+            started_at=started_at,
         )
         return cast("T", (await self._coalescing(request)).value)
+
+    def _monotonic(self) -> float:
+        return self._clock.monotonic()
 
     async def aclose(self) -> None:
         """

@@ -74,6 +74,8 @@ class Request(_RedactedRepr, frozen=True):
         query: The query as it is sent. It is a secret once it is signed.
         is_internal: Whether it serves another request: the calibration of the clock.
         account_id: The account that the data must be of; `None`: any.
+        started_at: When the timeout of its call began, in monotonic seconds, if the call has sent
+            other requests before; `None`: with this request.
     """
 
     _repr_fields: ClassVar[tuple[str, ...]] = (
@@ -92,6 +94,7 @@ class Request(_RedactedRepr, frozen=True):
     query: str = ""
     is_internal: bool = False
     account_id: int | None = None
+    started_at: float | None = None
 
     @property
     def id(self) -> int:

@@ -725,3 +725,25 @@ async def test_refresh_credentials_raises_what_prevents_it(virtual_time: Virtual
         assert virtual_time.monotonic() == 3.0
     with pytest.raises(ClientClosedError):
         await htx.refresh_credentials()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda htx: htx.accounts.balance("spot"),
+        lambda htx: htx.accounts.snapshot(),
+    ],
+    ids=["balance", "snapshot"],
+)
+async def test_timeout_bounds_calls_of_several_requests(
+    virtual_time: VirtualClock, call: Callable[[HTXClient], Awaitable[object]]
+) -> None:
+    """Both requests together, and the error names the timeout that was set."""
+    sandbox = httpx.ASGITransport(app=Sandbox(clock=virtual_time))
+    transport = ScriptedTransport(
+        repeat(sandbox.handle_async_request), delay=3.0, clock=virtual_time
+    )
+    async with HTXClient(KEYS, transport=transport, timeout=5.0, clock=virtual_time) as htx:
+        with pytest.raises(DeadlineExceededError, match="no response within 5 s"):
+            await call(htx)
+        assert virtual_time.monotonic() == pytest.approx(5.0)

@@ -153,11 +153,11 @@ class RequestCoalescing:
         if shared is not None and shared.is_open:
             request_id = shared.request.id
             self._events.emit("coalesced", request.endpoint.name, request_id, call_id=call_id)
-            return shared, shared.add_waiter(options, now)
+            return shared, shared.add_waiter(options, now, request.started_at)
         shared = SharedCall(request, self._clock)
         if not self._events.is_enabled:  # else the events of the attempt would come too late
             request.call.decode_in_caller = shared.decode_in_caller
-        waiter = shared.add_waiter(options, now)
+        waiter = shared.add_waiter(options, now, request.started_at)
         self._calls.add(shared)
         if key is not None:
             self._queued[key] = shared

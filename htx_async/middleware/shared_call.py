@@ -64,12 +64,12 @@ class Waiter:
 
     __slots__ = ("called_at", "deadline", "loop", "options", "outcome", "timers")
 
-    def __init__(self, options: RequestOptions, called_at: float) -> None:
+    def __init__(self, options: RequestOptions, called_at: float, deadline: float) -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.outcome: asyncio.Future[Outcome | Handover] = self.loop.create_future()
         self.options: RequestOptions = options
         self.called_at: float = called_at
-        self.deadline: float = called_at + options.timeout
+        self.deadline: float = deadline
         self.timers: list[asyncio.TimerHandle] = []
 
     def set_outcome(self, outcome: Outcome | Handover) -> None:
@@ -107,11 +107,21 @@ class SharedCall:
         """Whether another call may join: no attempt was started, and callers are waiting."""
         return not (self._call.was_sent or self._call.has_no_waiters)
 
-    def add_waiter(self, options: RequestOptions, now: float) -> Waiter:
-        """Add a caller; it gets an error at once if the known queue is too long for it."""
-        call, waiter = self._call, Waiter(options, now)
+    def add_waiter(
+        self, options: RequestOptions, now: float, started_at: float | None = None
+    ) -> Waiter:
+        """
+        Add a caller; it gets an error at once if the known queue is too long for it.
+
+        Args:
+            options: Options of the call.
+            now: The time, in monotonic seconds.
+            started_at: When its timeout began; `None`: now.
+        """
+        deadline = (now if started_at is None else started_at) + options.timeout
+        call, waiter = self._call, Waiter(options, now, deadline)
         try:
-            self._start_timers(waiter)
+            self._start_timers(waiter, now)
         except BaseException:
             waiter.stop_timers()
             raise
@@ -195,10 +205,10 @@ class SharedCall:
         else:
             waiter.outcome.cancel()
 
-    def _start_timers(self, waiter: Waiter) -> None:
+    def _start_timers(self, waiter: Waiter, now: float) -> None:
         call_later, options = self._clock.call_later, waiter.options
         timed_out = partial(waiter.set_outcome, TIMED_OUT)
-        waiter.timers.append(call_later(options.timeout, timed_out))
+        waiter.timers.append(call_later(max(waiter.deadline - now, 0.0), timed_out))
         if options.queue_timeout:
             queue_timed_out = partial(self._on_queue_timeout, waiter)
             waiter.timers.append(call_later(options.queue_timeout, queue_timed_out))

@@ -67,7 +67,10 @@ class Accounts(Resource):
         Raises:
             HTXError: See `htx_async.errors`.
         """
-        accounts = await self._request(LIST)
+        return await self._list()
+
+    async def _list(self, started_at: float | None = None) -> tuple[Account, ...]:
+        accounts = await self._request(LIST, started_at=started_at)
         self._cached_accounts[:] = accounts
         return accounts
 
@@ -85,11 +88,14 @@ class Accounts(Resource):
             InvalidInputError: There are several: pass the *subtype* of one.
             HTXError: See `htx_async.errors`.
         """
+        return await self._find(type, subtype)
+
+    async def _find(self, type: str, subtype: str, started_at: float | None = None) -> Account:
         words(type, "type", "spot")
         words(subtype, "subtype", "btcusdt")
         matches = _filter(self._cached_accounts, type, subtype)
         if not matches:
-            matches = _filter(await self.list(), type, subtype)
+            matches = _filter(await self._list(started_at), type, subtype)
         if len(matches) == 1:
             return matches[0]
         wanted = f"{type!s} {subtype}".rstrip()
@@ -120,11 +126,20 @@ class Accounts(Resource):
             DecodeError: The response is that of another account, or malformed.
             HTXError: See `htx_async.errors`.
         """
+        started_at: float | None = None
         if (name := account_name(account, "account")) is not None:
-            account = await self.find(*name)
+            started_at = self._monotonic()
+            account = await self._find(*name, started_at)
+        return await self._balance(account, started_at)
+
+    async def _balance(
+        self, account: Account | int | str, started_at: float | None
+    ) -> AccountBalance:
         account_id = numeric_id(account.id if isinstance(account, Account) else account, "account")
         path = BALANCE.path.replace("{account-id}", account_id)
-        return await self._request(BALANCE, path=path, account_id=int(account_id))
+        return await self._request(
+            BALANCE, path=path, account_id=int(account_id), started_at=started_at
+        )
 
     async def snapshot(
         self, *, types: Collection[str] | None = None, strict: bool = False
@@ -148,11 +163,12 @@ class Accounts(Resource):
         wanted = None if types is None else enum_values(types, "types", "spot")
         read: list[Account] = []
         skipped: list[Account] = []
-        for account in await self.list():
+        started_at = self._monotonic()
+        for account in await self._list(started_at):
             is_read = account.type != AccountType.OTC if wanted is None else account.type in wanted
             (read if is_read else skipped).append(account)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._read_one(account)) for account in read]
+            tasks = [group.create_task(self._read_one(account, started_at)) for account in read]
         snapshot = Snapshot(tuple(task.result() for task in tasks), tuple(skipped))
         if strict or not snapshot.balances:
             snapshot.raise_for_errors()
@@ -192,9 +208,9 @@ class Accounts(Resource):
             params.append(("subUid", numeric_id(sub_uid, "sub_uid")))
         return await self._request(VALUATION, params=tuple(params))
 
-    async def _read_one(self, account: Account) -> AccountSnapshot:
+    async def _read_one(self, account: Account, started_at: float) -> AccountSnapshot:
         try:
-            return AccountSnapshot(account, await self.balance(account), None)
+            return AccountSnapshot(account, await self._balance(account, started_at), None)
         except HTXError as error:
             return AccountSnapshot(account, None, error)
 

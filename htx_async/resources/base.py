@@ -19,6 +19,7 @@ class Client(Protocol):
         path: str | None = None,
         params: tuple[tuple[str, str], ...] = (),
         account_id: int | None = None,
+        started_at: float | None = None,
     ) -> T:
         """
         Send a request to *endpoint*, and return its decoded data.
@@ -28,7 +29,12 @@ class Client(Protocol):
             path: The path with its values filled in; `None`: that of the endpoint.
             params: Query parameters, not yet encoded.
             account_id: The account that the data must be of; `None`: any.
+            started_at: When the timeout of the call began, in monotonic seconds; `None`: now.
         """
+        ...
+
+    def _monotonic(self) -> float:
+        """Return the monotonic time, in seconds."""
         ...
 
 
@@ -45,6 +51,12 @@ class Resource:
         path: str | None = None,
         params: tuple[tuple[str, str], ...] = (),
         account_id: int | None = None,
+        started_at: float | None = None,
     ) -> T:
         request = self._client._request  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        return await request(endpoint, path=path, params=params, account_id=account_id)
+        return await request(
+            endpoint, path=path, params=params, account_id=account_id, started_at=started_at
+        )
+
+    def _monotonic(self) -> float:
+        return self._client._monotonic()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

@@ -27,13 +27,18 @@ class CannedResponses:
         path: str | None = None,
         params: tuple[tuple[str, str], ...] = (),
         account_id: int | None = None,
+        started_at: float | None = None,
     ) -> T:
+        del started_at
         assert account_id is None or f"/{account_id}/" in (path or "")
         self.requests.append((f"{endpoint.method} {path or endpoint.path}", params))
         response = self.responses.pop(0)
         if isinstance(response, HTXError):
             raise response
         return decoded(endpoint, response)
+
+    def _monotonic(self) -> float:
+        return 0.0
 
     @property
     def paths(self) -> list[str]:
