@@ -23,6 +23,9 @@ from htx_async.errors import (
 
 _request_ids = itertools.count(1)
 
+_BLOCKED_LOOP = 0.1
+"""Seconds after a deadline at which the event loop must have been blocked: it is seldom later."""
+
 DecodeInCaller = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
@@ -156,10 +159,14 @@ class CallState:
         if self.has_no_waiters:
             raise asyncio.CancelledError
         if now >= self.deadline:
-            msg = (
-                "the timeout passed before the request was sent: the event loop was blocked. "
-                "Run blocking code in a thread."
-            )
+            late = now - self.deadline
+            if late >= _BLOCKED_LOOP:
+                msg = (
+                    f"the event loop was blocked until {late:.2g} s after the timeout, and the "
+                    "request was not sent. Run blocking code in a thread."
+                )
+            else:
+                msg = "the timeout passed while the call was queued. Increase timeout."
             raise DeadlineExceededError(msg, delivery=self.delivery)
         since = now if self._queued_since is None else self._queued_since
         self.queue_waits.append((since, now))

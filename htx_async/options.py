@@ -25,10 +25,16 @@ class RetryPolicy:
     """
     Retries retryable errors with exponential backoff and full jitter.
 
-    Attributes:
-        attempts: Number of attempts in all.
-        initial_delay: Longest delay before the second attempt, in seconds; it doubles each time.
-        max_delay: Upper bound of that delay, in seconds.
+    Full jitter: the delay before an attempt is a random number from 0 to its longest delay.
+
+    Args:
+        attempts: Number of attempts in all, at least 1.
+        initial_delay: Longest delay before the second attempt, in seconds, above 0; it doubles for
+            each further attempt.
+        max_delay: Upper bound of that delay, in seconds, above 0.
+
+    Raises:
+        InvalidInputError: A number is out of range.
     """
 
     attempts: int = attrs.field(default=5, validator=_count)

@@ -9,7 +9,7 @@ import inspect
 import pickle
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import formatdate

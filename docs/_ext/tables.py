@@ -161,10 +161,20 @@ def simplify_signature(
     """Remove what a table says, and what callers do not pass."""
     del app, name, options
     if what not in ("class", "exception") or not isinstance(obj, type):
-        plain = public_type(re.sub(r": Unpack\[\w+\]", "", signature or ""))
-        return plain or None, return_annotation
+        public = public_type(re.sub(r": [\w.~]*Unpack\[[\w.]+\]", "", signature or ""))
+        return public or None, return_annotation
     if "Args:" not in (inspect.getdoc(obj) or ""):
         return "", None
+    return str(inspect.Signature([plain(p) for p in parameters_of(obj).values()])), None
+
+
+class _Default:
+    def __repr__(self) -> str:
+        return "..."
+
+
+def plain(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Return a parameter without its type, and with `...` as its default if it has one."""
     empty = inspect.Parameter.empty
-    plain = [p.replace(annotation=empty, default=empty) for p in parameters_of(obj).values()]
-    return str(inspect.Signature(plain)), None
+    default = empty if parameter.default is empty else _Default()
+    return parameter.replace(annotation=empty, default=default)

@@ -264,5 +264,9 @@ class SharedCall:
 
 def _queue_error(wait: float, option: str, reason: str) -> HTXError:
     wait = max(wait, 0.0)
-    text = f"no rate-limit token within {wait:.3g} s: {reason}. Retry after that, "
-    return RateLimitQueueError(f"{text}increase {option}, or make fewer calls.", retry_after=wait)
+    if wait:
+        text = f"the next rate-limit token is available in {wait:.3g} s, but {reason}. "
+        fix = f"Retry after that, increase {option}"
+    else:
+        text, fix = f"no connection is available, and {reason}. ", f"Increase {option}"
+    return RateLimitQueueError(f"{text}{fix}, or make fewer calls.", retry_after=wait)

@@ -319,15 +319,15 @@ def test_snapshot_with_failed_balance(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The others are printed; the failure is in the exit code, and on stderr or in the table."""
-    original = Accounts.balance
+    original = Accounts._balance
 
-    async def failing(self: Accounts, account: Account) -> AccountBalance:
+    async def failing(self: Accounts, account: Account, started_at: float) -> AccountBalance:
         if account.id == 1000003:
             text = "injected failure"
             raise APIError(text)
-        return await original(self, account)
+        return await original(self, account, started_at)
 
-    monkeypatch.setattr(Accounts, "balance", failing)
+    monkeypatch.setattr(Accounts, "_balance", failing)
     assert run(["snapshot", "--csv", "--all", "--sandbox"]) == FAILED
     captured = capsys.readouterr()
     assert captured.err == "htx-async: account 1000003: injected failure\n"

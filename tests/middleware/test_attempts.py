@@ -24,6 +24,7 @@ from htx_async import (
     RetryPolicy,
     ServiceUnavailableError,
 )
+from htx_async.call_state import CallState
 from htx_async.testing import ScriptedTransport, Step
 from tests.virtual import VirtualClock
 
@@ -222,3 +223,35 @@ async def test_attempts_of_a_raw_response_that_cannot_be_decoded(
     assert kinds(caught.value) == ["ServiceUnavailableError", "DecodeError"]
     assert caught.value.__context__ is None
     assert caught.value.http_status == 200
+
+
+async def test_queue_error_names_what_is_missing(virtual_time: VirtualClock) -> None:
+    """A connection, or a rate-limit token and when it is available."""
+    async with client(virtual_time, hang, OK, max_connections=1, queue_timeout=0) as htx:
+        busy = asyncio.create_task(htx.accounts.list())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        error = await failure(htx)
+        assert "no connection is available, and queue_timeout is 0 s. Increase" in str(error)
+        busy.cancel()
+    steps = [httpx.Response(200, content=b'{"code":200,"data":1}')] * 10
+    async with client(virtual_time, *steps, queue_timeout=0) as htx:
+        for _ in range(10):
+            await htx.get("/v2/user/uid")
+        with pytest.raises(RateLimitQueueError, match=r"token is available in .* s, but"):
+            await htx.get("/v2/user/uid")
+
+
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        (1.01, "the timeout passed while the call was queued. Increase timeout."),
+        (1.5, "the event loop was blocked until 0.5 s after the timeout"),
+    ],
+)
+def test_deadline_error_before_the_request_names_the_cause(now: float, message: str) -> None:
+    """A loop that is a little late is not blocked."""
+    call = CallState()
+    call.deadline = 1.0
+    with pytest.raises(DeadlineExceededError, match=message):
+        call.token_acquired(now)
