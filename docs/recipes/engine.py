@@ -17,7 +17,7 @@ FRACTION = 0.5  # of HTX's rate limit; the rest is for other programs
 
 
 def react(account: Account, change: BalanceChange) -> None:
-    amounts = f"{change.before} -> {change.after}"
+    amounts = f"{change.before:f} -> {change.after:f}"
     print(account.id, change.currency, change.type, amounts, flush=True)
 
 
@@ -30,13 +30,13 @@ async def retrying(call: Callable[[], Awaitable[T]]) -> T:
             if not error.retryable:
                 raise
             print("retrying after", type(error).__name__, flush=True)
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(error.retry_after or 1.0)
 
 
 async def watch(htx: HTXClient, account: Account, interval: float) -> None:
     previous = await retrying(lambda: htx.accounts.balance(account))
     for row in previous.nonzero():
-        print(account.id, account.type, row.currency, row.total, flush=True)
+        print(account.id, account.type, row.currency, f"{row.total:f}", flush=True)
     while True:
         await asyncio.sleep(interval)
         balance = await retrying(lambda: htx.accounts.balance(account))

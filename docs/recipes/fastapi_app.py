@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Path, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, PlainSerializer
 
@@ -39,24 +39,28 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-def client(request: Request) -> Any:
-    return request.app.state.htx
+def client(request: Request) -> sdk.HTXClient:
+    htx: sdk.HTXClient = request.app.state.htx
+    return htx
 
 
 HTX = Annotated[sdk.HTXClient, Depends(client)]
+AccountId = Annotated[int, Path(ge=1, lt=10**18)]
 app = FastAPI(title="Balances", lifespan=lifespan)
 
-# The first match counts. Errors of our own API key are not the caller's fault.
+# The first match counts.
 STATUS: tuple[tuple[type[sdk.HTXError], int], ...] = (
-    (sdk.InvalidInputError, 422),
-    (sdk.AccountNotFoundError, 404),
-    (sdk.AuthenticationError, 500),
-    (sdk.RateLimitQueueError, 503),
+    (sdk.AccountNotFoundError, 404),  # the caller
+    (sdk.InvalidInputError, 500),  # this application: an argument or a setting
+    (sdk.EventLoopError, 500),
+    (sdk.AuthenticationError, 500),  # its key, permission or clock
+    (sdk.CredentialsError, 503),  # temporary: its vault, the load, HTX
     (sdk.ClientClosedError, 503),
+    (sdk.RateLimitQueueError, 503),
     (sdk.RateLimitedError, 503),
     (sdk.ServiceUnavailableError, 503),
-    (sdk.DeadlineExceededError, 504),
-    (sdk.HTXError, 502),
+    (sdk.DeadlineExceededError, 504),  # HTX or the network was too slow
+    (sdk.HTXError, 502),  # another error of HTX or the network
 )
 
 
@@ -75,7 +79,7 @@ async def accounts(htx: HTX) -> tuple[sdk.Account, ...]:
 
 
 @app.get("/accounts/{account_id}/balance", response_model=list[Currency])
-async def balance(account_id: int, htx: HTX) -> Any:
+async def balance(account_id: AccountId, htx: HTX) -> Any:
     return (await htx.accounts.balance(account_id)).nonzero()
 
 
@@ -86,4 +90,4 @@ async def points(htx: HTX) -> sdk.PointBalance:
 
 @app.get("/health")
 async def health(htx: HTX) -> dict[str, int]:
-    return {endpoint: status.available for endpoint, status in htx.limits().items()}
+    return {name: status.available for name, status in htx.limits().items()}
