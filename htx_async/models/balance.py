@@ -139,9 +139,9 @@ class AccountBalance(Model, Mapping[str, CurrencyBalance]):
         """
         Return the amounts that have changed since an earlier balance of this account.
 
-        In the order of this balance; what only the earlier one has comes last. A row that appears
-        or disappears has changed from or to 0. A row that has another place, or more zeros, has
-        not changed.
+        In the order of this balance; rows that only the earlier one has come last. A row that
+        appears changes from 0, and a row that disappears changes to 0. The position of a row and
+        trailing zeros do not matter.
 
         Args:
             since: The earlier balance.
