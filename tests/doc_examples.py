@@ -25,6 +25,9 @@ ROOT: Final = Path(__file__).parents[1]
 PYTHON: Final = shlex.quote(sys.executable)
 PROGRAMS: Final = {"htx-async": "htx_async", "uvicorn": "uvicorn"}
 SETUP: Final = re.compile(r"^python3 -m venv|^pip install|\bnox\b")
+WAIT_FOR_PORT: Final = (
+    r"for _ in {1..200}; do (: < /dev/tcp/127.0.0.1/\2) 2>/dev/null && break; sleep 0.1; done"
+)
 KILL_BACKGROUND_JOBS: Final = (
     "set -euo pipefail; trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n"
 )
@@ -55,12 +58,13 @@ class ShellBlockParser(CodeBlockParser):
 
 
 def runnable(block: str) -> str:
-    """Return a block without its set-up, with this Python, and with free ports."""
+    """Return a block without its set-up, with this Python and free ports, and without races."""
     lines = [line for line in block.splitlines() if not SETUP.search(line)]
     text = re.sub(r"(?<!\S)\.venv/bin/python\b", PYTHON, "\n".join(lines))
     for name, module in PROGRAMS.items():
         text = re.sub(rf"(?m)(^|[ =])(\.venv/bin/)?{name} ", rf"\1{PYTHON} -m {module} ", text)
-    return re.sub(r"\b80[08]0\b", lambda port: free_port(port[0]), text)
+    text = re.sub(r"\b80[08]0\b", lambda port: free_port(port[0]), text)
+    return re.sub(r"(?m)^(.*--port (\d+).* &)$", rf"\1\n{WAIT_FOR_PORT}", text)
 
 
 @functools.cache
