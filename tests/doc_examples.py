@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -93,6 +95,17 @@ def sandbox_environment(
         monkeypatch.setenv("REDIS_URL", server.url)
 
 
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """Undo what a block configures, such as handlers for an output that pytest has captured."""
+    loggers = (logging.getLogger(), logging.getLogger("htx_async"))
+    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+
+
 def add_skip_condition(namespace: dict[str, Any]) -> None:
     """Let a page skip a block: `% skip: next if(not there("polars"), reason="...")`."""
     namespace["there"] = find_spec
@@ -103,5 +116,5 @@ pytest_collect_file = Sybil(
     patterns=["README.md", "docs/*.md", "docs/*/*.md"],
     path=str(ROOT),
     setup=add_skip_condition,
-    fixtures=["_full_buckets", "sandbox_environment"],
+    fixtures=["_full_buckets", "sandbox_environment", "restored_logging"],
 ).pytest()

@@ -100,6 +100,13 @@ def client(
     return HTXClient(credentials, transport=transport, clock=clock, **options)  # type: ignore[arg-type]
 
 
+async def queued() -> None:
+    points = httpx.Response(200, content=b'{"code":200,"data":null}')
+    async with client(*[points] * 3, coalesce=False, retry=NO_RETRY) as htx:
+        calls = (htx.get("/v2/point/account") for _ in range(3))
+        await asyncio.gather(*calls)
+
+
 async def retry() -> None:
     async with client(BUSY, httpx.ReadError("reset"), OK) as htx:
         await htx.accounts.list()
@@ -136,6 +143,7 @@ async def rotated_key() -> None:
 
 
 SCENARIOS: dict[str, Callable[[], Awaitable[None]]] = {
+    "Queued calls": queued,
     "Retry": retry,
     "Retries exhausted": exhausted,
     "Rate limited (429)": rate_limited,
