@@ -5,8 +5,8 @@ HTXError                                  base class
 ├── InvalidInputError (ValueError)        an argument is wrong; nothing was sent
 ├── ClientClosedError (RuntimeError)      the client is closed
 ├── EventLoopError (RuntimeError)         the client belongs to another event loop
-├── RateLimitQueueError                   no token within `queue_timeout` or `max_queue`
-├── DeadlineExceededError (TimeoutError)  `timeout` has passed
+├── RateLimitQueueError                   no token within queue_timeout, max_queue or timeout
+├── DeadlineExceededError (TimeoutError)  timeout has passed
 ├── CredentialsError                      the credentials provider failed
 ├── TransportError                        no response was received
 │   ├── ConnectError                      no connection; the request did not reach HTX
@@ -16,7 +16,7 @@ HTXError                                  base class
 │   │   ├── AccessKeyError                HTX does not know the access key
 │   │   ├── IPAddressError                the key is bound to other addresses
 │   │   ├── KeyExpiredError               the key has expired
-│   │   ├── PermissionDeniedError         the key, or the user, may not do this
+│   │   ├── PermissionDeniedError         the key or its user lacks a permission
 │   │   ├── SignatureError                the secret does not belong to the access key
 │   │   └── ClockError                    the request's time is too far from HTX's
 │   ├── AccountNotFoundError              the user has no such account
@@ -133,7 +133,7 @@ class EventLoopError(HTXError, RuntimeError):
 
 class RateLimitQueueError(HTXError):
     """
-    No rate-limit token within `queue_timeout`, or `max_queue` calls are queued already.
+    No rate-limit token within `queue_timeout` or `timeout`, or `max_queue` calls are queued.
 
     With a `RedisRateLimiter` also: Redis is unavailable; if its configuration is wrong, the error
     is not `retryable`. Nothing was sent. `retry_after` is the expected delay in seconds until a
@@ -198,7 +198,7 @@ class KeyExpiredError(AuthenticationError):
 
 
 class PermissionDeniedError(AuthenticationError):
-    """The key is valid, but it, or its user, may not do this."""
+    """The key is valid, but the key or its user lacks the permission for this request."""
 
 
 class SignatureError(AuthenticationError):

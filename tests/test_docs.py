@@ -86,7 +86,7 @@ def error_code_rows() -> list[str]:
 
 def test_errors_page_has_all_error_codes() -> None:
     """Row by row, in the same order; `python -m tests.test_docs` prints the table."""
-    table = page("operations/error-handling.md").rpartition("| --- |\n")[2]
+    table = page("reference/error-codes.md").rpartition("| --- |\n")[2]
     assert table.splitlines() == error_code_rows()
 
 
@@ -100,7 +100,7 @@ def test_reference_has_every_public_name() -> None:
 
 def test_exit_codes_are_documented() -> None:
     """All of them, in ascending order, and no other."""
-    table = page("about/compatibility.md").rpartition("## Exit codes")[2]
+    table = page("reference/cli.md").rpartition("## Exit codes")[2]
     documented = [int(code) for code in re.findall(r"(?m)^\| (\d+) \|", table)]
     codes = {value for value in vars(exit_codes).values() if isinstance(value, int)}
     assert documented == sorted(codes)

@@ -24,7 +24,7 @@ import htx_async
 INCLUDED = re.compile(r"```\{literalinclude\} (\S+)\n:language: (\w+)\n```")
 DRAWING = re.compile(r"```\{raw\} html\n:file: (\S+)\n```")
 COMMENT = re.compile(r"(?m)^(% |:{3,}|:class-).*\n")
-TARGETS = re.compile(r"```\{toctree\}\n.*?```\n*", re.DOTALL)
+TARGETS = re.compile(r"```\{(?:toctree\}|index\}[^\n]*)\n.*?```\n*", re.DOTALL)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from htx_async.redaction import describe_error
 _log = logging.getLogger("htx_async")
 
 Provider = Callable[[], Awaitable[Credentials]]
-"""Returns the current credentials, for example from a vault."""
+"""An async function that returns the current credentials, for example from a vault."""
 
 
 def source_problem(source: object) -> str | None:
@@ -90,10 +90,10 @@ class CredentialStore:
 
     async def refresh(self, rejected: Credentials, interval: float) -> bool:
         """
-        Return whether there are other credentials than those that HTX has rejected.
+        Return whether the current credentials differ from those that HTX has rejected.
 
-        The provider is called for them, at the earliest *interval* seconds after it returned some:
-        a key that is simply wrong must not flood it with calls.
+        Call the provider first if it returned the rejected ones at least *interval* seconds ago. The
+        interval prevents a call of the provider for every request with a wrong key.
         """
         async with self._lock:
             is_due = self._clock.monotonic() >= self._fetched_at + interval

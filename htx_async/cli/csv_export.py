@@ -1,4 +1,4 @@
-"""CSV export: every digit that HTX sent, without exponent; nothing that HTX did not send."""
+"""CSV export: exact amounts, without exponent and trailing zeros; empty if HTX sent none."""
 
 from __future__ import annotations
 

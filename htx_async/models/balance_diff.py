@@ -39,7 +39,7 @@ class BalanceChange(Model):
 
     @property
     def delta(self) -> Decimal:
-        """The difference, in *currency*: below zero if the amount fell."""
+        """The difference in units of *currency*, below zero if the amount fell."""
         return difference(self.after, self.before)
 
 

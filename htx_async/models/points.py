@@ -43,7 +43,7 @@ class PointBalance(Model):
     Attributes:
         account_id: Id of the point account.
         account_status: Whether it can be used.
-        acct_balance: Number of all points together.
+        acct_balance: Sum of all points: termless, and of all groups that expire.
         group_ids: The groups that the points are in; HTX calls them `groupIds`.
         received_at: When the response arrived, in UTC by the client's clock; not part of `==`.
             `None`: the model is not from a response.

@@ -1,5 +1,5 @@
 """
-Faults to schedule, as values: each function returns a failure of one response.
+Faults to schedule. Each function returns a `Fault`: the failure of one response.
 
 Response faults work with every sandbox. Connection faults (`refuse`, `hang`, `cut`, `reset`,
 `trickle`, `wrong_length`, `answer_and_close`) need a connection: use `Sandbox.serve()`. A request
@@ -50,7 +50,7 @@ _IN_MAINTENANCE = "System is in maintenance!"
 
 def refusal(code: str | int, message: str = "", *, status: int = 200) -> Fault:
     """
-    Return an API error with this code and message, in the envelope of the endpoint.
+    Respond with an API error with this code and message, in the envelope of the endpoint.
 
     `CATALOGUE` has every error body that HTX is known to send, by name.
     """
@@ -59,19 +59,19 @@ def refusal(code: str | int, message: str = "", *, status: int = 200) -> Fault:
 
 
 def maintenance() -> Fault:
-    """Return the API error of a maintenance window; `html(503)` is what a gateway may send."""
+    """Respond with the API error of maintenance; `html(503)` is what a gateway may send."""
     return ErrorResponse(ErrorSpec("system-maintenance", _IN_MAINTENANCE, 500, _IN_MAINTENANCE))
 
 
 def html(status: int = 502) -> Fault:
-    """Return an HTML page of a gateway instead of JSON."""
+    """Respond with an HTML page of a gateway instead of JSON."""
     check_range("status", status, 200, 599)
     return Page(status)
 
 
 def too_many(*, headers: bool = True, retry_after: float | None = None) -> Fault:
     """
-    Return a 429, although the rate limit is not exceeded.
+    Respond with a 429, although the rate limit is not exceeded.
 
     `Sandbox.rate_limited` does not count it: that is the number of requests that did exceed the
     limit.
@@ -86,7 +86,7 @@ def too_many(*, headers: bool = True, retry_after: float | None = None) -> Fault
 
 
 def skewed(seconds: float) -> Fault:
-    """Return a clock of HTX that is ahead by *seconds* (behind if negative)."""
+    """Set HTX's clock ahead by *seconds* (behind if negative) for this request."""
     if not math.isfinite(seconds):
         message = f"seconds must be finite, got {seconds}"
         raise ValueError(message)
@@ -95,7 +95,7 @@ def skewed(seconds: float) -> Fault:
 
 def field(path: str, value: Any) -> Fault:
     """
-    Return a wrong *value* of the field at *path*, e.g. `data.list[0].balance`.
+    Respond with a wrong *value* of the field at *path*, e.g. `data.list[0].balance`.
 
     `MISSING` removes the field. A response without that field is sent unchanged.
     """
@@ -105,23 +105,23 @@ def field(path: str, value: Any) -> Fault:
 
 
 def huge(size: int = 200 * 2**20) -> Fault:
-    """Return a body that is padded to *size* bytes with blanks, which JSON allows."""
+    """Respond with a body that is padded to *size* bytes with blanks, which JSON allows."""
     return response_faults.HugeBody(size)
 
 
 def redirect(location: str = "https://example.com/") -> Fault:
-    """Return a redirect to another host."""
+    """Respond with a redirect to another host."""
     return Page(_REDIRECT_STATUS, location)
 
 
 def gzip_garbage() -> Fault:
-    """Return a body that is declared as gzip, and is not gzip."""
+    """Respond with a body that is declared as gzip, and is not gzip."""
     return response_faults.InvalidGzip()
 
 
 def refuse(seconds: float = 0.1) -> Fault:
     """
-    Return a closed port: new connections are refused for *seconds*.
+    Close the port: refuse new connections for *seconds*.
 
     The connection of the request itself is reset without a response. Other open connections stay
     open.
@@ -131,32 +131,32 @@ def refuse(seconds: float = 0.1) -> Fault:
 
 
 def hang(where: Where = "head") -> Fault:
-    """Return a response that stops before the head, or in the middle of the body."""
+    """Stop the response before the head, or in the middle of the body, without closing."""
     check_choice("where", where, ("head", "body"))
     return connection_faults.Hang(where)
 
 
 def cut(after: int | None = None) -> Fault:
-    """Return a connection that closes after this number of bytes of the body; `None`: half."""
+    """Close the connection after this number of bytes of the body; `None`: half of it."""
     if after is not None:
         check_range("after", after, 0)
     return connection_faults.Cut(after)
 
 
 def reset() -> Fault:
-    """Return a connection that is reset before the response."""
+    """Reset the connection before the response."""
     return connection_faults.Reset()
 
 
 def trickle(seconds: float = 0.01) -> Fault:
-    """Return a response that arrives byte by byte, with *seconds* after each."""
+    """Send the response byte by byte, with *seconds* after each byte."""
     check_range("seconds", seconds, 0)
     return connection_faults.Trickle(seconds)
 
 
 def wrong_length(by: int = 1) -> Fault:
     """
-    Return a `Content-Length` that is *by* bytes too large, or (if negative) too small.
+    Send a `Content-Length` that is *by* bytes too large, or (if negative) too small.
 
     If it is too large, the connection is closed after the body. If it is too small, the connection
     stays open, with bytes after the end of the response.
@@ -168,5 +168,5 @@ def wrong_length(by: int = 1) -> Fault:
 
 
 def answer_and_close() -> Fault:
-    """Return a complete response after which the connection closes without announcement."""
+    """Send a complete response, then close the connection without announcement."""
     return connection_faults.AnswerAndClose()
