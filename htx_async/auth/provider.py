@@ -92,8 +92,8 @@ class CredentialStore:
         """
         Return whether the current credentials differ from those that HTX has rejected.
 
-        Call the provider first if it returned the rejected ones at least *interval* seconds ago. The
-        interval prevents a call of the provider for every request with a wrong key.
+        Call the provider first if it returned the rejected ones at least *interval* seconds ago.
+        The interval prevents a call of the provider for every request with a wrong key.
         """
         async with self._lock:
             is_due = self._clock.monotonic() >= self._fetched_at + interval
