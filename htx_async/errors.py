@@ -5,7 +5,7 @@ HTXError                                  base class
 ├── InvalidInputError (ValueError)        an argument is wrong; nothing was sent
 ├── ClientClosedError (RuntimeError)      the client is closed
 ├── EventLoopError (RuntimeError)         the client belongs to another event loop
-├── RateLimitQueueError                   no token within queue_timeout, max_queue or timeout
+├── RateLimitQueueError                   exceeds queue_timeout, max_queue or timeout
 ├── DeadlineExceededError (TimeoutError)  timeout has passed
 ├── CredentialsError                      the credentials provider failed
 ├── TransportError                        no response was received
@@ -133,11 +133,11 @@ class EventLoopError(HTXError, RuntimeError):
 
 class RateLimitQueueError(HTXError):
     """
-    No rate-limit token within `queue_timeout` or `timeout`, or `max_queue` calls are queued.
+    The call was queued too long: see `queue_timeout`, `max_queue` and `timeout`. Nothing was sent.
 
     With a `RedisRateLimiter` also: Redis is unavailable; if its configuration is wrong, the error
-    is not `retryable`. Nothing was sent. `retry_after` is the expected delay in seconds until a
-    token is available; `None`: not known.
+    is not `retryable`. `retry_after` is the expected delay in seconds until a token is available;
+    `None`: not known.
     """
 
     retryable = True
