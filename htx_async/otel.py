@@ -67,7 +67,8 @@ class Telemetry:
     Metrics: `htx.call.duration`, `htx.call.queued`, `htx.attempt.errors`,
     `htx.rate_limit.available`, `htx.clock.offset` and `htx.schema_drift`.
 
-    One instance serves any number of clients of one user: tokens are reported by endpoint.
+    One instance serves any number of clients of one user: tokens are reported by endpoint, and no
+    metric has an attribute for the user.
 
     Args:
         tracer_provider: Receives the spans; `None`: the global provider.

@@ -221,8 +221,10 @@ class SharedCall:
     def _on_queue_timeout(self, waiter: Waiter) -> None:
         if not self._call.was_sent:
             limit = waiter.options.queue_timeout or 0.0
-            wait = max(self._call.earliest_send_at - waiter.called_at, limit)
-            waiter.set_outcome(_queue_error(wait, "queue_timeout", f"queue_timeout is {limit:g} s"))
+            earliest, reason = self._call.earliest_send_at, f"queue_timeout is {limit:g} s"
+            error = _queue_error(earliest - self._clock.monotonic(), "queue_timeout", reason)
+            error.retry_after = max(earliest - waiter.called_at, limit)
+            waiter.set_outcome(error)
             self._abandon_if_all_rejected()
 
     def _reject_if_too_slow(self, waiter: Waiter, ahead: int, wait: float) -> None:
@@ -262,11 +264,12 @@ class SharedCall:
             self.task.cancel()
 
 
-def _queue_error(wait: float, option: str, reason: str) -> HTXError:
+def _queue_error(wait: float, option: str, reason: str) -> RateLimitQueueError:
     wait = max(wait, 0.0)
     if wait:
         text = f"the next rate-limit token is available in {wait:.3g} s, but {reason}. "
         fix = f"Retry after that, increase {option}"
     else:
-        text, fix = f"no connection is available, and {reason}. ", f"Increase {option}"
+        text = f"no rate-limit token or connection is available, and {reason}. "
+        fix = f"Increase {option}"
     return RateLimitQueueError(f"{text}{fix}, or make fewer calls.", retry_after=wait)

@@ -193,7 +193,7 @@ async def test_attempts_are_empty_if_nothing_was_attempted(virtual_time: Virtual
         assert isinstance(error, RateLimitQueueError)
         assert error.retry_after is not None
         assert error.attempts == ()
-        assert "increase queue_timeout" in str(error)
+        assert "Increase queue_timeout" in str(error)
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
 
@@ -232,7 +232,10 @@ async def test_queue_error_names_what_is_missing(virtual_time: VirtualClock) -> 
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         error = await failure(htx)
-        assert "no connection is available, and queue_timeout is 0 s. Increase" in str(error)
+        assert (
+            "no rate-limit token or connection is available, and queue_timeout is 0 s. Incr"
+            in str(error)
+        )
         busy.cancel()
     steps = [httpx.Response(200, content=b'{"code":200,"data":1}')] * 10
     async with client(virtual_time, *steps, queue_timeout=0) as htx:
