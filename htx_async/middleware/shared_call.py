@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from msgspec.structs import replace
 
 from htx_async.clock import running_loop
-from htx_async.errors import HTXError, RateLimitQueueError
+from htx_async.errors import RateLimitQueueError
 
 if TYPE_CHECKING:
     from htx_async.clock import Clock
