@@ -6,7 +6,20 @@ import enum
 import functools
 from typing import Self, TypeVar
 
-__all__ = ["AccountState", "AccountType", "BalanceType", "PointAccountStatus"]
+__all__ = [
+    "APIKeyStatus",
+    "AccountState",
+    "AccountType",
+    "BalanceType",
+    "DepositWithdrawalState",
+    "DepositWithdrawalType",
+    "DistributionType",
+    "Permission",
+    "PointAccountStatus",
+    "SubUserState",
+    "TransactType",
+    "TransferType",
+]
 
 
 E = TypeVar("E", bound="OpenStrEnum")
@@ -111,3 +124,129 @@ class PointAccountStatus(OpenStrEnum):
     FL_MGT = "fl-mgt"
     FL_END = "fl-end"
     FL_NEGATIVE = "fl-negative"
+
+
+class TransactType(OpenStrEnum):
+    """Reason of a change in the history of an account."""
+
+    TRADE = "trade"
+    ETF = "etf"
+    TRANSACT_FEE = "transact-fee"
+    FEE_DEDUCTION = "fee-deduction"
+    TRANSFER = "transfer"
+    CREDIT = "credit"
+    LIQUIDATION = "liquidation"
+    INTEREST = "interest"
+    DEPOSIT = "deposit"
+    WITHDRAW = "withdraw"
+    WITHDRAW_FEE = "withdraw-fee"
+    EXCHANGE = "exchange"
+    OTHER_TYPES = "other-types"
+    REBATE = "rebate"
+    """A maker rebate that was paid; it may be that of several trades."""
+    FIREBLOCKS_DW = "fireblocks-dw"
+
+
+class TransferType(OpenStrEnum):
+    """Between what a transfer in the ledger was made; `""` if it is not a transfer."""
+
+    NONE = ""
+    OTC_TO_SPOT = "otc-to-spot"
+    SPOT_TO_OTC = "spot-to-otc"
+    FUTURES_TO_SPOT = "futures-to-spot"
+    SPOT_TO_FUTURES = "spot-to-futures"
+    DM_SWAP_TO_SPOT = "dm-swap-to-spot"
+    DM_SPOT_TO_SWAP = "dm-spot-to-swap"
+    SPOT_TO_LINEAR_SWAP = "spot-to-linear-swap"
+    LINEAR_SWAP_TO_SPOT = "linear-swap-to-spot"
+    MARGIN_TRANSFER_IN = "margin-transfer-in"
+    MARGIN_TRANSFER_OUT = "margin-transfer-out"
+    LOCK_TRANSFER_IN = "lock-transfer-in"
+    LOCK_TRANSFER_OUT = "lock-transfer-out"
+    USER_LOCK_TRANSFER_IN = "user-lock-transfer-in"
+    USER_LOCK_TRANSFER_OUT = "user-lock-transfer-out"
+    MASTER_TRANSFER_IN = "master-transfer-in"
+    MASTER_TRANSFER_OUT = "master-transfer-out"
+    SUB_TRANSFER_IN = "sub-transfer-in"
+    SUB_TRANSFER_OUT = "sub-transfer-out"
+    AGENCY_TRANSFER_IN = "agency-transfer-in"
+    AGENCY_TRANSFER_OUT = "agency-transfer-out"
+    SPOT_TO_SUPER_MARGIN = "spot-to-super-margin"
+    SUPER_MARGIN_TO_SPOT = "super-margin-to-spot"
+
+
+class DepositWithdrawalType(OpenStrEnum):
+    """Whether assets came from a chain, or went to one."""
+
+    DEPOSIT = "deposit"
+    WITHDRAW = "withdraw"
+
+
+class DepositWithdrawalState(OpenStrEnum):
+    """Progress of a deposit or of a withdrawal."""
+
+    UNKNOWN = "unknown"
+    CONFIRMING = "confirming"
+    CONFIRMED = "confirmed"
+    """A deposit can be traded; a withdrawal is complete, with one confirmation."""
+    SAFE = "safe"
+    """A deposit can be withdrawn, too."""
+    ORPHAN = "orphan"
+    VERIFYING = "verifying"
+    FAILED = "failed"
+    SUBMITTED = "submitted"
+    REEXAMINE = "reexamine"
+    CANCELED = "canceled"
+    PASS = "pass"  # noqa: S105 - a withdrawal that passed its validation
+    REJECT = "reject"
+    PRE_TRANSFER = "pre-transfer"
+    WALLET_TRANSFER = "wallet-transfer"
+    WALLET_REJECT = "wallet-reject"
+    CONFIRM_ERROR = "confirm-error"
+    REPEALED = "repealed"
+    RISK_ACTION_FAIL = "risk-action-fail"
+    RISK_ACTION_TIMEOUT = "risk-action-timeout"
+
+
+class DistributionType(OpenStrEnum):
+    """Accounts that a part of the platform valuation is of; HTX numbers them."""
+
+    SPOT = "1"
+    ISOLATED_MARGIN = "2"
+    CROSS_MARGIN = "3"
+    COIN_FUTURES = "4"
+    FIAT = "5"
+    MINEPOOL = "6"
+    COIN_SWAPS = "7"
+    INVESTMENT = "8"
+    BORROW = "9"
+    EARN = "10"
+    USDT_SWAPS = "11"
+    OPTION = "12"
+    OTC_OPTIONS = "13"
+    CRYPTO_LOANS = "14"
+    GRID_TRADING = "15"
+    MINEPOOL_16 = "16"
+    """HTX's page calls both 6 and 16 "minepool"."""
+
+
+class Permission(OpenStrEnum):
+    """What an API key may do."""
+
+    READ_ONLY = "readOnly"
+    TRADE = "trade"
+    WITHDRAW = "withdraw"
+
+
+class APIKeyStatus(OpenStrEnum):
+    """Whether an API key is valid."""
+
+    NORMAL = "normal"
+    EXPIRED = "expired"
+
+
+class SubUserState(OpenStrEnum):
+    """Whether a sub user is locked."""
+
+    NORMAL = "normal"
+    LOCK = "lock"

@@ -1,4 +1,4 @@
-"""Users of the sandbox, with their API keys, accounts, points and valuations."""
+"""Users of the sandbox, with their API keys, accounts, points, valuations and movements."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class APIKey:
 
     *permissions* are those of HTX: "read", "trade", "withdraw". *ip_addresses*: the addresses that
     may use the key; empty: any. With an *expired* key every signed request is an API error.
+    *valid_days*: the days until it expires that HTX reports; -1: it does not expire.
     """
 
     access_key: str
@@ -23,6 +24,8 @@ class APIKey:
     permissions: tuple[str, ...] = ("read",)
     ip_addresses: tuple[str, ...] = ()
     expired: bool = False
+    valid_days: int = 90
+    note: str = ""
 
 
 @attrs.frozen
@@ -108,11 +111,72 @@ class Valuation:
 
 
 @attrs.frozen
+class HistoryRow:
+    """
+    Change of a balance. Amounts are strings, *transact_time*: milliseconds since 1970-01-01 UTC.
+
+    *transact_type* as HTX names it: "trade", "transfer", "deposit", ...
+    """
+
+    account_id: int
+    record_id: int
+    currency: str
+    transact_amt: str
+    transact_type: str
+    transact_time: int
+    avail_balance: str = "0"
+    acct_balance: str = "0"
+
+
+@attrs.frozen
+class LedgerRow:
+    """Transfer, as one of its two accounts sees it: *transact_amt* is negative if it paid."""
+
+    account_id: int
+    currency: str
+    transact_amt: str
+    transfer_type: str
+    transact_id: int
+    transact_time: int
+    transferer: int
+    transferee: int
+    transact_type: str = "transfer"
+
+
+@attrs.frozen
+class DepositWithdrawalRow:
+    """Deposit or withdrawal ("deposit", "withdraw"). *amount* and *fee* are sent as numbers."""
+
+    id: int
+    type: str
+    currency: str
+    amount: str
+    created_at: int
+    state: str = "confirmed"
+    chain: str = ""
+    address: str = ""
+    fee: str = "0"
+    tx_hash: str = ""
+    sub_type: str = "NORMAL"
+
+
+@attrs.frozen
+class DeductionSetting:
+    """What pays the fees: points, or *currency* ("0": none is set); *currencies* may be set."""
+
+    points: bool = False
+    currency: str = "0"
+    currencies: tuple[str, ...] = ("HTX", "TRX")
+
+
+@attrs.frozen
 class SandboxUser:
     """
     User with a *uid*. *parent*: the UID of the parent user, for a sub user.
 
     Accounts are listed in this order. An account type without a valuation has the value "0".
+    Movements may be in any order. *has_examples*: whether the history and the ledger contain
+    examples besides, at any time.
     """
 
     uid: int
@@ -121,3 +185,10 @@ class SandboxUser:
     points: PointsAccount = PointsAccount()
     parent: int | None = None
     valuations: tuple[Valuation, ...] = ()
+    history: tuple[HistoryRow, ...] = ()
+    ledger: tuple[LedgerRow, ...] = ()
+    deposits_withdrawals: tuple[DepositWithdrawalRow, ...] = ()
+    deduction: DeductionSetting = DeductionSetting()
+    state: str = "normal"
+    name: str = ""
+    has_examples: bool = False
