@@ -25,9 +25,9 @@ class Position(Model):
         end: Last time of the list, in UTC; if `end` was omitted, the time of the call.
         window: Number of the windows that were read completely.
         from_id: Identifies the page in the window; `None`: the first one.
-        last: Key of the last record of that page that was returned; "": none was.
-        last_time: Time of that record.
-        repeats: Number of records of that page that had this key.
+        last: Where the last record that was returned is in the order of that page: its time in
+            milliseconds, or its id; `None`: none was returned.
+        last_keys: Keys of the records of that page that were returned and are there, too.
         skip: Keys of records at the edge of this window that the previous one has returned.
         edge: Keys of records at the edge of the next window that this one has returned.
     """
@@ -38,8 +38,7 @@ class Position(Model):
     end: datetime | None = None
     window: int = 0
     from_id: int | None = None
-    last: str = ""
-    last_time: datetime | None = None
-    repeats: int = 0
+    last: int | None = None
+    last_keys: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     edge: tuple[str, ...] = ()

@@ -72,6 +72,10 @@ class TimedList(msgspec.Struct, Generic[R], frozen=True):
     is_of_account: bool
 
 
+def _time(record: HistoryRecord | LedgerRecord) -> int:
+    return to_milliseconds(record.transact_time)
+
+
 def _history_key(record: HistoryRecord) -> str:
     return str(record.record_id)
 
@@ -79,8 +83,7 @@ def _history_key(record: HistoryRecord) -> str:
 def _ledger_key(record: LedgerRecord) -> str:
     # HTX's example has the transaction id 0 in all records. Both sides of a transfer between two
     # accounts may have one id; they differ by account and sign.
-    time = to_milliseconds(record.transact_time)
-    parts = (time, record.transact_id, record.account_id, record.currency)
+    parts = (_time(record), record.transact_id, record.account_id, record.currency)
     amount = f"{record.transact_amt:f}"
     return "/".join(map(str, (*parts, amount, record.transferer, record.transferee)))
 
@@ -158,10 +161,9 @@ class TimedQuery(msgspec.Struct, Generic[R], frozen=True):
         async def fetch(account_id: int | None, window: int, from_id: int | None) -> Page[R]:
             return await send(self.params(account_id, window, from_id), account_id or 0)
 
-        shared = [each.start if self.newest_first else each.end for each in self.windows[:-1]]
-        edges, key = tuple(map(time_at, shared)), self.source.key
+        edges = [each.start if self.newest_first else each.end for each in self.windows[:-1]]
         count, descending = len(self.windows), self.newest_first
-        return Listing(count, fetch, key, lambda each: each.transact_time, edges, descending)
+        return Listing(count, fetch, self.source.key, _time, edges, descending)
 
     def params(self, account_id: int | None, number: int, from_id: int | None) -> Params:
         """Return the parameters of a page in the window of this number."""
@@ -206,7 +208,13 @@ def deposits_and_withdrawals(
         )
         return page_after(from_id, await send(params), newest_first=descending)
 
-    listing: Listing[DepositWithdrawal] = Listing(len(kinds), fetch, lambda record: str(record.id))
+    listing: Listing[DepositWithdrawal] = Listing(
+        len(kinds),
+        fetch,
+        lambda record: str(record.id),
+        lambda record: record.id,
+        newest_first=descending,
+    )
     return RecordIterator(listing, position)
 
 

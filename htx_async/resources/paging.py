@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import datetime
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 import attrs
 
@@ -32,17 +31,25 @@ class Listing(Generic[R]):
         windows: Number of its windows.
         fetch: Requests a page: account id, number of the window, and what identifies the page.
         key: Returns what identifies a record.
-        time: Returns the time by which the records are ordered; `None`: HTX's order is kept.
-        edges: For each window, the time that it shares with the next one.
-        newest_first: Whether the newest record is the first.
+        order: Returns a number by which the records are ordered: the time, or an id.
+        edges: For each window but the last one, what it shares with the next one in that order.
+        newest_first: Whether the records are in descending order.
     """
 
     windows: int
     fetch: Callable[[int | None, int, int | None], Awaitable[Page[R]]]
     key: Callable[[R], str]
-    time: Callable[[R], datetime] | None = None
-    edges: Sequence[datetime] = ()
+    order: Callable[[R], int]
+    edges: Sequence[int] = ()
     newest_first: bool = False
+
+    def in_order(self, records: Sequence[R]) -> list[R]:
+        """Return the records in the order of the list; those that are equal in it stay."""
+        return sorted(records, key=self.order, reverse=self.newest_first)
+
+    def is_later(self, order: int, last: int) -> bool:
+        """Return whether *order* comes after *last*."""
+        return order < last if self.newest_first else order > last
 
 
 class PageReader(Generic[R]):
@@ -59,11 +66,11 @@ class PageReader(Generic[R]):
         self._start = position
         self._records: deque[R] = deque()
         self._next_id: int | None = None
-        self._counts: Counter[str] = Counter()
         self.window = position.window
         self.from_id = position.from_id
-        self._last, self._last_time = position.last, position.last_time
-        self._repeats = position.repeats
+        self._last, self._last_keys = position.last, list(position.last_keys)
+        self._is_resuming = position.last is not None
+        self._returned = Counter(position.last_keys)
         self._skip = Counter(position.skip)
         self._edge = list(position.edge)
 
@@ -80,8 +87,7 @@ class PageReader(Generic[R]):
             window=self.window,
             from_id=self.from_id,
             last=self._last,
-            last_time=self._last_time,
-            repeats=self._repeats,
+            last_keys=tuple(self._last_keys),
             skip=tuple(self._skip.elements()),
             edge=tuple(self._edge),
         )
@@ -89,15 +95,18 @@ class PageReader(Generic[R]):
     def feed(self, page: Page[R]) -> None:
         """Add the page that `window` and `from_id` identify."""
         self._next_id = page.next_id
-        self._records.extend(self._after_last(page.records))
-        if not self._records:
+        records = self._listing.in_order(page.records)
+        if self._is_resuming:
+            records = self._after_last(records)
+        self._records.extend(records)
+        if not records:
             self._end_page()
 
     def take(self) -> R | None:
         """Return the next record; `None`: the next page is needed, or the list is complete."""
         while self._records:
             record = self._records.popleft()
-            is_new = self._count(record)
+            is_new = self._advance(record)
             if not self._records:
                 self._end_page()
             if is_new:
@@ -107,48 +116,47 @@ class PageReader(Generic[R]):
     def drop(self) -> None:
         """Forget the records that were not taken."""
         self._records.clear()
-        self._counts.clear()
 
-    def _after_last(self, records: Sequence[R]) -> Sequence[R]:
-        """Return the records of a page after the last one that was returned."""
-        if not self._last:
-            return records
-        seen: Counter[str] = Counter()
-        for index, record in enumerate(records, 1):
-            seen[key := self._listing.key(record)] += 1
-            if key == self._last and seen[key] == self._repeats:
-                self._counts = seen
-                return records[index:]
-        time, last_time = self._listing.time, self._last_time
-        if time is None or last_time is None:
-            return records
-        # HTX does not keep that record any more: what is older was returned, too.
-        if self._listing.newest_first:
-            return [record for record in records if time(record) < last_time]
-        return [record for record in records if time(record) > last_time]
+    def _after_last(self, records: Sequence[R]) -> list[R]:
+        """
+        Return the records after the last one that was returned.
 
-    def _count(self, record: R) -> bool:
+        What has been added before it meanwhile is not returned: it would be out of order. The
+        record may now be in a later page of its window.
+        """
+        assert self._last is not None
+        listing, remaining = self._listing, list[R]()
+        for record in records:
+            order, key = listing.order(record), listing.key(record)
+            if order == self._last and self._returned[key] > 0:
+                self._returned[key] -= 1
+            elif order == self._last or listing.is_later(order, self._last):
+                remaining.append(record)
+                self._is_resuming &= order == self._last
+        return remaining
+
+    def _advance(self, record: R) -> bool:
         """Advance to a record, and return whether it is new."""
-        key, time = self._listing.key(record), self._listing.time
-        self._counts[key] += 1
-        self._last, self._repeats = key, self._counts[key]
-        if time is not None:
-            self._last_time = time(record)
-            is_last_window = self.window >= len(self._listing.edges)
-            if not is_last_window and self._last_time == self._listing.edges[self.window]:
-                self._edge.append(key)
+        listing = self._listing
+        key, order = listing.key(record), listing.order(record)
+        if order != self._last:
+            self._last, self._last_keys = order, []
+        self._last_keys.append(key)
+        if self.window < len(listing.edges) and order == listing.edges[self.window]:
+            self._edge.append(key)
         if self._skip[key] > 0:
             self._skip[key] -= 1
             return False
         return True
 
     def _end_page(self) -> None:
-        if self._next_id is None:
+        self.from_id = self._next_id
+        if self.from_id is None:
             self.window += 1
             self._skip, self._edge = Counter(self._edge), []
-        self.from_id, self._next_id = self._next_id, None
-        self._last, self._last_time, self._repeats = "", None, 0
-        self._counts.clear()
+            self._is_resuming = False
+        self._last_keys = list(self._returned.elements()) if self._is_resuming else []
+        self._last = self._last if self._is_resuming else None
 
 
 class RecordIterator(AsyncIterator[R]):
@@ -231,18 +239,13 @@ class RecordIterator(AsyncIterator[R]):
     async def _read_page(self, window: int, from_id: int | None) -> Page[R]:
         """Return a page in the order of the list: all of a window that HTX sorts otherwise."""
         page = await self._fetch(window, from_id)
-        if from_id is not None or self._is_sorted(page):
+        if from_id is not None or page.next_id is None or self._is_sorted(page.records):
             return page
         records = list(page.records)
         while page.next_id is not None:
             page = await self._fetch(window, page.next_id)
             records += page.records
-        whole = Page(tuple(records))
-        if self._is_sorted(whole):
-            return whole
-        records.reverse()  # so that records of the same time are reversed, too
-        key: Any = self._listing.time
-        return Page(tuple(sorted(records, key=key, reverse=self._listing.newest_first)))
+        return Page(tuple(records))
 
     async def _fetch(self, window: int, from_id: int | None) -> Page[R]:
         if self._account_id is None and self._find_account is not None:
@@ -253,11 +256,9 @@ class RecordIterator(AsyncIterator[R]):
             raise DecodeError(msg, path="next-id")
         return page
 
-    def _is_sorted(self, page: Page[R]) -> bool:
-        """Return whether the first page of a window, or all of it, is in the order of the list."""
-        if self._listing.time is None:
-            return True
-        times = list(map(self._listing.time, page.records))
-        if page.next_id is not None and len(set(times)) <= 1:
-            return False  # the order is not known: the next page may be older, or newer
-        return times == sorted(times, reverse=self._listing.newest_first)
+    def _is_sorted(self, records: Sequence[R]) -> bool:
+        """Return whether a page that is not the only one shows the order of the list."""
+        orders = list(map(self._listing.order, records))
+        if len(set(orders)) <= 1:
+            return False  # the next page may be before or after it
+        return orders == sorted(orders, reverse=self._listing.newest_first)

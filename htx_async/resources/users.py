@@ -120,7 +120,9 @@ class Users(Resource):
             params = () if from_id is None else (("fromId", str(from_id)),)
             return await self._request(SUB_USERS, params=params)
 
-        listing: Listing[SubUser] = Listing(1, fetch, lambda sub_user: str(sub_user.uid))
+        listing: Listing[SubUser] = Listing(
+            1, fetch, lambda sub_user: str(sub_user.uid), lambda sub_user: sub_user.uid
+        )
         return RecordIterator(listing, resumed_position(resume, "sub_users"))
 
     async def sub_user_accounts(self, sub_uid: int | str) -> SubUserAccounts:
