@@ -248,8 +248,12 @@ class RecordIterator(AsyncIterator[R]):
         return Page(tuple(records))
 
     async def _fetch(self, window: int, from_id: int | None) -> Page[R]:
-        if self._account_id is None and self._find_account is not None:
-            self._account_id = await self._find_account()
+        if self._find_account is not None:
+            account_id = await self._find_account()
+            if self._account_id not in (None, account_id):
+                msg = f"resume is a position of account {self._account_id}, not of {account_id}"
+                raise InvalidInputError(msg)
+            self._account_id, self._find_account = account_id, None
         page = await self._listing.fetch(self._account_id, window, from_id)
         if from_id is not None and page.next_id == from_id:
             msg = "the response cannot be decoded: the next page is the same one"
