@@ -188,7 +188,9 @@ SWITCHES = [
 @pytest.mark.parametrize(("switches", "expected"), SWITCHES)
 async def test_deduction_accepts_both_shapes(switches: str, expected: Any) -> None:
     canned = CannedResponses([switches, '{"currency":"HTX, TRX"}'])
-    assert await Points(canned).deduction() == Deduction(*expected, ("htx", "trx"))
+    result = await Points(canned).deduction()
+    assert (result.point_switch, result.currency_switch, result.deduction_currency) == expected
+    assert result.currencies == ("htx", "trx")
     assert canned.paths == ["GET /v1/account/switch/user/info", "GET /v1/account/overview/info"]
 
 
@@ -346,7 +348,7 @@ async def test_sandbox_rejects_wrong_users(
 async def test_sandbox_returns_the_keys_of_a_sub_user(htx: HTXClient) -> None:
     rows = (await htx.get("/v2/user/api-key", params={"uid": 1001})).data
     assert [row["accessKey"] for row in rows] == ["sub-access-key"]
-    params = {"uid": 1000, "accessKey": "other"}
+    params: dict[str, str | int | Decimal] = {"uid": 1000, "accessKey": "other"}
     assert (await htx.get("/v2/user/api-key", params=params)).data == []
 
 

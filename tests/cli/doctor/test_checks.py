@@ -30,6 +30,7 @@ from htx_async.cli.doctor import checks
 from htx_async.cli.doctor.checks import DoctorContext, examine
 from htx_async.cli.doctor.finding import STEPS, Finding, Verdict, exit_code
 from htx_async.cli.main import run
+from htx_async.resources import users
 from htx_async.sandbox import APIKey, Fault, Sandbox, auth, default_users, faults
 from htx_async.validation import parse_base_url
 
@@ -140,7 +141,7 @@ class KeyQueryApp:
 
     def __init__(self, sandbox: Sandbox, rows: Any) -> None:
         self.sandbox = sandbox
-        self.data = {checks.UID: 1000, checks.KEYS: rows}
+        self.data = {users.UID.path: 1000, users.API_KEY.path: rows}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] not in self.data:
