@@ -35,10 +35,9 @@ async def export(
     exit_code, end = 0, now()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(HEADER)
-    for (
-        account
-    ) in await htx.accounts.list():  # one by one: HTX counts all accounts together
-        # An account with 30 days takes five minutes. Meanwhile HTX drops the oldest ones.
+    # One account after the other: HTX counts all accounts together. An account
+    # with 30 days takes five minutes, and meanwhile HTX drops the oldest records.
+    for account in await htx.accounts.list():
         start = now() - timedelta(days=days)
         history = htx.accounts.history(account, start=start, end=end)
         try:
