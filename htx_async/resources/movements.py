@@ -157,20 +157,25 @@ class TimedQuery(msgspec.Struct, Generic[R], frozen=True):
 
     def listing(self, send: Callable[[Params, int], Awaitable[Page[R]]]) -> Listing[R]:
         """Return how the list is read; *send* gets the parameters and the account id."""
+        starts: dict[int, int] = {}
 
         async def fetch(account_id: int | None, window: int, from_id: int | None) -> Page[R]:
-            return await send(self.params(account_id, window, from_id), account_id or 0)
+            if from_id is None or window not in starts:  # HTX: no change in the next page
+                kept = self.source.retention.kept
+                starts[window] = sent_start(self.windows[window], self.now(), kept)
+            params = self.params(account_id, window, starts[window], from_id)
+            return await send(params, account_id or 0)
 
         edges = [each.start if self.newest_first else each.end for each in self.windows[:-1]]
         count, descending = len(self.windows), self.newest_first
         return Listing(count, fetch, self.source.key, _time, edges, descending)
 
-    def params(self, account_id: int | None, number: int, from_id: int | None) -> Params:
+    def params(
+        self, account_id: int | None, window: int, start: int, from_id: int | None
+    ) -> Params:
         """Return the parameters of a page in the window of this number."""
-        window = self.windows[number]
-        start = sent_start(window, self.now(), self.source.retention.kept)
-        size, types = PAGE_SIZE, self.types or None
-        values = (account_id, start, window.end, size, self.currency, types, from_id)
+        end, types = self.windows[window].end, self.types or None
+        values = (account_id, start, end, PAGE_SIZE, self.currency, types, from_id)
         # The ledger's page calls it deprecated: see `RecordIterator` for one that ignores it.
         sort = ("sort", "desc" if self.newest_first else "asc")
         return (sort, *_without_none(self.source.names, values))
