@@ -393,6 +393,7 @@ async def test_sandbox_sends_amounts_of_the_ledger_as_exact_numbers(
     transport = httpx.ASGITransport(app=Sandbox((LISTED,), clock=virtual_time))
     credentials = Credentials("access-key", "secret-key")
     async with HTXClient(credentials, transport=transport, clock=virtual_time) as htx:
+        assert await htx.accounts.history(7, start=NOW).collect() == ()
         records = await htx.accounts.ledger(7, start=NOW).collect()
         assert [record.transact_amt for record in records] == [
             Decimal(f"{number}.000000000000000001") for number in range(3)

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from htx_async import (
@@ -118,6 +118,22 @@ STEPS = st.lists(st.none() | st.just("resume") | TIMES, max_size=25)
 """Before each record: nothing, resume the list from its position as JSON, or add a record."""
 
 
+@example(  # a page of equal times from a server that ignores `sort`, and a resumed one
+    times=[0, 0],
+    steps=["resume", -1],
+    size=1,
+    newest_first=False,
+    excludes_end=False,
+    sorts=False,
+)
+@example(  # records of the time of the position are in two pages
+    times=[0, -3, -3],
+    steps=[None, "resume", -2, -3],
+    size=2,
+    newest_first=True,
+    excludes_end=False,
+    sorts=True,
+)
 @given(
     times=st.lists(TIMES | st.sampled_from([-23, -16, -9, -30, 0]), max_size=30),
     steps=STEPS,

@@ -30,8 +30,10 @@ from htx_async import (
     SubUserState,
     Users,
 )
+from htx_async.models.users import APIKeyRow
 from htx_async.resources import accounts, points, users
-from htx_async.sandbox import APIKey, Sandbox, SandboxUser
+from htx_async.sandbox import APIKey, BalanceRow, Sandbox, SandboxAccount, SandboxUser
+from tests.decoded import decode
 from tests.resources.canned import CannedResponses
 from tests.virtual import VirtualClock
 
@@ -114,6 +116,13 @@ async def test_unknown_api_key_is_an_error_without_the_key() -> None:
     text = "".join(trace.format())
     assert "unknown-key" not in text
     assert "other-key" not in text
+
+
+def test_row_of_an_api_key_does_not_show_the_key() -> None:
+    """Tracebacks with local variables contain its repr."""
+    (row, _) = decode(tuple[APIKeyRow, ...], json.dumps([*KEYS[:1], KEYS[1]]))
+    assert row.access_key == "160bb889-other-key"
+    assert repr(row) == "APIKeyRow(...)"
 
 
 @pytest.mark.parametrize("name", ["accessKey", "permission", "validDays"])
@@ -350,6 +359,25 @@ async def test_sandbox_returns_the_keys_of_a_sub_user(htx: HTXClient) -> None:
     assert [row["accessKey"] for row in rows] == ["sub-access-key"]
     params: dict[str, str | int | Decimal] = {"uid": 1000, "accessKey": "other"}
     assert (await htx.get("/v2/user/api-key", params=params)).data == []
+
+
+async def test_sub_users_have_no_otc_balance(virtual_time: VirtualClock) -> None:
+    """Loans are not part of the aggregated balance."""
+    rows = (BalanceRow("btc", "trade", "1"), BalanceRow("btc", "loan", "-5"))
+    accounts = (SandboxAccount(7, "margin", "btcusdt", rows=rows), SandboxAccount(8, "otc"))
+    parent = SandboxUser(1, (APIKey("access-key", "secret-key"),))
+    sandbox = Sandbox((parent, SandboxUser(2, accounts=accounts, parent=1)), clock=virtual_time)
+    transport = httpx.ASGITransport(app=sandbox)
+    credentials = Credentials("access-key", "secret-key")
+    async with HTXClient(credentials, transport=transport, clock=virtual_time) as htx:
+        (balance,) = await htx.users.sub_user_balance(2)
+        assert balance.symbol == "btcusdt"
+        (total,) = await htx.users.aggregate_balance()
+        assert total.balance == 1
+        margin = (await htx.users.sub_user_accounts(2)).list[1]
+        assert margin.account_ids[0].sub_type == "btcusdt"
+        setting = await htx.points.deduction()
+        assert (setting.point_switch, setting.deduction_currency) == (False, None)
 
 
 async def test_sandbox_lists_sub_users_in_pages(virtual_time: VirtualClock) -> None:

@@ -170,6 +170,17 @@ async def test_key_of_parent_user_reports_expiry_permission_and_address() -> Non
 
 
 @pytest.mark.slow
+async def test_key_that_htx_does_not_describe_has_no_problem() -> None:
+    """As that of a sub user."""
+    sandbox = sandbox_with_key()
+    transport = httpx.ASGITransport(KeyQueryApp(sandbox, []))
+    async with sandbox.serve() as base_url:
+        findings = await examined(DoctorContext(KEYS, base_url, transport=transport))
+    assert problems(findings) == []
+    assert findings["permission"].message == "read: yes; other permissions: unknown"
+
+
+@pytest.mark.slow
 async def test_ed25519_key_has_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     private = Ed25519PrivateKey.generate()
 
