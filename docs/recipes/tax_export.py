@@ -23,6 +23,7 @@ HEADER = (
     "balance",
     "record",
 )
+KEPT = timedelta(days=30)
 
 
 def utc_now() -> datetime:
@@ -38,7 +39,7 @@ async def export(
     # One account after the other: HTX counts all accounts together. An account
     # with 30 days takes five minutes, and meanwhile HTX drops the oldest records.
     for account in await htx.accounts.list():
-        start = now() - timedelta(days=days)
+        start = max(end - timedelta(days=days), now() - KEPT)
         history = htx.accounts.history(account, start=start, end=end)
         try:
             async for record in history:

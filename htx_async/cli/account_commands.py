@@ -38,7 +38,11 @@ Time = Annotated[
 ]
 Currency = Annotated[str | None, Parameter(help="One currency, such as usdt; all if omitted.")]
 Types = Annotated[
-    str, Parameter(help="Types, separated by commas, such as trade,transfer; all if omitted.")
+    str,
+    Parameter(
+        show_default=False,
+        help="Types, separated by commas, such as trade,transfer; all if omitted.",
+    ),
 ]
 NewestFirst = Annotated[bool, Parameter(show_default=False, help="Begin with the newest record.")]
 Distribution = Annotated[
