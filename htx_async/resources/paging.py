@@ -66,8 +66,8 @@ class PageReader(Generic[R]):
         self._start = position
         self._records: deque[R] = deque()
         self._next_id: int | None = None
-        self.window = position.window
-        self.from_id = position.from_id
+        self.window: int = position.window
+        self.from_id: int | None = position.from_id
         self._last, self._last_keys = position.last, list(position.last_keys)
         self._is_resuming = position.last is not None
         self._returned = Counter(position.last_keys)
@@ -178,7 +178,7 @@ class RecordIterator(AsyncIterator[R]):
     ) -> None:
         self._listing = listing
         self._reader = PageReader(listing, position)
-        self._account_id = position.account_id
+        self._account_id: int | None = position.account_id
         self._find_account = find_account
         self._on_progress = on_progress
         self._reported = position.window
