@@ -37,26 +37,36 @@ from htx_async.models import (
     account,
     balance,
     balance_diff,
+    deduction,
     enums,
+    movements,
     points,
+    position,
     snapshot,
+    users,
     valuation,
 )
 from htx_async.models.account import *
 from htx_async.models.balance import *
 from htx_async.models.balance_diff import *
 from htx_async.models.base import Model
+from htx_async.models.deduction import *
 from htx_async.models.enums import *
+from htx_async.models.movements import *
 from htx_async.models.points import *
+from htx_async.models.position import *
 from htx_async.models.snapshot import *
+from htx_async.models.users import *
 from htx_async.models.valuation import *
 from htx_async.options import NO_RETRY, RetryPolicy
 from htx_async.ratelimit.limiter import UNLIMITED, RateLimiter
 from htx_async.ratelimit.queue import RateLimitStatus
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.resources.accounts import Accounts
+from htx_async.resources.paging import RecordIterator
 from htx_async.resources.points import Points
 from htx_async.resources.raw import RawResponse
+from htx_async.resources.users import Users
 
 if TYPE_CHECKING:
     from htx_async.ratelimit.redis.limiter import RedisRateLimiter
@@ -96,18 +106,24 @@ __all__ = [
     "RateLimitedError",
     "RateLimiter",
     "RawResponse",
+    "RecordIterator",
     "RedisRateLimiter",
     "RetryPolicy",
     "ServiceUnavailableError",
     "SignatureError",
     "TransportError",
+    "Users",
 ]
 __all__ += account.__all__
 __all__ += balance.__all__
 __all__ += balance_diff.__all__
+__all__ += deduction.__all__
 __all__ += enums.__all__
+__all__ += movements.__all__
 __all__ += points.__all__
+__all__ += position.__all__
 __all__ += snapshot.__all__
+__all__ += users.__all__
 __all__ += valuation.__all__
 
 log.read_environment()

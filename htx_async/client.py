@@ -39,6 +39,7 @@ from htx_async.resources.raw import (
     check_path,
     to_raw_response,
 )
+from htx_async.resources.users import Users
 
 if TYPE_CHECKING:
     from htx_async.transports.base import AsyncTransport
@@ -264,6 +265,11 @@ class HTXClient:
         """Points, which pay HTX's fees."""
         return Points(self)
 
+    @property
+    def users(self) -> Users:
+        """The user of the API key, the key itself, and sub users."""
+        return Users(self)
+
     async def get(
         self,
         path: str,
@@ -369,6 +375,13 @@ class HTXClient:
 
     def _monotonic(self) -> float:
         return self._clock.monotonic()
+
+    def _server_time(self) -> float:
+        return self._server_clock.now()
+
+    def _is_own_key(self, access_key: str) -> bool:
+        current = self._credentials.current
+        return current is not None and current.auth_params()[0][1] == access_key
 
     async def aclose(self) -> None:
         """

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -24,6 +24,19 @@ from htx_async.ratelimit.token_bucket import RateLimit
 T = TypeVar("T")
 
 
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """
+    One page of a list that HTX returns in pages.
+
+    Attributes:
+        records: Its records, in HTX's order.
+        next_id: Identifies the next page; `None`: this is the last one.
+    """
+
+    records: tuple[T, ...]
+    next_id: int | None = None
+
+
 class Endpoint(msgspec.Struct, Generic[T], frozen=True):
     """
     One endpoint of HTX's API.
@@ -32,10 +45,12 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True):
         path: Path as HTX documents it, with `{...}` where a value goes.
         limit: Requests that HTX allows one user (unsigned: one IP address), whatever the
             parameters.
-        data_type: What the `data` of a response is decoded into: a model, a tuple of models or
-            `int`; `bytes`: it is not decoded.
+        data_type: What a response is decoded into: a model, a tuple of models, `int`, or a `Page`
+            of models; `bytes`: it is not decoded.
         signed: Whether requests are signed.
         name: Method and path.
+        is_paged: Whether the data type is a `Page`.
+        content_type: What the `data` of a response is decoded into: a tuple for a `Page`.
     """
 
     path: str
@@ -44,9 +59,16 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True):
     method: str = "GET"
     signed: bool = True
     name: str = ""
+    is_paged: bool = False
+    content_type: Any = None
 
     def __post_init__(self) -> None:
         force_setattr(self, "name", f"{self.method} {self.path}")
+        content: Any = self.data_type
+        if get_origin(content) is Page:
+            force_setattr(self, "is_paged", True)  # noqa: FBT003 - a value
+            content = tuple[get_args(content)[0], ...]  # type: ignore[misc]  # derived
+        force_setattr(self, "content_type", content)
 
 
 class _RedactedRepr(msgspec.Struct, frozen=True):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 import math
 import operator
 import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
 from typing import Final, TypeGuard, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -120,6 +122,32 @@ def enum_values(values: object, name: str, example: str) -> frozenset[str]:
         raise InvalidInputError(msg)
     items = cast("Collection[object]", values)
     return frozenset(enum_value(value, f"each of {name}", example) for value in items)
+
+
+def aware_datetime(value: object, name: str) -> datetime:
+    """Return an aware datetime in UTC. A naive one may be meant in any time zone."""
+    example = "such as datetime(2026, 1, 31, tzinfo=UTC)"
+    if not isinstance(value, datetime):
+        msg = f"{name} must be an aware datetime {example}, got {describe(value)}"
+        raise InvalidInputError(msg)
+    problem = "a naive datetime"
+    if value.utcoffset() is not None:
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:
+            problem = "a time beyond the range of UTC"
+    msg = f"{name} must be an aware datetime {example}, got {problem}"
+    raise InvalidInputError(msg)
+
+
+def callback(value: object, name: str) -> Callable[..., object]:
+    """Return a function that is called and not awaited."""
+    is_function = callable(value) and not isinstance(value, type)
+    if not is_function or inspect.iscoroutinefunction(value):
+        got = "an async function" if is_function else describe(value)
+        msg = f"{name} must be a function that is not async, got {got}"
+        raise InvalidInputError(msg)
+    return cast("Callable[..., object]", value)
 
 
 def positive_seconds(value: object, name: str) -> float:

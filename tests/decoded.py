@@ -17,9 +17,11 @@ T = TypeVar("T")
 
 
 def decoded(endpoint: Endpoint[T], data: bytes | str) -> T:
-    """Return the value of a response with the JSON *data*, or raise its error."""
+    """Return the value of a response with the JSON *data*, or of a v1 envelope."""
     content = data.encode() if isinstance(data, str) else data
-    response = parse_response(endpoint, Response(200, {}, b'{"status":"ok","data":%b}' % content))
+    if not content.startswith(b'{"status":"ok",'):
+        content = b'{"status":"ok","data":%b}' % content
+    response = parse_response(endpoint, Response(200, {}, content))
     if response.error is not None:
         raise response.error
     value: T = response.value

@@ -10,6 +10,7 @@ import math
 import pickle
 import traceback
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,53 @@ OPTIONS: dict[str, tuple[set[str], tuple[Any, ...]]] = {
 
 ACCOUNT = Account(1, AccountType.SPOT, "", AccountState.WORKING)
 
+NOW = datetime.now(UTC)
+OTHER = htx_async.Position("another list")
+RECORDS: dict[str, tuple[set[str], tuple[Any, ...]]] = {
+    "account": (ID | {"text"}, ("\uff11", "1.0", "margin:", ":x")),
+    "start": (
+        set(),
+        (
+            NOW.replace(tzinfo=None),
+            NOW.date(),
+            datetime.max.replace(tzinfo=timezone(-timedelta(hours=12))),
+            NOW - timedelta(days=181),
+            NOW + timedelta(hours=1),
+        ),
+    ),
+    "end": ({"None"}, (NOW.replace(tzinfo=None), NOW - timedelta(days=3))),
+    "currency": ({"text", "None"}, ("USDT", "a&b=c")),
+    "types": ({"list"}, ("trade", ["TRADE"], {SURROGATE}, iter(["trade"]))),
+    "on_progress": ({"None"}, (async_listener, AsyncListener)),
+    "resume": ({"None"}, (OTHER, htx_async.Position, {"list": "history"})),
+}
+"""Parameters of lists with times: names of accepted values, and wrong ones of their own."""
+
+
+def records(name: str, parameter: str) -> Callable[[Any], object]:
+    def call(value: Any) -> object:
+        arguments = {"account": 1, "start": NOW - timedelta(days=2), parameter: value}
+        account = arguments.pop("account")
+        method: Any = getattr(client().accounts, name)
+        return method(account, **arguments)
+
+    return call
+
+
+def deposits_and_withdrawals(parameter: str) -> Callable[[Any], object]:
+    method: Any = client().accounts.deposits_and_withdrawals
+    return lambda value: method(**{parameter: value})
+
+
+def collected(create: Callable[[HTXClient], Any]) -> Callable[[HTXClient], Any]:
+    """Return a call that reads a list; creating the iterator raises already."""
+
+    async def call(htx: HTXClient) -> object:
+        return await create(htx).collect()
+
+    return call
+
+
 TABLE: dict[str, Row] = {
     **{f"HTXClient.{name}": Row(option(name), *row) for name, row in OPTIONS.items()},
     **{f"HTXClient.from_env.{name}": Row(from_env(name), *row) for name, row in OPTIONS.items()},
@@ -313,6 +361,46 @@ TABLE: dict[str, Row] = {
         lambda value: awaited(lambda htx: htx.accounts.asset_valuation(sub_uid=value)),
         ID | {"None"},
     ),
+    "Accounts.valuation.account_type": Row(
+        lambda value: awaited(lambda htx: htx.accounts.valuation(value)), {"None"}, ("SPOT",)
+    ),
+    "Accounts.valuation.valuation_currency": Row(
+        lambda value: awaited(lambda htx: htx.accounts.valuation(valuation_currency=value)),
+        {"text"},
+        ("usd",),
+    ),
+    **{
+        f"Accounts.{name}.{parameter}": Row(records(name, parameter), *row)
+        for name in ("history", "ledger")
+        for parameter, row in RECORDS.items()
+    },
+    "Accounts.history.newest_first": Row(records("history", "newest_first"), {"bool"}, (0, 1)),
+    **{
+        f"Accounts.deposits_and_withdrawals.{parameter}": Row(
+            deposits_and_withdrawals(parameter), *row
+        )
+        for parameter, row in {
+            "type": ({"None"}, ("transfer", "DEPOSIT")),
+            "currency": RECORDS["currency"],
+            "newest_first": ({"bool"}, (0, 1)),
+            "resume": RECORDS["resume"],
+        }.items()
+    },
+    "Users.api_key.access_key": Row(
+        lambda value: awaited(lambda htx: htx.users.api_key(value)),
+        {"text", "None"},
+        (f'"{SECRET}"', f"{SECRET}\n"),
+    ),
+    "Users.sub_users.resume": Row(
+        lambda value: awaited(collected(lambda htx: htx.users.sub_users(resume=value))),
+        *RECORDS["resume"],
+    ),
+    "Users.sub_user_accounts.sub_uid": Row(
+        lambda value: awaited(lambda htx: htx.users.sub_user_accounts(value)), ID
+    ),
+    "Users.sub_user_balance.sub_uid": Row(
+        lambda value: awaited(lambda htx: htx.users.sub_user_balance(value)), ID
+    ),
     "Points.balance.sub_uid": Row(
         lambda value: awaited(lambda htx: htx.points.balance(sub_uid=value)), ID | {"None"}
     ),
@@ -348,6 +436,8 @@ EXEMPT: dict[str, str] = {
     "Accounts.client": "created by the client",
     "Accounts.cached_accounts": "created by the client",
     "Points.client": "created by the client",
+    "RecordIterator": "created by the client",
+    "Users.client": "created by the client",
     "Credentials.signature": "called by the client",
     "CurrencyBalance.amount": "raises KeyError, as a mapping does",
     "AccountBalance.get": "of a mapping",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import importlib.util
+import io
 import os
 import re
 import signal
@@ -12,8 +14,11 @@ import tomllib
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import TypeAlias
 
 import attrs
@@ -21,11 +26,15 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from htx_async import Credentials, HTXClient, Position
 from htx_async.sandbox import Sandbox, SandboxUser, default_users, faults
+from tests.virtual import VirtualClock
 
 ROOT = Path(__file__).parent.parent
 RECIPES = ROOT / "docs" / "recipes"
 ENGINE, SCRIPT = str(RECIPES / "engine.py"), str(RECIPES / "balances_csv.py")
+TAX_EXPORT = str(RECIPES / "tax_export.py")
+HISTORY = "GET /v1/account/history"
 EXAMPLE = "91.850043797676510303"
 FIRST_ROW = "data.list[0].balance"
 Served: TypeAlias = tuple[Sandbox, httpx.AsyncClient]
@@ -233,9 +242,64 @@ async def test_script_recipe_reports_failed_accounts() -> None:
     assert len(output.splitlines()) > 5
 
 
-def test_script_recipe_declares_its_dependencies() -> None:
+async def test_tax_export_prints_all_movements_of_thirty_days(virtual_time: VirtualClock) -> None:
+    """Of all accounts, each once and in order, within HTX's rate limit."""
+    sandbox = Sandbox(clock=virtual_time)
+
+    def now() -> datetime:
+        return datetime.fromtimestamp(virtual_time.now(), UTC)
+
+    end = now()
+    added = [sandbox.add_movement("point", "hbpoint", 1, at=end - timedelta(days=30))] + [
+        sandbox.add_movement(
+            account, "usdt", "-0.000000000000000001", at=end - timedelta(hours=age)
+        )
+        for account in ("spot", "margin", "otc")
+        for age in (29 * 24, 1, 0)
+    ]
+    file = io.StringIO()
+    async with HTXClient(
+        Credentials("access-key", "secret-key"),
+        transport=httpx.ASGITransport(app=sandbox),
+        clock=virtual_time,
+    ) as htx:
+        assert await tax_export().export(htx, file, 30, now) == 0
+    rows = list(csv.DictReader(file.getvalue().splitlines()))
+    assert {str(row.record_id) for row in added} < {row["record"] for row in rows}
+    assert len(rows) == len({row["record"] for row in rows}) == len(added) + 4 * 30 * 4
+    times = [(row["account"], row["time"]) for row in rows]
+    assert all(before[1] <= after[1] for before, after in pairwise(times) if before[0] == after[0])
+    assert rows[-1]["amount"] == "-0.000000000000000001"
+    assert sandbox.rate_limited == 0
+    assert 6 * 719 < sandbox.requests <= 6 * 720 + 1
+
+
+async def test_tax_export_reports_an_account_that_failed_and_its_position() -> None:
+    """The other accounts are exported; an hour of them here. The exit code is 1."""
+    sandbox = Sandbox()
+    sandbox.faults.next(faults.refusal("base-operation-forbidden"), endpoint=HISTORY)
+    async with sandbox.serve() as base_url, process(base_url, TAX_EXPORT, "0.04") as script:
+        output, errors = await asyncio.wait_for(script.communicate(), 20)
+    assert script.returncode == 1
+    assert output.startswith(b"time,account,account_type,currency,type,amount,balance,record\n")
+    position = Position.from_json(errors.decode().rpartition("position: ")[2])
+    assert (position.list, position.account_id) == ("history", 14403739)
+
+
+def tax_export() -> ModuleType:
+    """Return the recipe as a module."""
+    spec = importlib.util.spec_from_file_location("tax_export", TAX_EXPORT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", [SCRIPT, TAX_EXPORT])
+def test_script_recipe_declares_its_dependencies(path: str) -> None:
     """Its inline metadata agrees with pyproject.toml."""
-    text = Path(SCRIPT).read_text(encoding="utf-8")
+    text = Path(path).read_text(encoding="utf-8")
     block = re.search(r"(?m)^# /// script$\n((?:^#(?:| .*)$\n)+)^# ///$", text)
     assert block is not None
     metadata = tomllib.loads(re.sub(r"(?m)^# ?", "", block[1]))

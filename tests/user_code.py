@@ -26,6 +26,7 @@ from htx_async import (
     AccountSnapshot,
     AccountState,
     AccountType,
+    APIKeyStatus,
     AssetValuation,
     BalanceChange,
     BalanceEntry,
@@ -33,22 +34,34 @@ from htx_async import (
     Clock,
     Credentials,
     CurrencyBalance,
+    DepositWithdrawalState,
+    DepositWithdrawalType,
+    DistributionType,
     Event,
+    HistoryRecord,
     HTTPTransport,
     HTXClient,
     HTXError,
+    LedgerRecord,
     Model,
+    Permission,
     PointAccountStatus,
     PointBalance,
     PointGroup,
     Points,
+    Position,
     RateLimit,
     RateLimiter,
     RateLimitStatus,
     RawResponse,
+    RecordIterator,
     RedisRateLimiter,
     RetryPolicy,
     Snapshot,
+    SubUserState,
+    TransactType,
+    TransferType,
+    Users,
 )
 from htx_async.otel import Telemetry
 from htx_async.sandbox import Sandbox
@@ -171,6 +184,42 @@ async def points(htx: HTXClient) -> None:
     assert_type(balance.acct_balance, Decimal)
     group: PointGroup = balance.group_ids[0]
     assert_type(group.expiry_date, datetime | None)
+
+
+async def movements(htx: HTXClient, start: datetime) -> None:
+    """Iterators of records, and their positions."""
+    history = htx.accounts.history("spot", start=start, types={TransactType.TRADE, "transfer"})
+    assert_type(history, RecordIterator[HistoryRecord])
+    async for record in history:
+        assert_type(record, HistoryRecord)
+        assert_type(record.transact_time, datetime)
+        assert_type(record.transact_type, TransactType)
+    assert_type(history.position, Position)
+    resumed = htx.accounts.ledger(1, start=start, resume=history.position)
+    assert_type(await resumed.collect(), tuple[LedgerRecord, ...])
+    htx.accounts.history("spot")  # type: ignore[call-arg]
+    htx.accounts.history("spot", start="2026-01-31")  # type: ignore[arg-type]
+    async for transfer in resumed:
+        assert_type(transfer.transfer_type, TransferType)
+    async for deposit in htx.accounts.deposits_and_withdrawals(DepositWithdrawalType.DEPOSIT):
+        assert_type(deposit.state, DepositWithdrawalState)
+    valuation = await htx.accounts.valuation(DistributionType.SPOT)
+    assert_type(valuation.total_balance, Decimal)
+    assert_type((await htx.points.deduction()).point_switch, bool)
+
+
+async def users(htx: HTXClient) -> None:
+    """The user of the key, and its sub users."""
+    assert_type(htx.users, Users)
+    assert_type(await htx.users.uid(), int)
+    key = await htx.users.api_key()
+    assert_type(key.permission, tuple[Permission, ...])
+    assert_type(key.status, APIKeyStatus)
+    assert_type(key.valid_days, int | None)
+    async for sub_user in htx.users.sub_users():
+        assert_type(sub_user.user_state, SubUserState)
+        balances = await htx.users.sub_user_balance(sub_user.uid)
+        assert_type(balances[0]["usdt"].trade, Decimal)
 
 
 async def raw_responses(htx: HTXClient) -> None:

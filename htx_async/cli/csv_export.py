@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
-from typing import TextIO
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TextIO, cast
 
-from htx_async import AccountBalance, Snapshot
+from htx_async import AccountBalance, Model, Snapshot
 from htx_async.cli.number_format import format_amount
 from htx_async.cli.tables import COLUMN_TYPES
+from htx_async.models.schema import fields_of
 
 _FORMULA = ("=", "+", "-", "@")
 """A spreadsheet reads text that begins so as a formula."""
@@ -42,6 +46,26 @@ def write_snapshot(snapshot: Snapshot, file: TextIO) -> None:
         for entry in item.balance.entries if item.balance else ():
             texts = (account.type, account.subtype, entry.currency, entry.type)
             writer.writerow((account.id, *map(_text, texts), format_amount(entry.balance)))
+
+
+def write_models(kind: type[Model], models: Iterable[Model], file: TextIO) -> None:
+    """Write a row for each of *models*, which are of this *kind*, with a column for each field."""
+    model_class: Any = kind
+    names = [field.name for field in fields_of(model_class)]
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(names)
+    for model in models:
+        writer.writerow([_cell(getattr(model, name)) for name in names])
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, Decimal):
+        return format_amount(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, tuple):
+        return " ".join(str(_cell(item)) for item in cast("tuple[object, ...]", value))
+    return _text(value) if isinstance(value, str) else value
 
 
 def _text(text: str) -> str:

@@ -13,7 +13,7 @@ from cyclopts import CycloptsError
 
 from htx_async import HTXError, InvalidInputError
 from htx_async.cli import messages
-from htx_async.cli.app import app
+from htx_async.cli.account_commands import app
 from htx_async.cli.exit_codes import FAILED, INTERRUPTED, OK, SIGPIPE, USAGE_ERROR
 from htx_async.cli.session import print_error
 

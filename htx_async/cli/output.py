@@ -11,9 +11,9 @@ from typing import Any, TypeVar, cast
 
 from htx_async import HTXClient, InvalidInputError, Model
 from htx_async.cli.session import (
-    BalanceOptions,
     ConnectionOptions,
     OutputOptions,
+    RowOptions,
     console,
     open_client,
 )
@@ -22,7 +22,7 @@ from htx_async.events import Listener
 T = TypeVar("T")
 
 
-def check_output_format(options: BalanceOptions) -> None:
+def check_output_format(options: RowOptions) -> None:
     """Raise `InvalidInputError` if both `--csv` and `--json` are given."""
     if options.csv and options.json:
         msg = "--csv and --json are mutually exclusive"

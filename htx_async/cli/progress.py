@@ -1,11 +1,18 @@
-"""Progress bar of `htx-async snapshot`, driven by client events."""
+"""Progress bars: of `htx-async snapshot`, driven by client events, and of long lists."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from htx_async import Event
 from htx_async.cli.session import console, is_interactive
@@ -23,6 +30,19 @@ def balance_progress() -> Generator[Listener | None]:
     columns = (TextColumn("balances"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=screen, transient=True) as progress:
         yield _listener(progress)
+
+
+@contextmanager
+def window_progress() -> Generator[Callable[[int, int], None] | None]:
+    """Show a progress bar on standard error; yield what updates it, `None` without a terminal."""
+    screen = console(stderr=True)
+    if not is_interactive(screen):
+        yield None
+        return
+    columns = (TextColumn("windows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def _listener(progress: Progress) -> Listener:

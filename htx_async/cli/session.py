@@ -53,11 +53,18 @@ class OutputOptions(ConnectionOptions):
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
-class BalanceOptions(OutputOptions):
-    """Options of every command that prints balances."""
+class RowOptions(OutputOptions):
+    """Options of every command that prints rows."""
 
     csv: Flag = False
     """Print CSV instead of a table."""
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class BalanceOptions(RowOptions):
+    """Options of every command that prints balances."""
+
     all: Flag = False
     """Include currencies with zero balance."""
 

@@ -29,9 +29,10 @@ from htx_async.errors import (
 from htx_async.middleware.schema_drift import SchemaDriftReporter
 from htx_async.middleware.trace_headers import trace_headers
 from htx_async.models import decoding
-from htx_async.models.wire_types import BrokenText, InvalidValueError
+from htx_async.models.schema import at
+from htx_async.models.wire_types import BrokenText, InvalidValueError, parse_id
 from htx_async.redaction import EXCERPT_LENGTH, auth_values, excerpt, text_of_page
-from htx_async.request import Endpoint, Handler, Request, Response
+from htx_async.request import Endpoint, Handler, Page, Request, Response
 
 D = TypeVar("D")
 
@@ -85,6 +86,8 @@ class _Envelope(msgspec.Struct, Generic[D]):
     detail: Any = None
     title: Any = None
     ts: Any = None
+    next_id: Any = msgspec.field(default=None, name="next-id")
+    v2_next_id: Any = msgspec.field(default=None, name="nextId")
     data: D | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -137,10 +140,13 @@ class EnvelopeParsing(msgspec.Struct, frozen=True):
         parsed = parse_response(request.endpoint, response, self.server_now)
         if request.account_id is not None:
             parsed = _check_account(request, request.account_id, parsed)
-        if self.clock is not None and hasattr(parsed.value, "received_at"):
+        is_list = isinstance(parsed.value, tuple)
+        values: Any = parsed.value if is_list else (parsed.value,)
+        if self.clock is not None and values and hasattr(values[0], "received_at"):
             now = self.clock.now() - (self.clock.monotonic() - parsed.first_byte_at)
-            # Frozen, but nobody else has it yet: a copy would take longer.
-            object.__setattr__(parsed.value, "received_at", datetime.fromtimestamp(now, UTC))
+            for value in values:
+                # Frozen, but nobody else has it yet: a copy would take longer.
+                object.__setattr__(value, "received_at", datetime.fromtimestamp(now, UTC))
         if self.drift is not None and _is_decoded(parsed.error):
             self.drift.inspect(request, parsed)
         return parsed
@@ -162,7 +168,7 @@ def parse_response(
 
 
 def _parse_body(endpoint: Endpoint[Any], response: Response) -> Response:
-    data_type: Any = endpoint.data_type
+    data_type: Any = endpoint.content_type
     head = response.body[:_HEAD_LENGTH].removeprefix(codecs.BOM_UTF8).lstrip()
     if not head.startswith(b"{"):  # not decoded at all: it may be long
         is_page = head[:1] == b"<" or _HTML.search(head) is not None
@@ -187,22 +193,43 @@ def _parse_body(endpoint: Endpoint[Any], response: Response) -> Response:
         error = _decode_error(endpoint, response, "", fault)
         return replace(response, server_time=time, error=error)
     try:
-        wire = envelope.data if exact is not None else decoding.convert(envelope.data, data_type)
-        value = decoding.structure(wire, data_type)
+        value = at("data", _structure, envelope.data, data_type, exact is not None)
+        if endpoint.is_paged:
+            value = Page(value, _next_id(envelope))
     except InvalidValueError as invalid:
-        path = f"data{invalid.path}"
+        path = invalid.path
         error = _decode_error(endpoint, response, path, f"{path} {invalid.fault}")
         return replace(response, server_time=time, error=error)
     return replace(response, server_time=time, value=value)
 
 
+def _structure(data: Any, data_type: Any, is_wire: bool) -> Any:  # noqa: FBT001 - see `at`
+    wire = data if is_wire else decoding.convert(data, data_type)
+    return decoding.structure(wire, data_type)
+
+
+def _next_id(envelope: _Envelope[Any]) -> int | None:
+    """Return the id of the next page; `None` if there is none. No page may be missed silently."""
+    for name, value in (("next-id", envelope.next_id), ("nextId", envelope.v2_next_id)):
+        if value is not None:
+            return at(name, parse_id, value) or None
+    return None
+
+
 def _check_account(request: Request, account_id: int, response: Response) -> Response:
     """Attach an error if the data is that of another account: a response to another request."""
-    if response.error is not None or response.value.id == account_id:
+    if response.error is not None:
+        return response
+    value, path = response.value, "data.id"
+    if request.endpoint.is_paged:
+        path, ids = "data[].account-id", {record.account_id for record in value.records}
+    else:
+        ids = {value.id}
+    if ids <= {account_id}:
         return response
     response.close_connection()
-    fault = "data.id is that of another account"
-    error = _decode_error(request.endpoint, response, "data.id", fault)
+    fault = f"{path} is that of another account"
+    error = _decode_error(request.endpoint, response, path, fault)
     return replace(response, value=None, error=error)
 
 

@@ -40,7 +40,7 @@ Unknown: TypeAlias = tuple[str, str]
 """Path of an object with a dot and the name of an unknown field, or path of a field with an equals
 sign and its unknown value."""
 
-_SCALARS = {"decimal", "timestamp", "id"}
+_SCALARS = {"decimal", "timestamp", "id", "flag"}
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _REDACTED_NAME = "(a name that is not shown)"
 
@@ -65,7 +65,7 @@ class SchemaDriftReporter:
         """Report what the model of a response does not know, if it is time for a sample."""
         if self._due(request.endpoint.name) and len(self._reported) < MAX_REPORTS:
             secrets = auth_values(response.sent_query)
-            unknown = find_unknown(response.body, request.endpoint.data_type)
+            unknown = find_unknown(response.body, request.endpoint.content_type)
             for path, name in islice(unknown, MAX_REPORTS):
                 self._report(request, path + _redacted(name, secrets))
 

@@ -17,7 +17,7 @@ from htx_async.models.decimals import total
 from htx_async.models.enums import AccountState, AccountType, BalanceType
 from htx_async.models.schema import wire
 
-__all__ = ["AccountBalance", "BalanceEntry", "CurrencyBalance"]
+__all__ = ["AccountBalance", "BalanceEntry", "CurrencyBalance", "SubUserBalance"]
 
 _DOCUMENTED_TYPES = frozenset[str](BalanceType)
 
@@ -166,4 +166,16 @@ class AccountBalance(Model, Mapping[str, CurrencyBalance]):
             return super().__repr__()
         currencies, rows = len(self), len(self._rows)
         head = f"id={self.id}, type={str(self.type)!r}, state={str(self.state)!r}"
-        return f"AccountBalance({head}, {currencies} currencies in {rows} entries)"
+        return f"{type(self).__name__}({head}, {currencies} currencies in {rows} entries)"
+
+
+@attrs.frozen(repr=False)
+class SubUserBalance(AccountBalance):
+    """
+    The balance of one account of a sub user.
+
+    Attributes:
+        symbol: The symbol of an isolated margin account, else "".
+    """
+
+    symbol: str = attrs.field(default="", kw_only=True, metadata=wire("symbol", default=""))

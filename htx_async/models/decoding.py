@@ -32,6 +32,7 @@ from htx_async.models.wire_types import (
     BrokenText,
     InvalidValueError,
     NumberText,
+    parse_bool,
     parse_decimal,
     parse_id,
     parse_str,
@@ -186,6 +187,7 @@ def _converter() -> Converter:
     for scalar, parse in (
         (Decimal, parse_decimal),
         (int, parse_id),
+        (bool, parse_bool),
         (datetime, parse_timestamp_ms),
         (str, parse_str),
         (bytes, bytes),

@@ -65,6 +65,8 @@ def _field_schema(field: FieldType) -> CoreSchema:
         return core_schema.str_schema(pattern=f"^{DECIMAL_PATTERN}$")
     if field.kind == "id":
         return core_schema.int_schema(ge=0)
+    if field.kind == "flag":
+        return core_schema.bool_schema()
     return _error_schema() if field.kind == "error" else core_schema.str_schema()
 
 

@@ -22,7 +22,13 @@ import msgspec
 
 from htx_async.errors import HTXError
 from htx_async.models import error_json
-from htx_async.models.wire_types import DECIMAL_PATTERN, InvalidValueError, parse_id, parse_str
+from htx_async.models.wire_types import (
+    DECIMAL_PATTERN,
+    InvalidValueError,
+    parse_bool,
+    parse_id,
+    parse_str,
+)
 
 REQUIRED: Final = attrs.NOTHING
 """Default of a field that matters."""
@@ -69,7 +75,9 @@ class FieldType(msgspec.Struct, frozen=True):
         item: Type of the items of a list, or of an optional value.
     """
 
-    kind: Literal["decimal", "timestamp", "id", "text", "error", "model", "list", "optional"]
+    kind: Literal[
+        "decimal", "timestamp", "id", "flag", "text", "error", "model", "list", "optional"
+    ]
     annotation: Any
     dump: Callable[[Any], Any]
     load: Callable[[Any], Any]
@@ -235,5 +243,6 @@ _SCALARS: Final = {
     Decimal: FieldType("decimal", Decimal, "{:f}".format, _load_decimal),
     datetime: FieldType("timestamp", datetime, _dump_timestamp, _load_timestamp),
     int: FieldType("id", int, int, parse_id),
+    bool: FieldType("flag", bool, bool, parse_bool),
     HTXError: FieldType("error", HTXError, error_json.error_to_dict, _load_error),
 }

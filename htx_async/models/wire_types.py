@@ -20,6 +20,7 @@ MAX_LENGTH = 100
 _matches_decimal = re.compile(DECIMAL_PATTERN).fullmatch
 _DECIMALS = re.compile(rf"(?:{DECIMAL_PATTERN}\n)*+")
 _ID_LIMIT = 10**MAX_DIGITS
+_FLAGS = {"true": True, "false": False, "1": True, "0": False}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_TIMESTAMP_MS = 253_402_300_799_999
 """The last millisecond that a `datetime` can hold, in the year 9999."""
@@ -105,6 +106,15 @@ def parse_str(value: object) -> str:
     if isinstance(value, str):
         return value
     msg = "must be text"
+    raise InvalidValueError(msg)
+
+
+def parse_bool(value: object) -> bool:
+    """Return a flag: true or false, or 1 or 0; HTX writes some as text."""
+    flag = _FLAGS.get(value.lower()) if isinstance(value, str) else value
+    if isinstance(flag, int) and flag in (0, 1):
+        return bool(flag)
+    msg = "must be true or false"
     raise InvalidValueError(msg)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from htx_async.request import Endpoint
-from htx_async.resources import accounts, points
+from htx_async.resources import accounts, movements, points, users
 
 
 def _declared_in(module: object) -> tuple[Endpoint[Any], ...]:
@@ -13,5 +13,7 @@ def _declared_in(module: object) -> tuple[Endpoint[Any], ...]:
     return tuple(values)
 
 
-ENDPOINTS: Final = (*_declared_in(accounts), *_declared_in(points))
+ENDPOINTS: Final = tuple(
+    endpoint for module in (accounts, movements, points, users) for endpoint in _declared_in(module)
+)
 """All endpoints that the resources declare."""

@@ -7,26 +7,42 @@ HTX, "Get Account Balance of a Specific Account":
 https://www.htx.com/en-us/opend/newApiPages/?id=7ec4b429-7773-11ed-9966-0242ac110003
 HTX, "Get Asset Valuation":
 https://www.htx.com/en-us/opend/newApiPages/?id=7ec4ff6d-7773-11ed-9966-0242ac110003
+HTX, "Get The Total Valuation of Platform Assets":
+https://www.htx.com/en-us/opend/newApiPages/?id=7ec5058c-7773-11ed-9966-0242ac110003
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Collection, Iterable
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
 from htx_async.errors import AccountNotFoundError, HTXError, InvalidInputError
 from htx_async.models.account import Account
 from htx_async.models.balance import AccountBalance
 from htx_async.models.enums import AccountType
+from htx_async.models.movements import DepositWithdrawal, HistoryRecord, LedgerRecord
+from htx_async.models.position import Position
 from htx_async.models.snapshot import AccountSnapshot, Snapshot
-from htx_async.models.valuation import AssetValuation
+from htx_async.models.valuation import AssetValuation, PlatformValuation
 from htx_async.ratelimit.token_bucket import RateLimit
-from htx_async.request import Endpoint
+from htx_async.request import Endpoint, Page
+from htx_async.resources import movements
 from htx_async.resources.base import Client, Resource
+from htx_async.resources.movements import (
+    HISTORY_LIST,
+    LEDGER_LIST,
+    R,
+    TimedList,
+    TimedQuery,
+)
+from htx_async.resources.paging import Progress, RecordIterator
 from htx_async.validation import (
     account_name,
     boolean,
+    callback,
     enum_value,
     enum_values,
     numeric_id,
@@ -47,6 +63,11 @@ VALUATION: Final = Endpoint(
     "/v2/account/asset-valuation",
     RateLimit(100, per=2.0),  # "100times/2s", HTX's page of it
     AssetValuation,
+)
+PLATFORM_VALUATION: Final = Endpoint(
+    "/v2/account/valuation",
+    RateLimit(3, per=1.0),  # "3/1s", HTX's page of it
+    PlatformValuation,
 )
 
 
@@ -126,20 +147,13 @@ class Accounts(Resource):
             DecodeError: The response is that of another account, or malformed.
             HTXError: See `htx_async.errors`.
         """
-        started_at: float | None = None
-        if (name := account_name(account, "account")) is not None:
-            started_at = self._monotonic()
-            account = await self._find(*name, started_at)
-        return await self._balance(account, started_at)
+        started_at = self._monotonic()
+        account_id = await self._find_id(account, started_at)
+        return await self._balance(account_id, started_at)
 
-    async def _balance(
-        self, account: Account | int | str, started_at: float | None
-    ) -> AccountBalance:
-        account_id = numeric_id(account.id if isinstance(account, Account) else account, "account")
-        path = BALANCE.path.replace("{account-id}", account_id)
-        return await self._request(
-            BALANCE, path=path, account_id=int(account_id), started_at=started_at
-        )
+    async def _balance(self, account_id: int, started_at: float) -> AccountBalance:
+        path = BALANCE.path.replace("{account-id}", str(account_id))
+        return await self._request(BALANCE, path=path, account_id=account_id, started_at=started_at)
 
     async def snapshot(
         self, *, types: Collection[str] | None = None, strict: bool = False
@@ -208,11 +222,197 @@ class Accounts(Resource):
             params.append(("subUid", numeric_id(sub_uid, "sub_uid")))
         return await self._request(VALUATION, params=tuple(params))
 
+    async def valuation(
+        self, account_type: str | None = None, *, valuation_currency: str = "BTC"
+    ) -> PlatformValuation:
+        """
+        Return the value of all assets on HTX's platform, with today's profit and its parts.
+
+        Rate limit: 3 requests in 1 s. `Get The Total Valuation of Platform Assets
+        <https://www.htx.com/en-us/opend/newApiPages/?id=7ec5058c-7773-11ed-9966-0242ac110003>`__.
+
+        Args:
+            account_type: The accounts to value, by HTX's number, such as `DistributionType.SPOT`
+                or `"1"`. `None`: all.
+            valuation_currency: The unit of the result, in upper case. HTX supports `"BTC"` only.
+
+        Raises:
+            InvalidInputError: An argument is malformed. Nothing was sent.
+            HTXError: See `htx_async.errors`.
+        """
+        currency = enum_value(valuation_currency, "valuation_currency", "BTC")
+        params = [("valuationCurrency", currency)]
+        if account_type is not None:
+            params.append(("accountType", enum_value(account_type, "account_type", "1")))
+        return await self._request(PLATFORM_VALUATION, params=tuple(params))
+
+    def history(
+        self,
+        account: Account | int | str,
+        *,
+        start: datetime,
+        end: datetime | None = None,
+        currency: str | None = None,
+        types: Collection[str] = (),
+        newest_first: bool = False,
+        on_progress: Progress | None = None,
+        resume: Position | None = None,
+    ) -> RecordIterator[HistoryRecord]:
+        """
+        Return an iterator of the changes of an account's balances in the last 30 days.
+
+        Use it with `async for`, or `await ….collect()`. HTX returns an hour at a time, in pages of
+        500 records: 30 days take at least 720 requests, and so five minutes.
+
+        Rate limit: 5 requests in 2 s. `Get Account History
+        <https://www.htx.com/en-us/opend/newApiPages/?id=7ec4b85b-7773-11ed-9966-0242ac110003>`__.
+
+        Args:
+            account: The account, as for `balance`.
+            start: First time, included; an aware datetime.
+            end: Last time, included; an aware datetime. `None`: now. No record is in the future.
+            currency: A currency, such as `"usdt"`. `None`: all.
+            types: Types such as `{"trade", "transfer"}`: see `TransactType`. Empty: all.
+            newest_first: Whether to begin with the newest record.
+            on_progress: Called with the number of hours that were read, and that of all hours.
+            resume: The `position` of an earlier iterator, to continue with the record after it.
+                Pass the same arguments: `start=position.start`, and no `end`.
+
+        Raises:
+            InvalidInputError: An argument is malformed, or *start* is before what HTX keeps.
+                Nothing was sent.
+            AccountNotFoundError: By the iterator: the user has no such account.
+            HTXError: By the iterator: see `htx_async.errors`.
+        """
+        return self._records(
+            HISTORY_LIST,
+            account,
+            on_progress,
+            start=start,
+            end=end,
+            currency=currency,
+            types=types,
+            newest_first=newest_first,
+            resume=resume,
+        )
+
+    def ledger(
+        self,
+        account: Account | int | str,
+        *,
+        start: datetime,
+        end: datetime | None = None,
+        currency: str | None = None,
+        types: Collection[str] = (),
+        on_progress: Progress | None = None,
+        resume: Position | None = None,
+    ) -> RecordIterator[LedgerRecord]:
+        """
+        Return an iterator of the transfers of an account in the last 180 days, oldest first.
+
+        HTX returns ten days at a time, in pages of 500 records. If it sorts them otherwise (its
+        page calls the parameter deprecated), ten days are read before they are returned in order.
+
+        Rate limit: 10 requests in 1 s, HTX's rule where a page states none. `Get Account Ledger
+        <https://www.htx.com/en-us/opend/newApiPages/?id=7ec501f7-7773-11ed-9966-0242ac110003>`__.
+
+        Args:
+            account: The account, as for `balance`.
+            start: First time, included; an aware datetime.
+            end: Last time, included; an aware datetime. `None`: now. No record is in the future.
+            currency: A currency, such as `"usdt"`. `None`: all.
+            types: Types of `TransactType`; HTX supports `"transfer"` only. Empty: all.
+            on_progress: Called with the number of windows that were read, and that of all windows.
+            resume: The `position` of an earlier iterator, to continue with the record after it.
+                Pass the same arguments: `start=position.start`, and no `end`.
+
+        Raises:
+            InvalidInputError: An argument is malformed, or *start* is before what HTX keeps.
+                Nothing was sent.
+            AccountNotFoundError: By the iterator: the user has no such account.
+            HTXError: By the iterator: see `htx_async.errors`.
+        """
+        return self._records(
+            LEDGER_LIST,
+            account,
+            on_progress,
+            start=start,
+            end=end,
+            currency=currency,
+            types=types,
+            newest_first=False,
+            resume=resume,
+        )
+
+    def deposits_and_withdrawals(
+        self,
+        type: str | None = None,
+        *,
+        currency: str | None = None,
+        newest_first: bool = False,
+        resume: Position | None = None,
+    ) -> RecordIterator[DepositWithdrawal]:
+        """
+        Return an iterator of deposits and withdrawals, with their latest states.
+
+        Rate limit: 20 requests in 2 s. `Search for Existed Withdraws and Deposits
+        <https://www.htx.com/en-us/opend/newApiPages/?id=7ec4f050-7773-11ed-9966-0242ac110003>`__.
+
+        Args:
+            type: `"deposit"` or `"withdraw"`. `None`: all deposits, then all withdrawals. The key
+                of a sub user may request deposits only.
+            currency: A currency, such as `"usdt"`. `None`: all.
+            newest_first: Whether to begin with the newest record of each type.
+            resume: The `position` of an earlier iterator with the same arguments, to continue with
+                the record after it.
+
+        Raises:
+            InvalidInputError: An argument is malformed. Nothing was sent.
+            HTXError: By the iterator: see `htx_async.errors`.
+        """
+        return movements.deposits_and_withdrawals(
+            lambda params: self._request(movements.DEPOSITS_WITHDRAWALS, params=params),
+            type,
+            currency,
+            newest_first,
+            resume,
+        )
+
+    def _records(
+        self,
+        source: TimedList[R],
+        account: Account | int | str,
+        on_progress: Progress | None,
+        **arguments: Any,
+    ) -> RecordIterator[R]:
+        """Return the iterator of a list with times."""
+        if account_name(account, "account") is None:
+            _numeric_id(account)
+        if on_progress is not None:
+            callback(on_progress, "on_progress")
+        query = TimedQuery[R].check(source, self._server_time, **arguments)
+
+        async def send(params: tuple[tuple[str, str], ...], account_id: int) -> Page[R]:
+            owner = account_id if source.is_of_account else None
+            return await self._request(source.endpoint, params=params, account_id=owner)
+
+        find_id = functools.partial(self._find_id, account)
+        return RecordIterator(query.listing(send), query.position, find_id, on_progress)
+
+    async def _find_id(self, account: Account | int | str, started_at: float | None = None) -> int:
+        if (name := account_name(account, "account")) is not None:
+            account = await self._find(*name, started_at)
+        return _numeric_id(account)
+
     async def _read_one(self, account: Account, started_at: float) -> AccountSnapshot:
         try:
-            return AccountSnapshot(account, await self._balance(account, started_at), None)
+            return AccountSnapshot(account, await self._balance(account.id, started_at), None)
         except HTXError as error:
             return AccountSnapshot(account, None, error)
+
+
+def _numeric_id(account: Account | int | str) -> int:
+    return int(numeric_id(account.id if isinstance(account, Account) else account, "account"))
 
 
 def _filter(accounts: Iterable[Account], kind: str, subtype: str) -> tuple[Account, ...]:

@@ -37,6 +37,14 @@ class Client(Protocol):
         """Return the monotonic time, in seconds."""
         ...
 
+    def _server_time(self) -> float:
+        """Return HTX's wall-clock time, in seconds since 1970."""
+        ...
+
+    def _is_own_key(self, access_key: str) -> bool:
+        """Return whether requests are signed with this key."""
+        ...
+
 
 class Resource:
     """Methods for the endpoints of one of HTX's categories."""
@@ -60,3 +68,9 @@ class Resource:
 
     def _monotonic(self) -> float:
         return self._client._monotonic()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+    def _server_time(self) -> float:
+        return self._client._server_time()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+    def _is_own_key(self, access_key: str) -> bool:
+        return self._client._is_own_key(access_key)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

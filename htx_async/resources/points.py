@@ -3,13 +3,19 @@
 
 HTX, "Get Point Balance":
 https://www.htx.com/en-us/opend/newApiPages/?id=7ec514e2-7773-11ed-9966-0242ac110003
+HTX, "User deduction information query": in the section "Account" of the spot API.
+HTX, "Deductible currency query information":
+https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-18f7c4cea32
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from htx_async.errors import DecodeError
+from htx_async.models.deduction import DeductibleCurrencies, Deduction, SwitchInfo
 from htx_async.models.points import PointBalance
+from htx_async.models.wire_types import InvalidValueError
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint
 from htx_async.resources.base import Resource
@@ -19,6 +25,16 @@ BALANCE: Final = Endpoint(
     "/v2/point/account",
     RateLimit(2, per=1.0),  # "2times/s", HTX's page of it
     PointBalance,
+)
+SWITCHES: Final = Endpoint(
+    "/v1/account/switch/user/info",
+    RateLimit(5, per=1.0),  # "5 times/1s", HTX's page of it
+    SwitchInfo,
+)
+CURRENCIES: Final = Endpoint(
+    "/v1/account/overview/info",
+    RateLimit(5, per=1.0),  # "5 times/1s", HTX's page of it
+    DeductibleCurrencies,
 )
 
 
@@ -42,3 +58,24 @@ class Points(Resource):
         """
         params = () if sub_uid is None else (("subUid", numeric_id(sub_uid, "sub_uid")),)
         return await self._request(BALANCE, params=params)
+
+    async def deduction(self) -> Deduction:
+        """
+        Return whether points or a currency pay the fees, and which currencies may.
+
+        It sends two requests. Rate limit: 5 requests in 1 s for each. `Deductible currency query
+        information
+        <https://www.htx.com/en-us/opend/newApiPages/?id=8cb89359-77b5-11ed-9966-18f7c4cea32>`__.
+
+        Raises:
+            DecodeError: A switch is missing or malformed, under both names that HTX documents.
+            HTXError: See `htx_async.errors`.
+        """
+        switches = await self._request(SWITCHES)
+        overview = await self._request(CURRENCIES)
+        try:
+            return switches.deduction(overview.currency)
+        except InvalidValueError as error:
+            path, fault = f"data.{error.path}", error.fault
+        msg = f"the response cannot be decoded: {path} {fault}"
+        raise DecodeError(msg, path=path, endpoint=SWITCHES.name)

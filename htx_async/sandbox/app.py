@@ -6,6 +6,7 @@ import contextlib
 import functools
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
+from datetime import datetime
 from typing import Any, get_args
 
 import attrs
@@ -14,7 +15,14 @@ import msgspec
 from htx_async.clock import Clock
 from htx_async.models.account import Account
 from htx_async.ratelimit.token_bucket import RateLimit
-from htx_async.sandbox import auth, changes, endpoints, errors
+from htx_async.sandbox import (
+    auth,
+    changes,
+    endpoints,
+    errors,
+    movement_endpoints,  # noqa: F401  # pyright: ignore[reportUnusedImport] - declares endpoints
+    user_endpoints,  # noqa: F401  # pyright: ignore[reportUnusedImport] - declares endpoints
+)
 from htx_async.sandbox.changes import Amount
 from htx_async.sandbox.connection import ConnectionFault, connection_of
 from htx_async.sandbox.context import ReceivedRequest, RequestContext
@@ -23,7 +31,7 @@ from htx_async.sandbox.errors import APIError
 from htx_async.sandbox.fault_schedule import FaultSchedule
 from htx_async.sandbox.fixtures import default_users
 from htx_async.sandbox.rate_windows import RateWindows, WindowRule
-from htx_async.sandbox.records import SandboxAccount, SandboxUser
+from htx_async.sandbox.records import HistoryRow, SandboxAccount, SandboxUser
 from htx_async.sandbox.request import ParsedRequest, Receive, Scope, Send, has_body
 from htx_async.sandbox.responses import (
     BODY_FORBIDDEN,
@@ -177,6 +185,34 @@ class Sandbox:
         account = SandboxAccount(self._state.next_account_id, type, subtype)
         self._state = self._state.replace(user, changes.with_account(user, account))
         return account
+
+    def add_movement(
+        self,
+        account: int | str | Account | SandboxAccount,
+        currency: str,
+        amount: Amount,
+        *,
+        type: str = "transfer",
+        at: datetime | None = None,
+    ) -> HistoryRow:
+        """
+        Add a change to the history of an account, and return it. Balances do not change.
+
+        *amount*: below 0 if the account pays it. *type*: as HTX names it. *at*: an aware datetime;
+        `None`: now.
+        """
+        known, user = self._state.find(account)
+        row = HistoryRow(
+            known.id,
+            1 + max((row.record_id for row in user.history), default=10**17),
+            currency,
+            changes.amount_text(amount, "amount"),
+            type,
+            int((self._clock.now() if at is None else at.timestamp()) * 1000),
+        )
+        history = (*user.history, row)
+        self._state = self._state.replace(user, attrs.evolve(user, history=history))
+        return row
 
     def route(self, path: str, data: Any, *, limit: RateLimit | None = None) -> None:
         """

@@ -84,6 +84,23 @@ class RequestContext:
             raise APIError(errors.malformed(field))
         return value
 
+    @property
+    def parent(self) -> SandboxUser:
+        """Return the owner, which must not be a sub user."""
+        if self.owner.parent is not None:
+            raise APIError(errors.FORBIDDEN)
+        return self.owner
+
+    def required(self, field: str) -> str:
+        """Return the parameter *field*; `APIError` if it is missing."""
+        if field not in self.params:
+            raise APIError(errors.missing(field))
+        return self.params[field]
+
+    def integer(self, field: str, default: int) -> int:
+        """Return the parameter *field* as a number."""
+        return parse_id(self.params[field], field) if field in self.params else default
+
     def record(self, response: SandboxResponse) -> ReceivedRequest:
         """Return the record of the request."""
         return ReceivedRequest(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -20,6 +21,8 @@ from htx_async.sandbox.records import SandboxAccount
 from htx_async.sandbox.state import OTC, valuation_of
 
 Handler = Callable[[RequestContext], Any]
+
+_encode_numbers = msgspec.json.Encoder(decimal_format="number").encode
 
 ENDPOINTS: dict[Endpoint, Handler] = {}
 """All endpoints, in the order of their declarations."""
@@ -69,11 +72,16 @@ def account_balance(context: RequestContext) -> Any:
         raise APIError(errors.no_such_account(account_id, context.owner.uid))
     if account.type == OTC:
         raise APIError(errors.OTC_NOT_SUPPORTED)
-    return _balance_json(account)
+    return _encoded_balance(account)
 
 
 @functools.lru_cache(maxsize=128)
-def _balance_json(account: SandboxAccount) -> msgspec.Raw:
+def _encoded_balance(account: SandboxAccount) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(balance_json(account)))
+
+
+def balance_json(account: SandboxAccount) -> dict[str, Any]:
+    """Return the balance of *account* as it is sent."""
     rows = [
         {
             "currency": row.currency,
@@ -85,13 +93,12 @@ def _balance_json(account: SandboxAccount) -> msgspec.Raw:
         }
         for row in account.rows
     ]
-    balance = {
+    return {
         "id": account.id,
         "type": account.type,
         "state": account.state,
         "list": [{name: text for name, text in row.items() if text is not None} for row in rows],
     }
-    return msgspec.Raw(msgspec.json.encode(balance))
 
 
 # As the page names them. The type that HTX values without one is not known: here, spot.
@@ -109,6 +116,56 @@ def asset_valuation(context: RequestContext) -> Any:
     currency = context.choice("valuationCurrency", _VALUATION_CURRENCIES, "BTC")
     balance = valuation_of(context.subject, account_type, currency)
     return {"balance": balance, "timestamp": int(context.now * 1000)}
+
+
+# HTX's numbers of the types that the sandbox has valuations of.
+_DISTRIBUTION_TYPES = {"spot": "1", "margin": "2", "super-margin": "3", "otc": "5"}
+
+
+@serves(Endpoint("/v2/account/valuation", limit=3, per=1.0))
+def platform_valuation(context: RequestContext) -> Any:
+    """Return the value of the owner's accounts, by type. HTX supports BTC only."""
+    currency = context.choice("valuationCurrency", frozenset({"BTC"}), "BTC")
+    numbers = frozenset(map(str, range(1, 17)))
+    wanted = {context.choice("accountType", numbers, "")} if "accountType" in context.params else ()
+    parts = [
+        {
+            "distributionType": number,
+            "balance": Decimal(value := valuation_of(context.owner, account_type, currency)),
+            "success": True,
+            "accountBalance": value,
+        }
+        for account_type, number in _DISTRIBUTION_TYPES.items()
+        if number in wanted or not wanted
+    ]
+    balances = [Decimal(str(part["accountBalance"])) for part in parts]
+    data = {
+        "updated": {"success": True, "time": int(context.now * 1000)},
+        "todayProfitRate": "0.004638293764657609",
+        "totalBalance": f"{sum(balances, Decimal(0)):f}",
+        "todayProfit": "0.00028977",
+        "profitAccountBalanceList": parts,
+    }
+    return msgspec.Raw(_encode_numbers(data))
+
+
+# As the page's example: its table has other names. The envelope is that of v2 paths.
+@serves(Endpoint("/v1/account/switch/user/info", limit=5, per=1.0, envelope_version=2))
+def deduction_switches(context: RequestContext) -> Any:
+    """Return what pays the owner's fees."""
+    setting = context.owner.deduction
+    has_currency = setting.currency != "0" and not setting.points
+    return {
+        "pointSwitch": str(int(setting.points)),
+        "htxSwitch": str(int(has_currency)),
+        "currency": setting.currency,
+    }
+
+
+@serves(Endpoint("/v1/account/overview/info", limit=5, per=1.0, envelope_version=2))
+def deductible_currencies(context: RequestContext) -> Any:
+    """Return the currencies that may pay fees."""
+    return {"currency": ",".join(context.owner.deduction.currencies)}
 
 
 @serves(Endpoint("/v2/point/account", limit=2, per=1.0))

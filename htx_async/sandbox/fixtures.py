@@ -8,6 +8,8 @@ from itertools import chain, count, islice
 from htx_async.sandbox.records import (
     APIKey,
     BalanceRow,
+    DeductionSetting,
+    DepositWithdrawalRow,
     PointsAccount,
     PointsGroup,
     SandboxAccount,
@@ -45,6 +47,26 @@ _VALUATIONS = (
     Valuation("super-margin", "BTC", "0"),
 )
 
+# The first two are those in the example of HTX's documentation, without addresses.
+_DEPOSITS_WITHDRAWALS = (
+    DepositWithdrawalRow(
+        45182894, "withdraw", "usdt", "400", 1_612_261_330_443, chain="trc20usdt", sub_type="FAST"
+    ),
+    DepositWithdrawalRow(
+        61003926, "withdraw", "usdt", "2", 1_621_416_907_639, chain="trc20usdt", sub_type="FAST"
+    ),
+    DepositWithdrawalRow(
+        24383070,
+        "deposit",
+        "usdt",
+        "571.123456789012345678",
+        1_571_303_815_800,
+        "safe",
+        chain="usdterc20",
+        tx_hash="16382690",
+    ),
+)
+
 
 def default_users(
     *, currencies: int | None = None, accounts: int | None = None
@@ -76,7 +98,16 @@ def default_users(
 def _parent(accounts: tuple[SandboxAccount, ...]) -> SandboxUser:
     points = PointsAccount(str(accounts[0].id), _GROUPS)
     keys = (APIKey("access-key", "secret-key"),)
-    return SandboxUser(_PARENT_UID, keys, accounts, points, valuations=_VALUATIONS)
+    return SandboxUser(
+        _PARENT_UID,
+        keys,
+        accounts,
+        points,
+        valuations=_VALUATIONS,
+        deposits_withdrawals=_DEPOSITS_WITHDRAWALS,
+        deduction=DeductionSetting(points=True),
+        has_examples=True,
+    )
 
 
 def _sub_users() -> tuple[SandboxUser, SandboxUser]:
@@ -87,8 +118,11 @@ def _sub_users() -> tuple[SandboxUser, SandboxUser]:
         PointsAccount("14403740", (PointsGroup(418, 1_924_992_000_000, "7.25"),)),
         parent=_PARENT_UID,
         valuations=(Valuation("spot", "BTC", "0.00019230"),),
+        name="algo1",
+        has_examples=True,
     )
-    return with_key, SandboxUser(1002, points=PointsAccount("14403741"), parent=_PARENT_UID)
+    points = PointsAccount("14403741")
+    return with_key, SandboxUser(1002, points=points, parent=_PARENT_UID, state="lock")
 
 
 def _default_accounts(spot: SandboxAccount) -> tuple[SandboxAccount, ...]:

@@ -1,4 +1,4 @@
-"""Users of the sandbox, with their API keys, accounts, points and valuations."""
+"""Users of the sandbox, with their API keys, accounts, points, valuations and movements."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class APIKey:
         permissions: HTX's permissions: `"read"`, `"trade"`, `"withdraw"`.
         ip_addresses: Addresses that may use the key; empty: any.
         expired: Whether every signed request with the key is an API error.
+        valid_days: Days until it expires, as HTX reports them; -1: it does not expire.
+        note: Name of the key.
     """
 
     access_key: str
@@ -27,6 +29,8 @@ class APIKey:
     permissions: tuple[str, ...] = ("read",)
     ip_addresses: tuple[str, ...] = ()
     expired: bool = False
+    valid_days: int = 90
+    note: str = ""
 
 
 @attrs.frozen
@@ -130,6 +134,65 @@ class Valuation:
 
 
 @attrs.frozen
+class HistoryRow:
+    """
+    Change of a balance. Amounts are strings, *transact_time*: milliseconds since 1970-01-01 UTC.
+
+    *transact_type* as HTX names it: "trade", "transfer", "deposit", ...
+    """
+
+    account_id: int
+    record_id: int
+    currency: str
+    transact_amt: str
+    transact_type: str
+    transact_time: int
+    avail_balance: str = "0"
+    acct_balance: str = "0"
+
+
+@attrs.frozen
+class LedgerRow:
+    """Transfer, as one of its two accounts sees it: *transact_amt* is negative if it paid."""
+
+    account_id: int
+    currency: str
+    transact_amt: str
+    transfer_type: str
+    transact_id: int
+    transact_time: int
+    transferer: int
+    transferee: int
+    transact_type: str = "transfer"
+
+
+@attrs.frozen
+class DepositWithdrawalRow:
+    """Deposit or withdrawal ("deposit", "withdraw"). *amount* and *fee* are sent as numbers."""
+
+    id: int
+    type: str
+    currency: str
+    amount: str
+    created_at: int
+    state: str = "confirmed"
+    chain: str = ""
+    address: str = ""
+    fee: str = "0"
+    tx_hash: str = ""
+    sub_type: str = "NORMAL"
+
+
+@attrs.frozen
+class DeductionSetting:
+    """What pays the fees: points, or *currency* ("0": none is set); *currencies* may be set."""
+
+    points: bool = False
+    currency: str = "0"
+    currencies: tuple[str, ...] = ("HTX", "TRX")
+
+
+@attrs.frozen
 class SandboxUser:
     """
     User of HTX.
@@ -141,6 +204,13 @@ class SandboxUser:
         points: Points.
         parent: UID of the parent user; `None`: the user is not a sub user.
         valuations: Values of accounts; a type without one has the value 0.
+        deduction: How fees are paid.
+        history: Rows of the history of all accounts, in any order.
+        ledger: Rows of the ledger of all accounts, in any order.
+        deposits_withdrawals: Deposits and withdrawals, in any order.
+        state: `"normal"` or `"lock"`, of a sub user.
+        name: Name of a sub user.
+        has_examples: Whether history and ledger also contain examples, at any time.
     """
 
     uid: int
@@ -149,3 +219,10 @@ class SandboxUser:
     points: PointsAccount = PointsAccount()
     parent: int | None = None
     valuations: tuple[Valuation, ...] = ()
+    history: tuple[HistoryRow, ...] = ()
+    ledger: tuple[LedgerRow, ...] = ()
+    deposits_withdrawals: tuple[DepositWithdrawalRow, ...] = ()
+    deduction: DeductionSetting = DeductionSetting()
+    state: str = "normal"
+    name: str = ""
+    has_examples: bool = False

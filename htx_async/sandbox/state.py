@@ -37,6 +37,11 @@ class SandboxState:
         user = self._users.get(uid)
         return user if user is not None and user.parent == parent.uid else None
 
+    def sub_users(self, parent: SandboxUser) -> tuple[SandboxUser, ...]:
+        """Return the sub users of *parent*, in ascending order of their UIDs."""
+        sub_users = (user for user in self.users if user.parent == parent.uid)
+        return tuple(sorted(sub_users, key=lambda user: user.uid))
+
     def account(self, owner: SandboxUser, account_id: int) -> SandboxAccount | None:
         """Return the account *account_id* of *owner*."""
         account, user = self._accounts.get(account_id, (None, None))

@@ -26,7 +26,6 @@ from rich.console import Console
 
 from htx_async import (
     AccessKeyError,
-    Account,
     AccountBalance,
     AccountNotFoundError,
     Accounts,
@@ -57,10 +56,15 @@ COMMANDS = (
     "demo",
     "doctor",
     "get",
+    "history",
+    "key",
+    "ledger",
     "limits",
+    "platform-valuation",
     "points",
     "sandbox",
     "snapshot",
+    "sub-users",
     "valuation",
     "watch",
 )
@@ -89,6 +93,13 @@ def test_demo_prints_accounts_balance_and_points(capsys: pytest.CaptureFixture[s
         (["points", "--sub-uid", "1001", "--sandbox"], "Points of account"),
         (["balance", "SPOT", "--sandbox"], "Balance of spot account 1000001"),
         (["balance", "margin:btcusdt", "--sandbox"], "Balance of margin account 1000002"),
+        (["history", "--sandbox"], "since 20"),
+        (["history", "SPOT", "--types", "trade", "--currency", "BTC", "--sandbox"], "0.002393"),
+        (["ledger", "--sandbox"], "margin-transfer-in"),
+        (["platform-valuation", "--sandbox"], "profit of today: 0.00028977 BTC (+0.46%)"),
+        (["platform-valuation", "1", "--sandbox"], "total"),
+        (["key", "--sandbox"], "in 90 days"),
+        (["sub-users", "--sandbox"], "1002  lock"),
         (["valuation", "--sandbox"], "34.75"),
         (["valuation", "SPOT", "--currency", "usd", "--sandbox"], "2259791.5  USD"),
     ],
@@ -173,7 +184,7 @@ def test_json_amounts_are_strings(capsys: pytest.CaptureFixture[str]) -> None:
         (["balance", "otc", "--sandbox"], FAILED, "base-argument-unsupported"),
         (["points", "--sub-uid", "me", "--sandbox"], USAGE_ERROR, "--sub-uid must be digits"),
         (["nonsense", "x"], USAGE_ERROR, "unknown command: nonsense. Commands: demo, doctor, "),
-        (["nonsense"], USAGE_ERROR, "snapshot, limits, watch, sandbox. See htx-async --help"),
+        (["nonsense"], USAGE_ERROR, "sub-users. See htx-async --help"),
         (["accounts", "a", "b"], USAGE_ERROR, "unexpected argument: a b. See htx-async accounts"),
         (["sandbox", "--port", "x"], USAGE_ERROR, "--port must be a whole number, got x. See"),
         (["watch", "--every", "x"], USAGE_ERROR, "--every must be a number, got x. See"),
@@ -321,11 +332,11 @@ def test_snapshot_with_failed_balance(
     """The others are printed; the failure is in the exit code, and on stderr or in the table."""
     original = Accounts._balance
 
-    async def failing(self: Accounts, account: Account, started_at: float) -> AccountBalance:
-        if account.id == 1000003:
+    async def failing(self: Accounts, account_id: int, started_at: float) -> AccountBalance:
+        if account_id == 1000003:
             text = "injected failure"
             raise APIError(text)
-        return await original(self, account, started_at)
+        return await original(self, account_id, started_at)
 
     monkeypatch.setattr(Accounts, "_balance", failing)
     assert run(["snapshot", "--csv", "--all", "--sandbox"]) == FAILED

@@ -13,6 +13,7 @@ _SCALARS = {
     "decimal": Decimal("1.50"),
     "timestamp": datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC),
     "id": 2**53 + 1,
+    "flag": True,
     "error": HTXError("text"),
 }
 

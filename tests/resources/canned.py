@@ -9,6 +9,7 @@ import attrs
 from htx_async.errors import HTXError
 from htx_async.request import Endpoint
 from tests.decoded import decoded
+from tests.virtual import DAY
 
 T = TypeVar("T")
 
@@ -30,7 +31,8 @@ class CannedResponses:
         started_at: float | None = None,
     ) -> T:
         del started_at
-        assert account_id is None or f"/{account_id}/" in (path or "")
+        sent = f"{path}?{params}"
+        assert account_id is None or f"/{account_id}/" in sent or f"'{account_id}'" in sent
         self.requests.append((f"{endpoint.method} {path or endpoint.path}", params))
         response = self.responses.pop(0)
         if isinstance(response, HTXError):
@@ -39,6 +41,12 @@ class CannedResponses:
 
     def _monotonic(self) -> float:
         return 0.0
+
+    def _server_time(self) -> float:
+        return DAY
+
+    def _is_own_key(self, access_key: str) -> bool:
+        return access_key == "own-key"
 
     @property
     def paths(self) -> list[str]:

@@ -186,7 +186,7 @@ def test_changes_need_a_user() -> None:
 @pytest.mark.parametrize(
     ("path", "called", "data"),
     [
-        ("/v2/user/uid", "/v2/user/uid", 1000),
+        ("/v2/user/mail", "/v2/user/mail", 1000),
         ("/v1/order/openOrders", "/v1/order/openOrders", [{"id": 7, "amount": "0.10"}]),
         ("/v1/order/orders/{order-id}", "/v1/order/orders/7", {"id": 7}),
         ("/v1/common/timestamp", "/v1/common/timestamp", 7),

@@ -13,6 +13,7 @@ import attrs
 
 from htx_async import (
     NO_RETRY,
+    APIKeyInfo,
     Clock,
     Credentials,
     DecodeError,
@@ -21,7 +22,6 @@ from htx_async import (
     InvalidInputError,
 )
 from htx_async.cli.doctor import diagnosis
-from htx_async.cli.doctor.diagnosis import KeyInfo
 from htx_async.cli.doctor.finding import Finding, Verdict, skipped
 from htx_async.cli.session import BASE_URL_VARIABLE, NO_KEYS
 from htx_async.resources.accounts import LIST
@@ -32,8 +32,8 @@ from htx_async.validation import Origin, base_url_problem, parse_base_url
 TIMEOUT = 15.0
 """Seconds for one call: more than the connect timeout."""
 
-TIME, UID, KEYS = "/v1/common/timestamp", "/v2/user/uid", "/v2/user/api-key"
-"""HTX, "Get system timestamp", "Get UID" and "API key query"."""
+TIME = "/v1/common/timestamp"
+"""HTX, "Get system timestamp"."""
 
 _TIME_RESOLUTION = 0.001
 """Seconds: HTX reports its time in milliseconds."""
@@ -176,8 +176,8 @@ async def _check_api(htx: HTXClient, context: DoctorContext) -> AsyncGenerator[F
     findings = await _check_clock(htx, context.clock)
     for finding in findings:
         yield finding
-    credentials = context.credentials
-    if findings[0].verdict is not Verdict.OK or not isinstance(credentials, Credentials):
+    has_keys = isinstance(context.credentials, Credentials)
+    if findings[0].verdict is not Verdict.OK or not has_keys:
         return
     try:
         accounts = await htx.accounts.list()
@@ -185,7 +185,7 @@ async def _check_api(htx: HTXClient, context: DoctorContext) -> AsyncGenerator[F
         for finding in diagnosis.key_error_findings(error):
             yield finding
         return
-    for finding in diagnosis.key_findings(await _key_info(htx, credentials), len(accounts)):
+    for finding in diagnosis.key_findings(await _key_info(htx), len(accounts)):
         yield finding
     yield diagnosis.limits(htx.limits()[LIST.name])
 
@@ -214,11 +214,9 @@ def _to_seconds(data: object) -> float:
     raise DecodeError(text, path="data")
 
 
-async def _key_info(htx: HTXClient, credentials: Credentials) -> KeyInfo | None:
+async def _key_info(htx: HTXClient) -> APIKeyInfo | None:
     """Return HTX's description of the key, which only parent users can request."""
     try:
-        uid = (await htx.get(UID)).data
-        rows = (await htx.get(KEYS, params={"uid": uid})).data
+        return await htx.users.api_key()
     except HTXError:
         return None
-    return diagnosis.key_info(rows, credentials.auth_params()[0][1])

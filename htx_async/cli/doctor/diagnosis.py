@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Sequence
-from typing import Any, Final, cast
-
-import attrs
+from typing import Final
 
 from htx_async import (
     APIError,
+    APIKeyInfo,
     AuthenticationError,
     ConnectError,
     Credentials,
     HTXError,
     InvalidInputError,
     IPAddressError,
+    Permission,
     PermissionDeniedError,
     RateLimitStatus,
     ServiceUnavailableError,
@@ -120,38 +120,7 @@ def clock(offset: float, uncertainty: float) -> Finding:
     return Finding("clock", Verdict.WARNING, message, advice)
 
 
-@attrs.frozen
-class KeyInfo:
-    """
-    HTX's description of a key.
-
-    Attributes:
-        permission: Comma-separated, e.g. `readOnly,trade`.
-        addresses: IP addresses that may use the key, comma-separated; "": all.
-        valid_days: Days until it expires; -1: never; `None`: unknown.
-    """
-
-    permission: str
-    addresses: str
-    valid_days: int | None
-
-
-def key_info(rows: Any, access_key: str) -> KeyInfo | None:
-    """Return the key's row in the response of `GET /v2/user/api-key`; `None`: there is none."""
-    for row in cast("list[object]", rows) if isinstance(rows, list) else ():
-        fields = cast("dict[str, Any]", row) if isinstance(row, dict) else {}
-        if fields.get("accessKey") == access_key:
-            permission, addresses = fields.get("permission"), fields.get("ipAddresses")
-            days = fields.get("validDays")
-            return KeyInfo(
-                one_line(str(permission or "")),
-                one_line(str(addresses or "")),
-                days if isinstance(days, int) else None,
-            )
-    return None
-
-
-def key_findings(info: KeyInfo | None, accounts: int) -> tuple[Finding, ...]:
+def key_findings(info: APIKeyInfo | None, accounts: int) -> tuple[Finding, ...]:
     """Return the findings for a key whose first call returned that number of accounts."""
     return _key(info, accounts), _permission(info), _address(info)
 
@@ -168,9 +137,9 @@ def key_error_findings(error: HTXError) -> tuple[Finding, ...]:
     return (failed("key", error),)
 
 
-def _key(info: KeyInfo | None, accounts: int) -> Finding:
+def _key(info: APIKeyInfo | None, accounts: int) -> Finding:
     message = f"valid: returned {_count(accounts, 'account')}"
-    if info is None or info.valid_days is None or info.valid_days < 0:
+    if info is None or info.valid_days is None:
         return Finding("key", Verdict.OK, message)
     message = f"{message}, expires in {_count(info.valid_days, 'day')}"
     if info.valid_days > EXPIRES_SOON:
@@ -178,29 +147,28 @@ def _key(info: KeyInfo | None, accounts: int) -> Finding:
     return Finding("key", Verdict.WARNING, message, f"Create a new one {_API_MANAGEMENT}.")
 
 
-def _permission(info: KeyInfo | None) -> Finding:
+def _permission(info: APIKeyInfo | None) -> Finding:
     if info is None or not info.permission:
         return Finding("permission", Verdict.OK, "read: yes; other permissions: unknown")
-    permissions = _spaced(info.permission)
-    if "withdraw" not in permissions:
+    permissions = _list(info.permission)
+    if Permission.WITHDRAW not in info.permission:
         return Finding("permission", Verdict.OK, permissions)
     advice = "Use a read-only key: this key also permits withdrawals."
     return Finding("permission", Verdict.WARNING, permissions, advice)
 
 
-def _address(info: KeyInfo | None) -> Finding:
+def _address(info: APIKeyInfo | None) -> Finding:
     if info is None:
         message = "this machine's address is accepted; others: unknown"
         return Finding("address", Verdict.OK, message)
-    if info.addresses:
-        return Finding("address", Verdict.OK, f"bound to {_spaced(info.addresses)}")
+    if info.ip_addresses:
+        return Finding("address", Verdict.OK, f"bound to {_list(info.ip_addresses)}")
     advice = f"Bind the key to this machine's IP address {_API_MANAGEMENT}."
     return Finding("address", Verdict.OK, "not bound: the key works from any address", advice)
 
 
-def _spaced(items: str) -> str:
-    """Return a comma-separated list with blanks, so that no item is wrapped."""
-    return ", ".join(items.split(","))
+def _list(items: Sequence[str]) -> str:
+    return one_line(", ".join(items))
 
 
 def limits(status: RateLimitStatus) -> Finding:

@@ -30,6 +30,7 @@ from htx_async.cli.doctor import checks
 from htx_async.cli.doctor.checks import DoctorContext, examine
 from htx_async.cli.doctor.finding import STEPS, Finding, Verdict, exit_code
 from htx_async.cli.main import run
+from htx_async.resources import users
 from htx_async.sandbox import APIKey, Fault, Sandbox, auth, default_users, faults
 from htx_async.validation import parse_base_url
 
@@ -140,7 +141,7 @@ class KeyQueryApp:
 
     def __init__(self, sandbox: Sandbox, rows: Any) -> None:
         self.sandbox = sandbox
-        self.data = {checks.UID: 1000, checks.KEYS: rows}
+        self.data = {users.UID.path: 1000, users.API_KEY.path: rows}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] not in self.data:
@@ -166,6 +167,17 @@ async def test_key_of_parent_user_reports_expiry_permission_and_address() -> Non
     assert problems(findings) == ["key", "permission"]
     assert "expires in 7 days" in findings["key"].message
     assert findings["address"].message == "bound to 127.0.0.1"
+
+
+@pytest.mark.slow
+async def test_key_that_htx_does_not_describe_has_no_problem() -> None:
+    """As that of a sub user."""
+    sandbox = sandbox_with_key()
+    transport = httpx.ASGITransport(KeyQueryApp(sandbox, []))
+    async with sandbox.serve() as base_url:
+        findings = await examined(DoctorContext(KEYS, base_url, transport=transport))
+    assert problems(findings) == []
+    assert findings["permission"].message == "read: yes; other permissions: unknown"
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ import pytest
 from htx_async import (
     AccessKeyError,
     APIError,
+    APIKeyInfo,
+    APIKeyStatus,
     ClockError,
     ConnectError,
     Credentials,
@@ -18,13 +20,13 @@ from htx_async import (
     HTXError,
     InvalidInputError,
     IPAddressError,
+    Permission,
     PermissionDeniedError,
     RateLimit,
     RateLimitStatus,
     ServiceUnavailableError,
 )
 from htx_async.cli.doctor import diagnosis
-from htx_async.cli.doctor.diagnosis import KeyInfo
 from htx_async.cli.doctor.finding import Verdict
 from htx_async.transports.environment import Proxy
 from htx_async.validation import parse_base_url
@@ -120,33 +122,26 @@ def test_clock_warning_beyond_uncorrected_skew(
     assert ("NTP" in finding.advice) == (abs(offset) > 1.0)
 
 
-ROWS = [
-    "junk",
-    {"accessKey": "another", "permission": "withdraw"},
-    {"accessKey": "mine", "permission": "readOnly", "ipAddresses": None, "validDays": "odd"},
-]
-
-
-def test_key_info_selects_row_of_key() -> None:
-    """Other and malformed rows are ignored."""
-    assert diagnosis.key_info(ROWS, "mine") == KeyInfo("readOnly", "", None)
-    assert diagnosis.key_info(ROWS, "unknown") is None
-    assert diagnosis.key_info({"accessKey": "mine"}, "mine") is None
+def key(permission: str, addresses: str = "", valid_days: int | None = None) -> APIKeyInfo:
+    """Return a key with permissions and addresses in text, separated by blanks."""
+    permissions = tuple(map(Permission, permission.split()))
+    status = APIKeyStatus.NORMAL
+    return APIKeyInfo("", status, permissions, tuple(addresses.split()), valid_days, None, None)
 
 
 @pytest.mark.parametrize(
     ("info", "verdicts", "message"),
     [
         (None, "ok ok ok", "valid: returned 1 account"),
-        (KeyInfo("", "", None), "ok ok ok", "read: yes; other permissions: unknown"),
-        (KeyInfo("readOnly,trade", "", -1), "ok ok ok", "not bound"),
-        (KeyInfo("readOnly", "1.2.3.4", 90), "ok ok ok", "expires in 90 days"),
-        (KeyInfo("readOnly", "1.2.3.4", 14), "warning ok ok", "expires in 14 days"),
-        (KeyInfo("readOnly,trade,withdraw", "1.2.3.4", -1), "ok warning ok", "bound to 1.2.3.4"),
+        (key(""), "ok ok ok", "read: yes; other permissions: unknown"),
+        (key("readOnly trade"), "ok ok ok", "not bound"),
+        (key("readOnly", "1.2.3.4", 90), "ok ok ok", "expires in 90 days"),
+        (key("readOnly", "1.2.3.4", 14), "warning ok ok", "expires in 14 days"),
+        (key("readOnly trade withdraw", "1.2.3.4"), "ok warning ok", "bound to 1.2.3.4"),
     ],
 )
 def test_key_findings_report_expiry_permission_and_address(
-    info: KeyInfo | None, verdicts: str, message: str
+    info: APIKeyInfo | None, verdicts: str, message: str
 ) -> None:
     findings = diagnosis.key_findings(info, 1)
     assert [finding.step for finding in findings] == ["key", "permission", "address"]
