@@ -732,8 +732,10 @@ async def test_refresh_credentials_raises_what_prevents_it(virtual_time: Virtual
     [
         lambda htx: htx.accounts.balance("spot"),
         lambda htx: htx.accounts.snapshot(),
+        lambda htx: htx.points.deduction(),
+        lambda htx: htx.users.api_key(),
     ],
-    ids=["balance", "snapshot"],
+    ids=["balance", "snapshot", "deduction", "api_key"],
 )
 async def test_timeout_bounds_calls_of_several_requests(
     virtual_time: VirtualClock, call: Callable[[HTXClient], Awaitable[object]]

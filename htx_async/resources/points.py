@@ -71,8 +71,9 @@ class Points(Resource):
             DecodeError: A switch is missing or malformed, under both names that HTX documents.
             HTXError: See `htx_async.errors`.
         """
-        switches = await self._request(SWITCHES)
-        overview = await self._request(CURRENCIES)
+        started_at = self._monotonic()
+        switches = await self._request(SWITCHES, started_at=started_at)
+        overview = await self._request(CURRENCIES, started_at=started_at)
         try:
             return switches.deduction(overview.currency)
         except InvalidValueError as error:

@@ -92,8 +92,10 @@ class Users(Resource):
         if problem:
             del access_key  # a traceback shows it
             raise InvalidInputError(problem)
-        uid = await self._request(UID)
-        for row in await self._request(API_KEY, params=(("uid", str(uid)),)):
+        started_at = self._monotonic()
+        uid = await self._request(UID, started_at=started_at)
+        params = (("uid", str(uid)),)
+        for row in await self._request(API_KEY, params=params, started_at=started_at):
             is_own = access_key is None and self._is_own_key(row.access_key)
             if is_own or row.access_key == access_key:
                 return row.info()
