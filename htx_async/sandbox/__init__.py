@@ -23,10 +23,13 @@ from htx_async.sandbox.records import (
     Valuation,
 )
 from htx_async.sandbox.responses import ExpireUnit
+from htx_async.sandbox.stream.session import StreamOutput, StreamSession
+from htx_async.sandbox.world import Counters
 
 __all__ = [
     "APIKey",
     "BalanceRow",
+    "Counters",
     "ExpireUnit",
     "Fault",
     "FaultSchedule",
@@ -36,6 +39,8 @@ __all__ = [
     "Sandbox",
     "SandboxAccount",
     "SandboxUser",
+    "StreamOutput",
+    "StreamSession",
     "Valuation",
     "WindowRule",
     "default_users",

@@ -27,7 +27,7 @@ from htx_async.sandbox.responses import ExpireUnit
 from htx_async.sandbox.state import balance_account_ids
 from htx_async.sandbox.stream.hub import PATH as STREAM_PATH
 from htx_async.sandbox.stream.hub import StreamHub
-from htx_async.sandbox.stream.session import Output, StreamSession
+from htx_async.sandbox.stream.session import StreamOutput, StreamSession
 from htx_async.sandbox.validation import check_choice
 from htx_async.sandbox.world import Counters, World
 
@@ -209,7 +209,7 @@ class Sandbox:
 
     def open_stream(
         self,
-        deliver: Callable[[list[Output]], object],
+        deliver: Callable[[list[StreamOutput]], object],
         *,
         host: str = "api.huobi.pro",
         ip: str = "127.0.0.1",

@@ -58,7 +58,7 @@ class HTTPService:
             fault.state(self._environment.world, at), request, at, now, endpoint, variables
         )
         context.now += fault.clock_offset
-        response = fault.response(await self._respond(context, receive), context.version)
+        response = fault.response(await self.respond(context, receive), context.version)
         self._environment.record(context.record(response))
         per = context.endpoint.per if context.endpoint else DEFAULT_PER
         admission = fault.admission(context.admission, per)
@@ -69,7 +69,8 @@ class HTTPService:
         else:
             await respond()
 
-    async def _respond(self, context: RequestContext, receive: Receive) -> SandboxResponse:
+    async def respond(self, context: RequestContext, receive: Receive) -> SandboxResponse:
+        """Return the response to a request."""
         try:
             return await self._handle(context, receive)
         except APIError as error:

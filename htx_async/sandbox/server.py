@@ -68,7 +68,8 @@ async def listen(
     """
     Serve *app* and the streams of *hub* on *host* and *port*, and yield the base URL.
 
-    *port* 0: any free one. `OSError` if that is not possible. At the end, open requests get a second to finish.
+    *port* 0: any free one. `OSError` if that is not possible. At the end, open requests get a
+    second to finish.
     """
     listener = _Listener(app, hub, host, port, clock)
     try:

@@ -13,11 +13,11 @@ from htx_async.sandbox.message_faults import Closed
 from htx_async.sandbox.request import ParsedRequest
 from htx_async.sandbox.responses import SandboxResponse
 from htx_async.sandbox.stream.messages import HANDSHAKE
-from htx_async.sandbox.stream.session import Output, StreamSession
+from htx_async.sandbox.stream.session import StreamOutput, StreamSession
 
 PATH = HANDSHAKE.removeprefix("GET ")
 
-Deliver = Callable[[list[Output]], object]
+Deliver = Callable[[list[StreamOutput]], object]
 
 _ACCEPTED = SandboxResponse(101, b"")
 _NOT_FOUND = SandboxResponse(404, b"", content_type=b"text/html")
@@ -28,7 +28,8 @@ class StreamHub:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._sessions: set[StreamSession] = set()
+        # In the order of their opening, so that a fault meets the same one in every run.
+        self._sessions: dict[StreamSession, None] = {}
         environment.world.on_update = self._publish
 
     def handshake(self, request: ParsedRequest) -> tuple[Fault, SandboxResponse]:

@@ -32,6 +32,7 @@ TOO_MANY_REQUESTS = ErrorSpec.same(4000, "too.many.request")
 TOO_MANY_CONNECTIONS = ErrorSpec.same(4000, "too.many.connection")
 TIMED_OUT = ErrorSpec.same(100, "time out close")
 
+_JSON_OBJECT = msgspec.json.Decoder(dict[str, Any])
 _CHANNEL = re.compile(r"accounts\.update(?:#([012]))?")
 
 Opcode = Literal["text", "binary", "pong"]
@@ -72,10 +73,9 @@ def json_message(content: Any, code: str | int | None = None) -> Message:
 def parse_request(data: str | bytes) -> dict[str, Any] | None:
     """Return the JSON object that a client sent as text; `None` if it is something else."""
     try:
-        request = msgspec.json.decode(data) if isinstance(data, str) else None
+        return _JSON_OBJECT.decode(data) if isinstance(data, str) else None
     except msgspec.DecodeError:
         return None
-    return request if isinstance(request, dict) else None
 
 
 def mode_of(channel: object) -> int | None:

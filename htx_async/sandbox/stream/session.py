@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeGuard
 
 import attrs
+import msgspec
 
 from htx_async.sandbox import auth
 from htx_async.sandbox.changes import BalanceUpdate, snapshot_of
@@ -39,7 +40,7 @@ _TIMED_OUT = messages.error(messages.TIMED_OUT, {})
 
 
 @attrs.frozen
-class Output:
+class StreamOutput:
     """What to send: an *item*, if any, and the *fault* of the connection to play instead."""
 
     item: Message | Close | None
@@ -65,13 +66,13 @@ class StreamSession:
         self,
         environment: Environment,
         handshake: ParsedRequest,
-        deliver: Callable[[list[Output]], object],
-        sessions: set[StreamSession],
+        deliver: Callable[[list[StreamOutput]], object],
+        sessions: dict[StreamSession, None],
     ) -> None:
         self._environment = environment
         self._sessions = sessions
         self._handshake = handshake
-        self.deliver: Callable[[list[Output]], object] = deliver
+        self.deliver: Callable[[list[StreamOutput]], object] = deliver
         self.key: APIKey | None = None
         self._channels: dict[str, None] = {}
         factor = environment.limit_factor
@@ -79,14 +80,14 @@ class StreamSession:
         self._window = SlidingWindow(max(1, math.floor(_LIMIT * (factor or 1))), _PER)
         self._next_ping = environment.clock.monotonic() + PING_INTERVAL
         self._unanswered: list[int] = []
-        self._delayed: list[tuple[float, int, Output]] = []
+        self._delayed: list[tuple[float, int, StreamOutput]] = []
         self._numbers = itertools.count()
         self._handlers: Mapping[str, tuple[str, _Handler]] = {
             "req": (messages.AUTH, self._authenticate),
             "sub": (messages.SUBSCRIBE, self._subscribe),
             "unsub": (messages.UNSUBSCRIBE, self._unsubscribe),
         }
-        sessions.add(self)
+        sessions[self] = None
 
     @property
     def uid(self) -> int | None:
@@ -100,30 +101,30 @@ class StreamSession:
 
     def end(self) -> None:
         """Forget the connection: it is closed."""
-        self._sessions.discard(self)
+        self._sessions.pop(self, None)
 
-    def receive(self, data: str | bytes) -> list[Output]:
+    def receive(self, data: str | bytes) -> list[StreamOutput]:
         """Handle a message of the client: text or binary data."""
         request = messages.parse_request(data)
         if request is None:
-            return [Output(messages.error(messages.INVALID_JSON, {}))]
+            return [StreamOutput(messages.error(messages.INVALID_JSON, {}))]
         action = request.get("action")
         if action == "pong":
             self._receive_pong(request)
             return []
         # As recorded: the response has neither action nor channel.
         if not isinstance(action, str) or action not in self._handlers:
-            return [Output(messages.error(messages.INVALID_ACTION, {}))]
+            return [StreamOutput(messages.error(messages.INVALID_ACTION, {}))]
         return self._handle(action, request)
 
-    def receive_ping(self, data: bytes) -> list[Output]:
+    def receive_ping(self, data: bytes) -> list[StreamOutput]:
         """Respond to a ping frame."""
         return self._send(messages.PONG, Message(data, "pong"))
 
-    def tick(self) -> list[Output]:
+    def tick(self) -> list[StreamOutput]:
         """Send what is due: HTX's heartbeat, and messages that a fault delayed."""
         now = self._environment.clock.monotonic()
-        outputs: list[Output] = []
+        outputs: list[StreamOutput] = []
         while self._delayed and self._delayed[0][0] <= now:
             outputs.append(heapq.heappop(self._delayed)[2])
         if self._next_ping <= now:
@@ -140,22 +141,21 @@ class StreamSession:
         """Deliver *fault* now, without a message."""
         item = fault.message(_EMPTY)
         connection_fault = fault if isinstance(fault, ConnectionFault) else None
-        self.deliver([Output(item if isinstance(item, Close) else None, connection_fault)])
+        self.deliver([StreamOutput(item if isinstance(item, Close) else None, connection_fault)])
 
-    def _heartbeat(self) -> list[Output]:
+    def _heartbeat(self) -> list[StreamOutput]:
         if len(self._unanswered) >= MAX_UNANSWERED:
-            return [Output(_TIMED_OUT), Output(Close(1000, "time out"))]
+            return [StreamOutput(_TIMED_OUT), StreamOutput(Close(1000, "time out"))]
         ping = messages.ping(self._environment.clock.now())
         outputs = self._send(messages.PING, ping)
         self._unanswered += [ping.json["data"]["ts"]] if outputs else []
         return outputs
 
     def _receive_pong(self, request: Mapping[str, Any]) -> None:
-        content = request.get("data")
-        if isinstance(content, dict) and content.get("ts") in self._unanswered:
+        if request.get("data") in [{"ts": ts} for ts in self._unanswered]:
             self._unanswered.clear()
 
-    def _handle(self, action: str, request: Mapping[str, Any]) -> list[Output]:
+    def _handle(self, action: str, request: Mapping[str, Any]) -> list[StreamOutput]:
         event, handle = self._handlers[action]
         fault = self._environment.faults.match(event)
         is_limited, snapshot = False, False
@@ -179,7 +179,7 @@ class StreamSession:
             raise APIError(messages.INVALID_AUTH_TYPE)
         self._admit()
         key = self._find_key(params, self._environment.clock.now() + fault.clock_offset)
-        others = (other.key for other in self._sessions - {self})
+        others = (other.key for other in self._sessions if other is not self)
         if self._is_limited and sum(other == key for other in others) >= MAX_CONNECTIONS:
             raise APIError(messages.TOO_MANY_CONNECTIONS)
         if not fault.refuses:
@@ -232,7 +232,7 @@ class StreamSession:
         received = ReceivedRequest(at, "WS", path, event, self.uid, 200, code, is_limited)
         self._environment.record(received)
 
-    def _snapshot(self, channel: str) -> list[Output]:
+    def _snapshot(self, channel: str) -> list[StreamOutput]:
         assert self.key is not None
         world = self._environment.world
         accounts = world.state.owner(self.key).accounts
@@ -246,8 +246,8 @@ class StreamSession:
 
     def _push(
         self, event: str, channels: Iterable[str], updates: Iterable[BalanceUpdate]
-    ) -> list[Output]:
-        outputs: list[Output] = []
+    ) -> list[StreamOutput]:
+        outputs: list[StreamOutput] = []
         for update in updates:
             for channel in list(channels):
                 for message in messages.pushes(channel, update):
@@ -258,13 +258,13 @@ class StreamSession:
                         outputs += self._transmit(message, fault)
         return outputs
 
-    def _send(self, event: str, message: Message) -> list[Output]:
+    def _send(self, event: str, message: Message) -> list[StreamOutput]:
         return self._transmit(message, self._environment.faults.match(event))
 
-    def _transmit(self, message: Message, fault: Fault) -> list[Output]:
+    def _transmit(self, message: Message, fault: Fault) -> list[StreamOutput]:
         """Return what *fault* makes of *message*; a pong frame keeps its content."""
         item = message if message.opcode == "pong" else fault.message(message)
-        output = Output(item, fault if isinstance(fault, ConnectionFault) else None)
+        output = StreamOutput(item, fault if isinstance(fault, ConnectionFault) else None)
         if not fault.delay:
             return [output] * fault.copies
         due = self._environment.clock.monotonic() + fault.delay
@@ -279,9 +279,10 @@ _AUTH_PARAMS = frozenset(
 
 def _is_complete(params: Any) -> TypeGuard[dict[str, str]]:
     """Return whether *params* are text, and all that HTX's page lists."""
-    if not isinstance(params, dict):
+    try:
+        return msgspec.convert(params, dict[str, str]).keys() >= _AUTH_PARAMS
+    except msgspec.ValidationError:
         return False
-    return params.keys() >= _AUTH_PARAMS and all(isinstance(text, str) for text in params.values())
 
 
 def _acknowledged(channel: str) -> str:

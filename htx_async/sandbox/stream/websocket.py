@@ -31,7 +31,7 @@ from htx_async.sandbox.request import ParsedRequest
 from htx_async.sandbox.responses import SandboxResponse
 from htx_async.sandbox.stream.hub import StreamHub
 from htx_async.sandbox.stream.messages import Close, Message
-from htx_async.sandbox.stream.session import Output, StreamSession
+from htx_async.sandbox.stream.session import StreamOutput, StreamSession
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
@@ -75,13 +75,14 @@ class WebSocketProtocol(asyncio.Protocol):
         self._frames = _Frames()
         self._message: list[bytes] = []
         self._opcode = Opcode.TEXT
-        self._outputs: deque[Output] = deque()
+        self._outputs: deque[StreamOutput] = deque()
         self._wake = asyncio.Event()
         self._session: StreamSession | None = None
         self.connection: FaultyConnection
         self.transport: FaultyConnection
 
     def connection_made(self, transport: FaultyConnection) -> None:  # type: ignore[override]
+        """Use *transport*, which uvicorn hands over."""
         self.connection = self.transport = transport
         self._server_state.connections.add(self)  # type: ignore[arg-type]
 
@@ -103,7 +104,9 @@ class WebSocketProtocol(asyncio.Protocol):
         """Handle the end of what the client sends."""
         self._frames.receive_eof()
 
-    def connection_lost(self, _error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End everything that uses the connection."""
+        del exc
         self._server_state.connections.discard(self)
         self.connection.ended.set()
         self._wake.set()
@@ -154,15 +157,14 @@ class WebSocketProtocol(asyncio.Protocol):
                 self._session.end()
 
     def _respond(self, request: Request, response: SandboxResponse, fault: Fault) -> None:
-        answer = self._frames.accept(request)
-        if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
-            answer = _http_response(response)
-        del answer.headers["Date"]
+        is_accepted = response.status == HTTPStatus.SWITCHING_PROTOCOLS
+        handshake = self._frames.accept(request) if is_accepted else _http_response(response)
+        headers = [pair for pair in handshake.headers.raw_items() if pair[0] != "Date"]
         date = formatdate(self._clock.now() + fault.clock_offset, usegmt=True)
-        answer.headers["Date"] = date
-        self._frames.send_response(answer)
+        handshake.headers = Headers([("Date", date), *headers])
+        self._frames.send_response(handshake)
 
-    def _deliver(self, outputs: list[Output]) -> None:
+    def _deliver(self, outputs: list[StreamOutput]) -> None:
         self._outputs += outputs
         self._wake.set()
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +16,6 @@ from htx_async.sandbox import (
     Sandbox,
     SandboxAccount,
     SandboxUser,
-    faults,
 )
 from htx_async.sandbox.auth import STREAM, signed_text
 from htx_async.sandbox.request import ParsedRequest
@@ -389,21 +386,22 @@ def test_rest_and_stream_show_the_same(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(0, 8))):
         account = data.draw(st.sampled_from(["spot", "margin", "grid-trading"]))
         currency = data.draw(st.sampled_from(["usdt", "btc"]))
-        amounts = data.draw(st.fixed_dictionaries({}, optional={"trade": amount, "frozen": amount}))
-        sandbox.move(account, currency, **amounts)
+        sandbox.move(account, currency, trade=data.draw(amount), frozen=data.draw(amount))
         state |= {pushed(message)[:2]: pushed(message)[2:] for message in trade(client.take())}
-    for account in sandbox.users[0].accounts:
-        for currency in {row.currency for row in account.rows}:
-            rows = {row.type: row for row in account.rows if row.currency == currency}
-            frozen, available = (
-                Decimal(rows["frozen"].balance) if "frozen" in rows else 0,
-                rows["trade"].balance,
-            )
-            balance, free, _ = state.get((account.id, currency), ("0", "0", 0))
-            assert (Decimal(balance) - frozen, free) == (
-                Decimal(available),
-                available,
-            ) or not Decimal(available) + frozen
+    assert {key: amounts for key, amounts in state.items() if Decimal(amounts[0])} == {
+        (account.id, row.currency): (f"{Decimal(row.balance) + frozen:f}", row.balance, seq)
+        for account in sandbox.users[0].accounts
+        for row, frozen, seq in trade_rows(account)
+        if Decimal(row.balance) + frozen
+    }
+
+
+def trade_rows(account: SandboxAccount) -> Iterator[tuple[BalanceRow, Decimal, int]]:
+    """Yield the trade rows of *account*, each with the frozen amount and the serial number."""
+    frozen = {row.currency: row.balance for row in account.rows if row.type == "frozen"}
+    for row in account.rows:
+        if row.type == "trade":
+            yield row, Decimal(frozen.get(row.currency, "0")), int(row.seq_num or 0)
 
 
 def trade(messages: list[Any]) -> list[Any]:
