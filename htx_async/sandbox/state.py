@@ -39,10 +39,6 @@ class SandboxState:
         user = self._users.get(uid)
         return user if user is not None and user.parent == parent.uid else None
 
-    def user(self, uid: int) -> SandboxUser:
-        """Return the user *uid*."""
-        return self._users[uid]
-
     def account(self, owner: SandboxUser, account_id: int) -> SandboxAccount | None:
         """Return the account *account_id* of *owner*."""
         account, user = self._accounts.get(account_id, (None, None))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal, get_args
 
 import attrs
@@ -36,7 +36,7 @@ class World:
         self._counted: Counter[tuple[int, str]] = Counter()
         # Not `monotonic()`: the clock may need a running loop.
         self._history = deque([(-math.inf, SandboxState(users))], maxlen=_MAX_STATES)
-        self.on_update: Callable[[int, BalanceUpdate], object] | None = None
+        self.on_update: Callable[[int, BalanceUpdate], object] = _ignore
 
     @property
     def state(self) -> SandboxState:
@@ -90,7 +90,8 @@ class World:
             seq=self.number_of(new, currency),
             cause=cause,
         )
-        self._notify(user, updates)
+        for update in updates:
+            self.on_update(user.uid, update)
 
     def set_points(self, amount: Amount, group_id: int) -> None:
         """Set the points of the first user in one group."""
@@ -114,7 +115,6 @@ class World:
     def _replace(self, old: SandboxUser, new: SandboxUser) -> None:
         self._history.append((self._clock.monotonic(), self.state.replace(old, new)))
 
-    def _notify(self, user: SandboxUser, updates: Iterable[BalanceUpdate]) -> None:
-        if self.on_update is not None:
-            for update in updates:
-                self.on_update(user.uid, update)
+
+def _ignore(_uid: int, _update: BalanceUpdate) -> None:
+    """Do nothing: nobody follows the changes."""

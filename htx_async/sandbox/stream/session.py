@@ -56,10 +56,11 @@ class StreamSession:
     Connection to `/ws/v2`, from the handshake on. Each method returns what to send.
 
     *handshake*: the request that opened the connection; its host is the one that a client signs.
-    *sessions*: all connections that are open, to which it adds itself until `end`.
-    Call `tick` when `next_tick` is reached, in seconds of the clock's `monotonic()`. *deliver* is
-    called with what to send because the sandbox's data changed; with nothing if only `next_tick`
-    may have changed.
+    *deliver* is called with what to send because the sandbox's data changed; with nothing if only
+    `next_tick` may have changed. *sessions*: all open connections, to which it adds itself.
+
+    Call `tick` when `next_tick` is reached, in seconds of the clock's `monotonic()`, and `end` when
+    the connection is closed.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from websockets.datastructures import Headers
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
-from websockets.protocol import OPEN
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from htx_async.clock import Clock
@@ -92,7 +92,8 @@ class WebSocketProtocol(asyncio.Protocol):
         for event in self._frames.events_received():
             if isinstance(event, Request):
                 self._start(event)
-            elif isinstance(event, Frame):
+            else:
+                assert isinstance(event, Frame)
                 self._receive(event)
         for ping in self._frames.pings:
             self._outputs += self._open_session.receive_ping(ping)
@@ -198,7 +199,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._wake.clear()
 
     def _encode(self, item: Message | Close | None) -> None:
-        if self._frames.state is not OPEN or item is None:
+        if self._frames.state is not State.OPEN or item is None:
             return
         if isinstance(item, Close):
             self._frames.send_close(None if item.code == _NO_STATUS else item.code, item.reason)
