@@ -24,6 +24,9 @@ class ReceivedRequest:
     *path* is without query, *endpoint* the path with its variables unfilled, *uid* that of the
     user that signed it, *status* the HTTP status of the response, *code* HTX's error code (`None`:
     a success or an HTML page).
+
+    A request on a stream has the method "WS", its name in the fault schedule as *endpoint*, e.g.
+    "WS sub", and the status 200. The handshake has the status 101.
     """
 
     at: float

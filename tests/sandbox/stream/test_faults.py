@@ -238,7 +238,7 @@ PUSH = b'{"action":"push","ch":"accounts.update#2","data":{"currency":"usdt"'
         (faults.close(1012, "restart"), lambda item: item == Close(1012, "restart")),
         (faults.field("data.nothing.at", 1), lambda item: item.data.startswith(PUSH)),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_message_may_be_something_else(
     sandbox: Sandbox, client: Client, fault: Fault, is_right: Callable[[Any], bool]

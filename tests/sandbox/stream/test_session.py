@@ -205,6 +205,14 @@ def test_snapshot_has_rows_of_loans(client: Client) -> None:
     assert rows[0] == (1000002, "btc", "-2.433000000000000000", "-2.433000000000000000", 19)
 
 
+def test_snapshot_omits_otc_accounts(clock: ManualClock) -> None:
+    """REST does not return their balance either."""
+    rows = (BalanceRow("usdt", "trade", "1"),)
+    accounts = (SandboxAccount(1, "otc", rows=rows), SandboxAccount(2, "spot", rows=rows))
+    user = SandboxUser(1, (APIKey("access-key", "secret-key"),), accounts)
+    assert [pushed(each)[0] for each in Client(Sandbox((user,), clock=clock)).subscribe()] == [2]
+
+
 def test_snapshot_is_of_the_own_user(sandbox: Sandbox) -> None:
     snapshot = Client(sandbox).subscribe(access_key="sub-access-key", secret_key="sub-secret-key")
     assert [pushed(message) for message in snapshot] == [(9000001, "usdt", "12.5", "12.5", 31)]

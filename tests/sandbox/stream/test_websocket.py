@@ -274,6 +274,17 @@ async def test_half_open_connection_is_silent(sandbox: Sandbox, url: str) -> Non
     assert client.close_code == 1006
 
 
+async def test_fault_leaves_earlier_messages_alone(sandbox: Sandbox, url: str) -> None:
+    """Also those of the same moment."""
+    sandbox.faults.at(2, faults.hang(), endpoint=PUSH)
+    async with subscribed(url, close_timeout=TINY) as client:
+        sandbox.move("spot", "usdt", trade="1")
+        sandbox.move("spot", "usdt", trade="2")
+        assert (await receive(client))["data"]["available"] == "1"
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.recv(), TINY)
+
+
 async def test_interrupt_may_leave_the_connection_half_open(sandbox: Sandbox, url: str) -> None:
     async with subscribed(url, close_timeout=TINY) as client:
         sandbox.interrupt_streams(faults.hang())
@@ -368,7 +379,7 @@ async def raw(url: str) -> AsyncIterator[RawClient]:
         (faults.html(), lambda frames: frames[0][2].startswith(b"<html>")),
         (faults.close(4000, "x"), lambda frames: frames[0] == (8, True, b"\x0f\xa0x")),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 async def test_frames_of_a_faulty_message(
     sandbox: Sandbox, raw: RawClient, fault: Fault, is_right: Callable[[Any], bool]
