@@ -23,7 +23,6 @@ from htx_async.sandbox.records import (
     Valuation,
 )
 from htx_async.sandbox.responses import ExpireUnit
-from htx_async.sandbox.stream.session import StreamOutput, StreamSession
 from htx_async.sandbox.world import Counters
 
 __all__ = [
@@ -39,8 +38,6 @@ __all__ = [
     "Sandbox",
     "SandboxAccount",
     "SandboxUser",
-    "StreamOutput",
-    "StreamSession",
     "Valuation",
     "WindowRule",
     "default_users",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from typing import Any, get_args
 
 import msgspec
@@ -22,12 +22,10 @@ from htx_async.sandbox.fixtures import default_users
 from htx_async.sandbox.http import DEFAULT_PER, DEFAULT_REQUESTS, HTTPService
 from htx_async.sandbox.rate_windows import WindowRule
 from htx_async.sandbox.records import SandboxAccount, SandboxUser
-from htx_async.sandbox.request import ParsedRequest, Receive, Scope, Send
+from htx_async.sandbox.request import Receive, Scope, Send
 from htx_async.sandbox.responses import ExpireUnit
 from htx_async.sandbox.state import balance_account_ids
-from htx_async.sandbox.stream.hub import PATH as STREAM_PATH
 from htx_async.sandbox.stream.hub import StreamHub
-from htx_async.sandbox.stream.session import StreamOutput, StreamSession
 from htx_async.sandbox.validation import check_choice
 from htx_async.sandbox.world import Counters, World
 
@@ -206,21 +204,6 @@ class Sandbox:
             raise ImportError(message) from error
         async with listen(self, self._hub, host, port, self._clock) as base_url:
             yield base_url
-
-    def open_stream(
-        self,
-        deliver: Callable[[list[StreamOutput]], object],
-        *,
-        host: str = "api.huobi.pro",
-        ip: str = "127.0.0.1",
-    ) -> StreamSession:
-        """
-        Return a connection to the stream without a socket, e.g. for tests on virtual time.
-
-        *deliver* is called with the messages that changes cause. *host*: the one that the client
-        signs, *ip*: the address of the client.
-        """
-        return self._hub.open(ParsedRequest("GET", host, STREAM_PATH, b"", ip), deliver)
 
     def interrupt_streams(self, fault: Fault) -> None:
         """

@@ -1,4 +1,4 @@
-"""A client of the sandbox's stream without a socket, and without code of the sandbox."""
+"""A client of the sandbox's stream without a socket."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from htx_async.sandbox import Sandbox
+from htx_async.sandbox.request import ParsedRequest
 from tests.sandbox.signer import HOST, encode_query, signature, utc
 from tests.virtual import DAY
 
@@ -36,9 +37,10 @@ def auth_request(
 class Client:
     """Connection that collects what it gets, decoded."""
 
-    def __init__(self, sandbox: Sandbox, **options: Any) -> None:
+    def __init__(self, sandbox: Sandbox, host: str = HOST, ip: str = "127.0.0.1") -> None:
         self.outputs: list[Any] = []
-        self.session = sandbox.open_stream(self.outputs.extend, **options)
+        handshake = ParsedRequest("GET", host, "/ws/v2", b"", ip)
+        self.session = sandbox._hub.open(handshake, self.outputs.extend)
 
     def send(self, request: Any) -> list[Any]:
         """Send one message, and return all messages that have come since the last time."""

@@ -254,6 +254,63 @@ def test_move_is_pushed_as_recorded(sandbox: Sandbox, client: Client, clock: Man
 
 
 @pytest.mark.parametrize(
+    ("balance", "available", "frozen", "seq", "cause"),
+    [
+        (
+            "25.596849200715990285",
+            "5.596849200715990243",
+            "20.000000000000000042",
+            582,
+            "order.match",
+        ),
+        (
+            "115.096849200715990336",
+            "104.296849200715990293",
+            "10.800000000000000043",
+            598,
+            "order.place",
+        ),
+        (
+            "23.324467200715990285",
+            "3.324467200715990243",
+            "20.000000000000000042",
+            553,
+            "order.cancel",
+        ),
+    ],
+)
+def test_recorded_push_can_be_reproduced(
+    clock: ManualClock, balance: str, available: str, frozen: str, seq: int, cause: str
+) -> None:
+    """Field by field, with the types of the recordings that other clients were written for."""
+    account = SandboxAccount(44234548, "spot")
+    user = SandboxUser(1, (APIKey("access-key", "secret-key"),), (account,))
+    sandbox = Sandbox((user,), clock=clock)
+    client = Client(sandbox)
+    assert client.subscribe() == []
+    clock.passed = 1_699_222_000 - DAY
+    sandbox.move("spot", "usdt", trade=available, frozen=frozen, cause=cause, seq=seq)
+    (message,) = client.take()
+    assert list(message.items()) == [
+        ("action", "push"),
+        ("ch", "accounts.update#2"),
+        (
+            "data",
+            {
+                "currency": "usdt",
+                "accountId": 44234548,
+                "balance": balance,
+                "available": available,
+                "changeType": cause,
+                "accountType": "trade",
+                "seqNum": seq,
+                "changeTime": 1_699_222_000_000,
+            },
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
     ("channel", "amounts", "contents"),
     [
         ("accounts.update#0", {"trade": "90"}, [{"balance": "95.160000000000000015"}]),
