@@ -90,6 +90,7 @@ def stale(seconds: float, *, currencies: Collection[str] | None = None) -> Fault
     """
     Return a response from a replica of HTX's data that is *seconds* behind.
 
+    The sandbox remembers the data before each of the latest 1000 changes.
     *currencies*: only their balances are old, so that the response mixes two times; `None`: all.
     """
     check_range("seconds", seconds, 0)

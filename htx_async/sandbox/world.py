@@ -18,7 +18,7 @@ from htx_async.sandbox.validation import check_choice, check_range
 
 Counters = Literal["equal", "differ"]
 
-_MAX_STATES = 10_000
+_MAX_STATES = 1000
 
 
 class World:
@@ -45,7 +45,7 @@ class World:
 
     def state_at(self, at: float, currencies: Collection[str] | None = None) -> SandboxState:
         """
-        Return the state at a time in monotonic seconds; the latest 10,000 states are known.
+        Return the state at a time in monotonic seconds; the latest 1000 states are known.
 
         *currencies*: those whose rows are of that time, the others are of now; `None`: all.
         """
