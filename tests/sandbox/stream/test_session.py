@@ -172,6 +172,34 @@ def test_invalid_request_gets_the_error_of_htx(
     assert client.send(request_) == [response]
 
 
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["auth", "api"]),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+REQUESTS = st.fixed_dictionaries(
+    {"action": st.sampled_from(["req", "sub", "unsub", "pong"]) | VALUES},
+    optional={
+        "ch": st.sampled_from(["auth", "accounts.update", "accounts.update#1"]) | VALUES,
+        "params": st.dictionaries(st.sampled_from([*auth_request()["params"]]), VALUES) | VALUES,
+        "data": VALUES,
+    },
+)
+
+
+@given(st.text() | st.binary() | VALUES | REQUESTS, st.booleans())
+def test_any_message_gets_an_error_or_an_acknowledgement(request_: Any, is_known: bool) -> None:
+    """And never an exception; only pongs have no response."""
+    client = Client(Sandbox(clock=ManualClock()))
+    if is_known:
+        client.send(auth_request())
+    responses = client.send(request_)
+    if isinstance(request_, dict) and request_.get("action") == "pong":
+        assert responses == []
+    else:
+        assert responses[0]["code"] in {200, 2001, 2002}
+
+
 @pytest.mark.parametrize("channel", ["accounts.update#3", "accounts", "orders#btcusdt", 2, None])
 def test_subscription_to_another_channel_is_invalid(client: Client, channel: Any) -> None:
     client.send(auth_request())
