@@ -75,10 +75,21 @@ LIBRARIES = {
     "redis": {"htx_async.ratelimit.redis.server"},
     "cattrs": {"htx_async.models.decoding"},
     "pydantic_core": {"htx_async.models.pydantic"},
+    "websockets": {"htx_async.sandbox.stream.websocket"},
 }
 """The only modules that import a library, so that it can be replaced in one place."""
 
-EXTRAS = {"cyclopts", "rich", "uvicorn", "respx", "pytest", "hypothesis", "pandas", "polars"}
+EXTRAS = {
+    "cyclopts",
+    "rich",
+    "uvicorn",
+    "websockets",
+    "respx",
+    "pytest",
+    "hypothesis",
+    "pandas",
+    "polars",
+}
 EXTRAS |= {"httpx2", "redis", "opentelemetry", "pydantic", "pydantic_core", "cryptography"}
 
 BANNED = re.compile(

@@ -27,10 +27,12 @@ from htx_async.sandbox.records import (
     Valuation,
 )
 from htx_async.sandbox.responses import ExpireUnit
+from htx_async.sandbox.world import Counters
 
 __all__ = [
     "APIKey",
     "BalanceRow",
+    "Counters",
     "DeductionSetting",
     "DepositWithdrawalRow",
     "ExpireUnit",

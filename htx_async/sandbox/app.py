@@ -3,60 +3,43 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Any, get_args
 
-import attrs
 import msgspec
 
 from htx_async.clock import Clock
 from htx_async.models.account import Account
 from htx_async.ratelimit.token_bucket import RateLimit
-from htx_async.sandbox import (
-    auth,
-    changes,
-    endpoints,
-    errors,
-    movement_endpoints,  # noqa: F401  # pyright: ignore[reportUnusedImport] - declares endpoints
-    user_endpoints,  # noqa: F401  # pyright: ignore[reportUnusedImport] - declares endpoints
-)
 from htx_async.sandbox.changes import Amount
-from htx_async.sandbox.connection import ConnectionFault, connection_of
-from htx_async.sandbox.context import ReceivedRequest, RequestContext
+from htx_async.sandbox.context import ReceivedRequest
 from htx_async.sandbox.endpoint import Endpoint
-from htx_async.sandbox.errors import APIError
+from htx_async.sandbox.environment import Environment
+from htx_async.sandbox.fault import Fault
 from htx_async.sandbox.fault_schedule import FaultSchedule
 from htx_async.sandbox.fixtures import default_users
-from htx_async.sandbox.rate_windows import RateWindows, WindowRule
+from htx_async.sandbox.http import DEFAULT_PER, DEFAULT_REQUESTS, HTTPService
+from htx_async.sandbox.rate_windows import WindowRule
 from htx_async.sandbox.records import HistoryRow, SandboxAccount, SandboxUser
-from htx_async.sandbox.request import ParsedRequest, Receive, Scope, Send, has_body
-from htx_async.sandbox.responses import (
-    BODY_FORBIDDEN,
-    ExpireUnit,
-    SandboxResponse,
-    error_response,
-    json_response,
-    limit_headers,
-    send_response,
-)
-from htx_async.sandbox.state import SandboxState, balance_account_ids
-from htx_async.sandbox.validation import check_choice, check_range
+from htx_async.sandbox.request import Receive, Scope, Send
+from htx_async.sandbox.responses import ExpireUnit
+from htx_async.sandbox.state import balance_account_ids
+from htx_async.sandbox.stream.hub import StreamHub
+from htx_async.sandbox.validation import check_choice
+from htx_async.sandbox.world import Counters, World
 
 MAX_ARRIVALS = 100_000
 """Number of requests that a sandbox remembers."""
-
-_DEFAULT_REQUESTS, _DEFAULT_PER = 10, 1.0
-"""HTX, "Rate Limiting Rule": 10 requests in 1 s where an endpoint's page states no limit."""
 
 
 class Sandbox:
     """
     Local mock of HTX: an ASGI app.
 
-    Use it with `httpx.ASGITransport(app=Sandbox())`, or listen on a port with `serve()`.
+    Use it with `httpx.ASGITransport(app=Sandbox())`, or listen on a port with `serve()`: there it
+    also serves the stream of account changes, at `/ws/v2`.
 
     Args:
         users: Users; `None`: a parent user with the keys `"access-key"` and `"secret-key"`, and its
@@ -68,6 +51,8 @@ class Sandbox:
             do), `"sliding"` or `"bucket"`.
         expire_unit: Unit of the header `X-HB-RateLimit-Requests-Expire`: `"milliseconds"`,
             `"epoch_milliseconds"` or `"epoch_seconds"`.
+        counters: Whether the serial numbers of a stream are `"equal"` to those of REST, or
+            `"differ"`: then the stream counts by itself. HTX does not document which.
         clock: Source of time; `None`: the system's. Rate limits use its `monotonic()`, everything
             else its `now()`.
 
@@ -84,6 +69,7 @@ class Sandbox:
         limits: bool | float = True,
         window: WindowRule = "fixed",
         expire_unit: ExpireUnit = "milliseconds",
+        counters: Counters = "equal",
         clock: Clock | None = None,
     ) -> None:
         if users is None:
@@ -92,13 +78,16 @@ class Sandbox:
             message = "currencies and accounts shape the default users. Omit them, or users."
             raise ValueError(message)
         check_choice("expire_unit", expire_unit, get_args(ExpireUnit))
-        self._state = SandboxState(tuple(users))
-        self._windows = RateWindows(window, 1 if isinstance(limits, bool) else limits)
-        self._is_limited = limits is not False
-        self._expire_unit: ExpireUnit = expire_unit
         self._clock = clock or Clock()
-        self._routes: dict[Endpoint, endpoints.Handler] = {}
-        self._faults = FaultSchedule()
+        self._environment = Environment(
+            World(tuple(users), counters, self._clock),
+            FaultSchedule(),
+            self._clock,
+            self._record,
+            None if limits is False else float(limits),
+        )
+        self._http = HTTPService(self._environment, window, expire_unit)
+        self._hub = StreamHub(self._environment)
         self._arrivals: deque[ReceivedRequest] = deque(maxlen=MAX_ARRIVALS)
         self._requests = 0
         self._rate_limited = 0
@@ -106,12 +95,12 @@ class Sandbox:
     @property
     def faults(self) -> FaultSchedule:
         """The fault schedule."""
-        return self._faults
+        return self._environment.faults
 
     @property
     def users(self) -> tuple[SandboxUser, ...]:
         """The users."""
-        return self._state.users
+        return self._environment.world.state.users
 
     @property
     def account_ids(self) -> tuple[int, ...]:
@@ -142,7 +131,7 @@ class Sandbox:
         frozen: Amount | None = None,
     ) -> None:
         """
-        Change the balance of a currency, from the next request on.
+        Change the balance of a currency, from the next request on. Streams push it at once.
 
         Args:
             account: An id, a type of the first user such as `"spot"` or `"margin:btcusdt"`, or an
@@ -155,13 +144,39 @@ class Sandbox:
         Raises:
             ValueError: An argument is wrong.
         """
-        amounts = {"trade": trade, "frozen": frozen}
-        texts = {
-            name: changes.amount_text(amount, name)
-            for name, amount in amounts.items()
-            if amount is not None
-        }
-        self._change_balance(account, currency, texts)
+        self.move(account, currency, trade=trade, frozen=frozen)
+
+    def move(
+        self,
+        account: int | str | Account | SandboxAccount,
+        currency: str,
+        *,
+        trade: Amount | None = None,
+        frozen: Amount | None = None,
+        loan: Amount | None = None,
+        interest: Amount | None = None,
+        cause: str = "other",
+        seq: int | None = None,
+    ) -> None:
+        """
+        Change the balance of a currency as `set_balance` does, with a cause.
+
+        Args:
+            account: As in `set_balance`.
+            currency: The currency in lower case.
+            trade: The new amount, not a difference; `None`: unchanged.
+            frozen: The same for the amount in orders.
+            loan: The same for the loan.
+            interest: The same for the interest.
+            cause: HTX's change type, such as `"order.place"` or `"deposit"`, which streams push.
+            seq: Serial number of the change; `None`: the next one. A smaller one is that of a
+                counter that was restarted.
+
+        Raises:
+            ValueError: An argument is wrong.
+        """
+        amounts = {"trade": trade, "frozen": frozen, "loan": loan, "interest": interest}
+        self._environment.world.change_balance(account, currency, amounts, cause=cause, seq=seq)
 
     def set_points(self, amount: Amount, group_id: int = 0) -> None:
         """
@@ -169,22 +184,11 @@ class Sandbox:
 
         A new group expires in a year, termless points (group 0) do not expire.
         """
-        check_range("group_id", group_id, 0)
-        user = self._state.first_user
-        text = changes.amount_text(amount, "amount")
-        points = changes.with_points(user.points, text, group_id, self._clock.now())
-        self._state = self._state.replace(user, attrs.evolve(user, points=points))
-        for account in user.accounts:
-            if str(account.id) == points.account_id:
-                amounts = {"trade": points.acct_balance}
-                self._change_balance(account, changes.POINTS_CURRENCY, amounts)
+        self._environment.world.set_points(amount, group_id)
 
     def add_account(self, type: str, subtype: str = "") -> SandboxAccount:
         """Add an account without a balance to the first user, and return it."""
-        user = self._state.first_user
-        account = SandboxAccount(self._state.next_account_id, type, subtype)
-        self._state = self._state.replace(user, changes.with_account(user, account))
-        return account
+        return self._environment.world.add_account(type, subtype)
 
     def add_movement(
         self,
@@ -201,18 +205,7 @@ class Sandbox:
         *amount*: below 0 if the account pays it. *type*: as HTX names it. *at*: an aware datetime;
         `None`: now.
         """
-        known, user = self._state.find(account)
-        row = HistoryRow(
-            known.id,
-            1 + max((row.record_id for row in user.history), default=10**17),
-            currency,
-            changes.amount_text(amount, "amount"),
-            type,
-            int((self._clock.now() if at is None else at.timestamp()) * 1000),
-        )
-        history = (*user.history, row)
-        self._state = self._state.replace(user, attrs.evolve(user, history=history))
-        return row
+        return self._environment.world.add_movement(account, currency, amount, type, at)
 
     def route(self, path: str, data: Any, *, limit: RateLimit | None = None) -> None:
         """
@@ -233,16 +226,15 @@ class Sandbox:
         if not path.startswith("/") or "?" in path:
             message = f"path must start with / and not contain a query, got {path!r:.40}"
             raise ValueError(message)
-        requests, per = (limit.requests, limit.per) if limit else (_DEFAULT_REQUESTS, _DEFAULT_PER)
+        requests, per = (limit.requests, limit.per) if limit else (DEFAULT_REQUESTS, DEFAULT_PER)
         endpoint = Endpoint(path, limit=requests, per=per, is_routed=True)
         json = msgspec.Raw(msgspec.json.encode(data))
-        others = {known: each for known, each in self._routes.items() if known.path != path}
-        self._routes = {endpoint: lambda _: json, **others}
-        self._faults.endpoints.add(endpoint.name)
+        self._http.add_route(endpoint, lambda _: json)
+        self.faults.endpoints.add(endpoint.name)
 
     def reset(self) -> None:
         """Forget all requests and rate limits used. The fault schedule is kept."""
-        self._windows.clear()
+        self._http.reset()
         self._arrivals.clear()
         self._requests = 0
         self._rate_limited = 0
@@ -261,90 +253,34 @@ class Sandbox:
             ImportError: The extra `sandbox` is not installed.
         """
         try:
-            from htx_async.sandbox.server import listen  # noqa: PLC0415  # uvicorn is optional
+            from htx_async.sandbox.server import listen  # noqa: PLC0415  # they are optional
         except ImportError as error:
-            message = 'Sandbox.serve() needs uvicorn: pip install "htx-async[sandbox]"'
+            message = (
+                'Sandbox.serve() needs uvicorn and websockets: pip install "htx-async[sandbox]"'
+            )
             raise ImportError(message) from error
-        async with listen(self, host, port, self._clock) as base_url:
+        async with listen(self, self._hub, host, port, self._clock) as base_url:
             yield base_url
+
+    def interrupt_streams(self, fault: Fault) -> None:
+        """
+        Apply *fault* to all open streams now, whatever they are about to send.
+
+        Args:
+            fault: `close()`, or a connection fault such as `reset()`, `hang()` or
+                `answer_and_close()`.
+        """
+        self._hub.interrupt(fault)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope, `http` or `lifespan`."""
         if scope["type"] == "http":
-            await self._serve_http(scope, receive, send)
+            await self._http.serve(scope, receive, send)
         elif scope["type"] == "lifespan":
             await _serve_lifespan(receive, send)
         else:
             message = f"the sandbox serves http only, not {scope['type']}"
             raise NotImplementedError(message)
-
-    async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = ParsedRequest.from_scope(scope)
-        at, now = self._clock.monotonic(), self._clock.now()
-        context = RequestContext(self._state, request, at, now)
-        context.endpoint, context.variables = endpoints.find(
-            request.method, request.path, (*self._routes, *endpoints.ENDPOINTS)
-        )
-        fault = self._faults.match(context.endpoint)
-        context.now += fault.clock_offset
-        response = fault.response(await self._respond(context, receive), context.version)
-        self._record(context.record(response))
-        per = context.endpoint.per if context.endpoint else _DEFAULT_PER
-        admission = fault.admission(context.admission, per)
-        headers = limit_headers(admission, self._expire_unit, context.now)
-        respond = functools.partial(send_response, response, request, headers, context.now, send)
-        if isinstance(fault, ConnectionFault):
-            await connection_of(scope, fault).play(fault, respond)
-        else:
-            await respond()
-
-    async def _respond(self, context: RequestContext, receive: Receive) -> SandboxResponse:
-        try:
-            return await self._handle(context, receive)
-        except APIError as error:
-            return error_response(error.spec, context.version)
-
-    async def _handle(self, context: RequestContext, receive: Receive) -> SandboxResponse:
-        endpoint = context.endpoint
-        if endpoint is None:
-            raise APIError(errors.METHOD_NOT_ALLOWED)
-        if await has_body(context.request, receive):
-            return BODY_FORBIDDEN
-        # Whether HTX counts a request before it checks the signature is not known. Here, a request
-        # that fails authentication or authorization is not counted.
-        if endpoint.permission is not None:
-            is_optional = endpoint.is_routed and not auth.is_signed(context.request)
-            if not is_optional:
-                self._authenticate(context, endpoint.permission)
-        if self._is_limited:
-            self._count(context, endpoint)
-        handler = self._routes.get(endpoint) or endpoints.ENDPOINTS[endpoint]
-        data = handler(context)
-        return json_response(endpoint.envelope(data))
-
-    def _change_balance(
-        self,
-        account: int | str | Account | SandboxAccount,
-        currency: str,
-        amounts: Mapping[str, str],
-    ) -> None:
-        known, user = self._state.find(account)
-        changed = changes.with_balance(known, currency, amounts)
-        self._state = self._state.replace(user, changes.with_account(user, changed))
-
-    def _authenticate(self, context: RequestContext, permission: str) -> None:
-        request = context.request
-        context.params = auth.parse_query(request.query)
-        key = auth.authenticate(request, context.params, self._state.keys, context.now)
-        context.user = self._state.owner(key)
-        auth.authorize(key, request.ip, permission)
-
-    def _count(self, context: RequestContext, endpoint: Endpoint) -> None:
-        client = context.user.uid if context.user else context.request.ip
-        key = (endpoint, client)
-        context.admission = self._windows.admit(key, endpoint.limit, endpoint.per, context.at)
-        if not context.admission.admitted:
-            raise APIError(errors.RATE_LIMITED)
 
     def _record(self, received: ReceivedRequest) -> None:
         self._requests += 1

@@ -23,6 +23,33 @@ from htx_async.sandbox.request import ParsedRequest
 MAX_SKEW = 300
 """Seconds that a timestamp may be off, either way. HTX's pages state 5 minutes, and 1 minute."""
 
+
+@attrs.frozen
+class SignatureScheme:
+    """Names of the parameters of a signed request, and the *version* of the signature."""
+
+    access_key: str
+    method: str
+    version: str
+    version_number: str
+    timestamp: str
+    signature: str
+    unsigned: tuple[str, ...] = ()
+
+
+REST = SignatureScheme(
+    "AccessKeyId", "SignatureMethod", "SignatureVersion", "2", "Timestamp", "Signature"
+)
+STREAM = SignatureScheme(
+    "accessKey",
+    "signatureMethod",
+    "signatureVersion",
+    "2.1",
+    "timestamp",
+    "signature",
+    unsigned=("authType",),
+)
+
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
 
 
@@ -43,23 +70,27 @@ def parse_query(query: bytes) -> dict[str, str]:
 
 
 def authenticate(
-    request: ParsedRequest, params: Mapping[str, str], keys: Mapping[str, APIKey], now: float
+    request: ParsedRequest,
+    params: Mapping[str, str],
+    keys: Mapping[str, APIKey],
+    now: float,
+    scheme: SignatureScheme = REST,
 ) -> APIKey:
     """
     Return the key that signed the request.
 
-    *params*: the decoded query. *now*: seconds since 1970-01-01 UTC. `APIError` if the key is
-    unknown, the signature is wrong or the timestamp is too old or too new.
+    *params*: the decoded query, or those of a stream. *now*: seconds since 1970-01-01 UTC.
+    `APIError` if the key is unknown, the signature is wrong or the timestamp is too old or too new.
     """
-    if not (params.get("AccessKeyId") and params.get("Signature")):
+    if not (params.get(scheme.access_key) and params.get(scheme.signature)):
         raise APIError(errors.LOGIN_REQUIRED)
-    key = keys.get(params["AccessKeyId"])
+    key = keys.get(params[scheme.access_key])
     if key is None:
         raise APIError(errors.WRONG_ACCESS_KEY)
     # Whether HTX checks the time or the signature first is not known.
-    if not _is_timely(params.get("Timestamp", ""), now):
+    if not _is_timely(params.get(scheme.timestamp, ""), now):
         raise APIError(errors.WRONG_TIME)
-    if not _is_genuine(request, params, key):
+    if not _is_genuine(request, params, key, scheme):
         raise APIError(errors.WRONG_SIGNATURE)
     return key
 
@@ -79,24 +110,29 @@ def is_signed(request: ParsedRequest) -> bool:
     return b"Signature=" in request.query or b"AccessKeyId=" in request.query
 
 
-def signed_text(request: ParsedRequest, params: Mapping[str, str]) -> str:
+def signed_text(
+    request: ParsedRequest, params: Mapping[str, str], scheme: SignatureScheme = REST
+) -> str:
     """Return the text that a signature covers: all parameters but the signature, sorted."""
+    unsigned = {scheme.signature, *scheme.unsigned}
     query = "&".join(
         f"{quote(name, safe='')}={quote(params[name], safe='')}"
         for name in sorted(params)
-        if name != "Signature"
+        if name not in unsigned
     )
     return f"{request.method}\n{request.host}\n{request.path}\n{query}"
 
 
-def _is_genuine(request: ParsedRequest, params: Mapping[str, str], key: APIKey) -> bool:
-    verify = _METHODS.get(params.get("SignatureMethod", ""))
-    if verify is None or params.get("SignatureVersion") != "2":
+def _is_genuine(
+    request: ParsedRequest, params: Mapping[str, str], key: APIKey, scheme: SignatureScheme
+) -> bool:
+    verify = _METHODS.get(params.get(scheme.method, ""))
+    if verify is None or params.get(scheme.version) != scheme.version_number:
         return False
     # ccxt signs host and port. HTX has the default port, so there it makes no difference.
     with_port = attrs.evolve(request, host=request.authority)
-    signature = params["Signature"].encode()
-    texts = (signed_text(variant, params).encode() for variant in (request, with_port))
+    signature = params[scheme.signature].encode()
+    texts = (signed_text(variant, params, scheme).encode() for variant in (request, with_port))
     return any(verify(key, text, signature) for text in texts)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
+from typing import Any
 
 import attrs
 
@@ -14,6 +15,7 @@ from htx_async.sandbox.records import (
     PointsGroup,
     SandboxAccount,
     SandboxUser,
+    exact_sum,
 )
 
 Amount = str | int | Decimal
@@ -36,27 +38,120 @@ def amount_text(amount: Amount, name: str) -> str:
 
 
 def with_balance(
-    account: SandboxAccount, currency: str, amounts: Mapping[str, str]
+    account: SandboxAccount, currency: str, amounts: Mapping[str, str], seq: int | None = None
 ) -> SandboxAccount:
     """
     Return *account* with these *amounts* of *currency*, by row type, and a new serial number.
 
-    A currency that it does not have is added, with "0" for what *amounts* does not contain.
+    A currency that it does not have is added, with "0" for what *amounts* does not contain. *seq*:
+    the serial number; `None`: the next one.
     """
     rows = list(account.rows)
     own = [index for index, row in enumerate(rows) if row.currency == currency]
     end = own[-1] + 1 if own else len(rows)
-    missing = [name for name in _TYPES if name not in {rows[index].type for index in own}]
+    known = {rows[index].type for index in own}
+    missing = [name for name in dict.fromkeys((*_TYPES, *amounts)) if name not in known]
     rows[end:end] = [BalanceRow(currency, name, "0", "0") for name in missing]
-    seq_num = str(max((int(rows[index].seq_num or 0) for index in own), default=0) + 1)
+    seq_num = str(seq_of(account, currency) + 1 if seq is None else seq)
     changed = (_changed(row, amounts, seq_num) if row.currency == currency else row for row in rows)
     return attrs.evolve(account, rows=tuple(changed))
+
+
+def seq_of(account: SandboxAccount, currency: str) -> int:
+    """Return the serial number of the latest change of *currency*; 0 if there was none."""
+    numbers = (int(row.seq_num or 0) for row in account.rows if row.currency == currency)
+    return max(numbers, default=0)
 
 
 def _changed(row: BalanceRow, amounts: Mapping[str, str], seq_num: str) -> BalanceRow:
     balance = amounts.get(row.type, row.balance)
     available = balance if row.available == row.balance else row.available
     return attrs.evolve(row, balance=balance, available=available, seq_num=seq_num)
+
+
+@attrs.frozen
+class BalanceUpdate:
+    """
+    Amounts of a currency in an account, as a stream shows them.
+
+    *account_type*: "trade", "loan" or "interest". Of "trade", *available* is the trade balance, and
+    *balance* the sum of trade and frozen. *changed_at*: milliseconds since 1970-01-01 UTC; `None`
+    in a snapshot, as the *cause*.
+    """
+
+    account_id: int
+    currency: str
+    account_type: str
+    balance: str
+    available: str
+    seq: int
+    cause: str | None = None
+    changed_at: int | None = None
+    has_new_balance: bool = True
+    has_new_available: bool = True
+
+    @property
+    def is_snapshot(self) -> bool:
+        """Return whether this is the present state, and not a change."""
+        return self.changed_at is None
+
+
+def snapshot_of(
+    account: SandboxAccount, number_of: Callable[[SandboxAccount, str], int]
+) -> Iterator[BalanceUpdate]:
+    """
+    Yield the present amounts of *account* that are not 0: a recorded snapshot had no others.
+
+    *number_of* returns the serial number of a currency.
+    """
+    for currency in dict.fromkeys(row.currency for row in account.rows):
+        for account_type in _ACCOUNT_TYPES:
+            balance, available = _totals(account, currency, account_type)
+            if Decimal(balance) or Decimal(available):
+                seq = number_of(account, currency)
+                yield BalanceUpdate(account.id, currency, account_type, balance, available, seq)
+
+
+def updates_between(
+    old: SandboxAccount,
+    new: SandboxAccount,
+    currency: str,
+    amounts: Mapping[str, str],
+    changed_at: int,
+    **details: Any,
+) -> Iterator[BalanceUpdate]:
+    """
+    Yield what a change of *amounts*, by row type, is to a stream: one update per account type.
+
+    *details*: the serial number and the cause.
+    """
+    for account_type in dict.fromkeys(_ACCOUNT_TYPE_OF[name] for name in amounts):
+        before = _totals(old, currency, account_type)
+        balance, available = _totals(new, currency, account_type)
+        yield BalanceUpdate(
+            new.id,
+            currency,
+            account_type,
+            balance,
+            available,
+            changed_at=changed_at,
+            has_new_balance=Decimal(balance) != Decimal(before[0]),
+            has_new_available=Decimal(available) != Decimal(before[1]),
+            **details,
+        )
+
+
+_ACCOUNT_TYPE_OF = {"trade": "trade", "frozen": "trade", "loan": "loan", "interest": "interest"}
+_ACCOUNT_TYPES = tuple(dict.fromkeys(_ACCOUNT_TYPE_OF.values()))
+
+
+def _totals(account: SandboxAccount, currency: str, account_type: str) -> tuple[str, str]:
+    """Return balance and available. Of loan and interest, the sign on a stream is not known."""
+    amounts = {row.type: row.balance for row in account.rows if row.currency == currency}
+    available = amounts.get(account_type, "0")
+    if account_type != "trade":
+        return available, available
+    return exact_sum(available, amounts.get("frozen", "0")), available
 
 
 def with_points(points: PointsAccount, amount: str, group_id: int, now: float) -> PointsAccount:

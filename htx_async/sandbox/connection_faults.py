@@ -1,9 +1,9 @@
-"""Faults of the connection: what happens to a complete response on its way."""
+"""Faults of the connection: what happens to a complete response or message on its way."""
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 
 import attrs
 
@@ -12,10 +12,14 @@ from htx_async.sandbox.connection import ConnectionFault, FaultyConnection
 Where = Literal["head", "body"]
 
 _LENGTH = re.compile(rb"(?<=\r\ncontent-length: )\d+(?=\r\n)", re.IGNORECASE)
+_ACCEPT = re.compile(rb"(?<=\r\nsec-websocket-accept: )[^\r]+(?=\r\n)", re.IGNORECASE)
+_WRONG_ACCEPT = b"AAAAAAAAAAAAAAAAAAAAAAAAAAA="  # the right form
 _END_OF_HEAD = b"\r\n\r\n"
 
 
 def _split(response: bytes) -> tuple[bytes, bytes]:
+    if not response.startswith(b"HTTP/"):  # the frames of a message
+        return b"", response
     head, end, body = response.partition(_END_OF_HEAD)
     return head + end, body
 
@@ -89,6 +93,7 @@ class Trickle(ConnectionFault):
 class WrongLength(ConnectionFault):
     """`Content-Length` is not the length of the body."""
 
+    for_messages: ClassVar[bool] = False
     by: int
 
     async def play(self, connection: FaultyConnection, response: bytes, /) -> None:
@@ -108,3 +113,14 @@ class AnswerAndClose(ConnectionFault):
         """Send the response and close."""
         connection.send(response)
         connection.disconnect()
+
+
+@attrs.frozen
+class WrongAccept(ConnectionFault):
+    """The handshake of a stream has a wrong `Sec-WebSocket-Accept`."""
+
+    for_messages: ClassVar[bool] = False
+
+    async def play(self, connection: FaultyConnection, response: bytes, /) -> None:
+        """Send the response with the wrong header."""
+        connection.send(_ACCEPT.sub(_WRONG_ACCEPT, response))

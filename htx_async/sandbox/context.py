@@ -21,6 +21,9 @@ class ReceivedRequest:
     """
     A request that the sandbox received.
 
+    A request on a stream has the method `"WS"`, its name in the fault schedule as `endpoint`, e.g.
+    `"WS sub"`, and the status 200. The handshake has the status 101.
+
     Attributes:
         at: Time of arrival, in seconds of the clock's `monotonic()`.
         method: HTTP method.

@@ -142,3 +142,28 @@ _BY_BODY: Mapping[str, Fault] = {
 CATALOGUE: Mapping[str, Fault] = MappingProxyType(
     {**{name: ErrorResponse(spec) for name, spec in _BY_NAME.items()}, **_BY_BODY}
 )
+
+# HTX's page prints "nvalid.json". Which texts belong to 100, 400, 404 and 429 exactly is not known.
+_OF_STREAMS: tuple[tuple[int, str], ...] = (
+    (100, "time out close"),
+    (400, "Bad Request"),
+    (404, "Not Found"),
+    (429, "Too Many Requests"),
+    (500, "系统异常:"),
+    (2000, "invalid.ip"),
+    (2001, "invalid.json"),
+    (2001, "invalid.action"),
+    (2001, "invalid.symbol"),
+    (2001, "invalid.ch"),
+    (2001, "invalid.authType"),
+    (2001, "missing.param.auth"),
+    (2002, "invalid.auth.state"),
+    (2002, "auth.fail"),
+    (2003, "query.account.list.error"),
+    (4000, "too.many.request"),
+    (4000, "too.many.connection"),
+)
+
+STREAM_CATALOGUE: Mapping[str, Fault] = MappingProxyType(
+    {f"{code}: {text}": ErrorResponse(ErrorSpec.same(code, text)) for code, text in _OF_STREAMS}
+)

@@ -1,4 +1,4 @@
-"""Which request gets which fault."""
+"""Which request or message gets which fault."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from htx_async.sandbox.endpoint import Endpoint
 from htx_async.sandbox.endpoints import ENDPOINTS
 from htx_async.sandbox.fault import Fault
+from htx_async.sandbox.stream.messages import EVENTS, HANDSHAKE
 from htx_async.sandbox.validation import check_choice, check_range
 
 _NO_FAULT = Fault()
 
 Pick = Callable[[int], Fault | None]
-"""Return the fault of the nth matching request, from 1; called once for each, in order."""
+"""Return the fault of the nth match, from 1; called once for each, in order."""
 
 
 # Kinds of rules, by precedence.
@@ -32,7 +32,8 @@ class _Rule:
     matched: int = 0
 
     def match(self, endpoint: str | None) -> Fault | None:
-        if self.endpoint not in (None, endpoint):
+        is_request = endpoint not in EVENTS
+        if self.endpoint != endpoint and not (self.endpoint is None and is_request):
             return None
         self.matched += 1
         return self.pick(self.matched)
@@ -43,14 +44,20 @@ class FaultSchedule:
     Faults of a sandbox: `sandbox.faults`.
 
     The argument *endpoint* of the methods is method and path as HTX's pages write it, e.g.
-    `"GET /v2/point/account"`; `None`: any request, also one for an unknown path.
+    `"GET /v2/point/account"`; `None`: any request, also one for an unknown path. `"GET /ws/v2"` is
+    the opening handshake of a stream. The messages that HTX sends on a stream have the names
+    `"WS auth"`, `"WS sub"` and `"WS unsub"` (responses to these requests), `"WS snapshot"` and
+    `"WS push"` (one message per currency), `"WS ping"` (HTX's heartbeat) and `"WS pong"` (a pong
+    frame, the response to a ping frame). A message is only matched by its name. "Request" in the
+    methods below means request or message.
 
-    A request gets at most one fault. If several match, `at` takes precedence over `next`, that over
-    `randomly` and that over `always`; of two of the same kind, the older one.
+    A request or message gets at most one fault. If several match, `at` takes precedence over
+    `next`, that over `randomly` and that over `always`; of two of the same kind, the older one.
     """
 
     def __init__(self) -> None:
         self.endpoints: set[str] = {endpoint.name for endpoint in ENDPOINTS}
+        self.endpoints |= {HANDSHAKE, *EVENTS}
         self._rules: list[_Rule] = []
 
     def next(self, fault: Fault, *, endpoint: str | None = None, times: int = 1) -> None:
@@ -90,9 +97,13 @@ class FaultSchedule:
         """Remove all faults."""
         self._rules.clear()
 
-    def match(self, endpoint: Endpoint | None) -> Fault:
-        """Return the fault of the request that arrives now. For the sandbox only: it counts."""
-        name = endpoint.name if endpoint else None
+    def match(self, name: str | None) -> Fault:
+        """
+        Return the fault of the request or message that is handled now.
+
+        *name*: that of the endpoint or message; `None`: an unknown path. For the sandbox only: it
+        counts.
+        """
         # Every rule is evaluated, whichever wins: it counts all requests that match it.
         hits = [(rule, fault) for rule in self._rules if (fault := rule.match(name)) is not None]
         if not hits:
@@ -117,4 +128,15 @@ class FaultSchedule:
             if not isinstance(fault, Fault):
                 message = f"not a fault: {fault!r}. Use the functions of htx_async.sandbox.faults."
                 raise TypeError(message)
+            _check_target(fault, endpoint)
         self._rules.append(_Rule(priority, endpoint, pick, uses))
+
+
+def _check_target(fault: Fault, endpoint: str | None) -> None:
+    if endpoint in EVENTS:
+        if not fault.for_messages:
+            message = f"{fault!r} is not a fault of {endpoint}: a message cannot have it"
+            raise ValueError(message)
+    elif not fault.for_responses:
+        message = f"{fault!r} is a fault of messages. Pass endpoint, one of {', '.join(EVENTS)}."
+        raise ValueError(message)

@@ -5,46 +5,67 @@ Response faults work with every sandbox. Connection faults (`refuse`, `hang`, `c
 `trickle`, `wrong_length`, `answer_and_close`) need a connection: use `Sandbox.serve()`. A request
 with a fault is counted, because HTX counts before it fails, and `Sandbox.arrivals` contains it with
 the response that was sent; with a connection fault, that should have been sent.
+
+The messages of a stream can have the same faults. In place of a message, `refusal` is a message
+with this code, `html` a text that is not JSON, and `gzip_garbage` a binary one; `hang` is a
+connection that is silent from then on, although it is open, and `answer_and_close` one that ends
+without a close frame. Only a message can be `lost`, `duplicated` and so on. Name the message: see
+`FaultSchedule`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
-from htx_async.sandbox import connection_faults, response_faults
+from htx_async.sandbox import connection_faults, message_faults, response_faults
 from htx_async.sandbox.connection_faults import Where
-from htx_async.sandbox.error_catalogue import CATALOGUE
+from htx_async.sandbox.error_catalogue import CATALOGUE, STREAM_CATALOGUE
 from htx_async.sandbox.errors import ErrorSpec
 from htx_async.sandbox.fault import Fault
 from htx_async.sandbox.response_faults import MISSING, ErrorResponse, Page, parse_path
+from htx_async.sandbox.stream.messages import Close
 from htx_async.sandbox.validation import check_choice, check_range
 
 __all__ = [
     "CATALOGUE",
     "MISSING",
+    "STREAM_CATALOGUE",
     "Fault",
     "answer_and_close",
+    "binary",
+    "close",
     "cut",
+    "delayed",
+    "duplicated",
     "field",
+    "fragmented",
     "gzip_garbage",
     "hang",
     "html",
     "huge",
+    "invalid_utf8",
+    "lost",
     "maintenance",
     "redirect",
     "refusal",
     "refuse",
     "reset",
     "skewed",
+    "stale",
     "too_many",
     "trickle",
+    "unsubscribed",
+    "wrong_accept",
     "wrong_length",
 ]
 
 _REDIRECT_STATUS = 302
+# RFC 6455, and the registry of IANA. 1006 and 1015 are for the receiver only.
+_CLOSE_CODES = {1000, 1001, 1002, 1003, 1005, *range(1007, 1015), *range(3000, 5000)}
 _IN_MAINTENANCE = "System is in maintenance!"
 
 
@@ -52,7 +73,9 @@ def refusal(code: str | int, message: str = "", *, status: int = 200) -> Fault:
     """
     Respond with an API error with this code and message, in the envelope of the endpoint.
 
-    `CATALOGUE` has every error body that HTX is known to send, by name.
+    `CATALOGUE` has every error body that HTX is known to send, by name, and `STREAM_CATALOGUE`
+    every error of a stream. On a stream, a request that is refused has no effect; in place of a
+    snapshot or push, the error ends the subscription.
     """
     check_range("status", status, 200, 599)
     return ErrorResponse(ErrorSpec.same(code, message, status))
@@ -61,6 +84,21 @@ def refusal(code: str | int, message: str = "", *, status: int = 200) -> Fault:
 def maintenance() -> Fault:
     """Respond with the API error of maintenance; `html(503)` is what a gateway may send."""
     return ErrorResponse(ErrorSpec("system-maintenance", _IN_MAINTENANCE, 500, _IN_MAINTENANCE))
+
+
+def stale(seconds: float, *, currencies: Collection[str] | None = None) -> Fault:
+    """
+    Respond from a replica of HTX's data that is *seconds* behind.
+
+    The sandbox remembers the data before each of the latest 1000 changes.
+
+    Args:
+        seconds: Age of the data.
+        currencies: Only their balances are old, so that the response mixes two times; `None`: all.
+    """
+    check_range("seconds", seconds, 0)
+    chosen = None if currencies is None else frozenset(currencies)
+    return response_faults.Stale(seconds, chosen)
 
 
 def html(status: int = 502) -> Fault:
@@ -137,7 +175,11 @@ def hang(where: Where = "head") -> Fault:
 
 
 def cut(after: int | None = None) -> Fault:
-    """Close the connection after this number of bytes of the body; `None`: half of it."""
+    """
+    Close the connection after this number of bytes of the body; `None`: half of it.
+
+    Of a message, these are bytes of its frames.
+    """
     if after is not None:
         check_range("after", after, 0)
     return connection_faults.Cut(after)
@@ -170,3 +212,62 @@ def wrong_length(by: int = 1) -> Fault:
 def answer_and_close() -> Fault:
     """Send a complete response, then close the connection without announcement."""
     return connection_faults.AnswerAndClose()
+
+
+def wrong_accept() -> Fault:
+    """Respond to the handshake of a stream with a wrong `Sec-WebSocket-Accept`."""
+    return connection_faults.WrongAccept()
+
+
+def lost() -> Fault:
+    """Do not send the message, although what it reports has happened."""
+    return message_faults.Copies(0)
+
+
+def duplicated(times: int = 2) -> Fault:
+    """Send the message *times* times in a row."""
+    check_range("times", times, 1)
+    return message_faults.Copies(times)
+
+
+def delayed(seconds: float) -> Fault:
+    """Send the message *seconds* later, when newer ones may have been sent."""
+    check_range("seconds", seconds, 0)
+    return message_faults.Delayed(seconds)
+
+
+def unsubscribed() -> Fault:
+    """
+    Let the subscription die: HTX's heartbeat goes on, pushes do not.
+
+    A request that gets this is acknowledged, and has no effect.
+    """
+    return message_faults.Unsubscribed()
+
+
+def close(code: int = 1001, reason: str = "") -> Fault:
+    """
+    Send a close frame instead of the message; 1005: without a code.
+
+    `answer_and_close` closes without a close frame, which clients report as 1006.
+    """
+    if code not in _CLOSE_CODES:
+        message = f"no close frame has the code {code}. For 1006, use answer_and_close()."
+        raise ValueError(message)
+    return message_faults.Closed(Close(code, reason))
+
+
+def fragmented(frames: int = 3) -> Fault:
+    """Send the message in this number of frames."""
+    check_range("frames", frames, 2)
+    return message_faults.Fragmented(frames)
+
+
+def binary() -> Fault:
+    """Send the message as binary data."""
+    return message_faults.Binary()
+
+
+def invalid_utf8() -> Fault:
+    """Send a text message that is not UTF-8."""
+    return message_faults.InvalidUTF8()

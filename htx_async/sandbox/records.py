@@ -92,11 +92,15 @@ class PointsGroup:
     remain_amt: str
 
 
+def exact_sum(*amounts: str) -> str:
+    """Return the sum of *amounts* without rounding, and without exponent."""
+    with localcontext(prec=_PRECISION):
+        return f"{sum(map(Decimal, amounts)):f}"
+
+
 def _total(points: PointsAccount) -> str:
     # The start value gives the sum at least 8 decimal places, as in HTX's examples.
-    with localcontext(prec=_PRECISION):
-        amounts = (Decimal(group.remain_amt) for group in points.groups)
-        return f"{sum(amounts, Decimal('0.00000000')):f}"
+    return exact_sum("0.00000000", *(group.remain_amt for group in points.groups))
 
 
 @attrs.frozen

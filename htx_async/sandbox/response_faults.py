@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 import msgspec
@@ -15,6 +15,9 @@ from htx_async.sandbox.errors import ErrorSpec
 from htx_async.sandbox.fault import Fault
 from htx_async.sandbox.rate_windows import Admission
 from htx_async.sandbox.responses import Headers, SandboxResponse, error_response
+from htx_async.sandbox.state import SandboxState
+from htx_async.sandbox.stream.messages import Message, error_instead_of
+from htx_async.sandbox.world import World
 
 
 class Missing(enum.Enum):
@@ -26,6 +29,7 @@ class Missing(enum.Enum):
 MISSING: Final = Missing.MISSING
 
 _STEP = re.compile(r"(?:^|\.)([^.\[\]]+)|\[(\d+)\]")
+_TOO_MANY_CONNECTIONS = ErrorSpec.same(429, "Too Many Requests")
 # A gzip header, then a block of a type that does not exist.
 _INVALID_GZIP = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03" + b"\xff" * 54
 _PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>"
@@ -41,11 +45,21 @@ class ErrorResponse(Fault):
         """Return the API error."""
         return error_response(self.spec, version)
 
+    def message(self, original: Message, /) -> Message:
+        """Return the API error in place of *original*."""
+        return error_instead_of(original, self.spec)
+
+    @property
+    def refuses(self) -> bool:
+        """Return `True`: the request failed, or the subscription ended."""
+        return True
+
 
 @attrs.frozen
 class RawErrorResponse(Fault):
     """API error with exactly this body, whatever the path."""
 
+    for_messages: ClassVar[bool] = False
     json: bytes
     code: str | int
 
@@ -68,6 +82,15 @@ class RateLimited(Fault):
             headers = ((b"retry-after", b"%g" % self.retry_after),)
         return attrs.evolve(error_response(errors.RATE_LIMITED, version), headers=headers)
 
+    def message(self, original: Message, /) -> Message:
+        """Return the API error in place of *original*."""
+        return error_instead_of(original, _TOO_MANY_CONNECTIONS)
+
+    @property
+    def refuses(self) -> bool:
+        """Return `True`: the request failed."""
+        return True
+
     def admission(self, original: Admission | None, per: float, /) -> Admission | None:
         """Return that nothing remains; `None` without headers."""
         if not self.headers:
@@ -85,11 +108,18 @@ class Page(Fault):
 
     def response(self, _original: SandboxResponse, _version: int, /) -> SandboxResponse:
         """Return the page."""
+        headers = () if self.location is None else ((b"location", self.location.encode()),)
+        return SandboxResponse(self.status, self._body, content_type=b"text/html", headers=headers)
+
+    def message(self, original: Message, /) -> Message:
+        """Return the page."""
+        return attrs.evolve(original, data=self._body)
+
+    @property
+    def _body(self) -> bytes:
         known = self.status in HTTPStatus.__members__.values()
         title = f"{self.status} {HTTPStatus(self.status).phrase}" if known else str(self.status)
-        headers = () if self.location is None else ((b"location", self.location.encode()),)
-        body = _PAGE.format(title).encode()
-        return SandboxResponse(self.status, body, content_type=b"text/html", headers=headers)
+        return _PAGE.format(title).encode()
 
     def admission(self, _original: Admission | None, _per: float, /) -> None:
         """Return `None`: no headers."""
@@ -116,13 +146,20 @@ class FieldFault(Fault):
 
     def response(self, original: SandboxResponse, _version: int, /) -> SandboxResponse:
         """Return *original* with the field changed; unchanged if it has no such field."""
+        return attrs.evolve(original, body=self._changed(original.body))
+
+    def message(self, original: Message, /) -> Message:
+        """Return *original* with the field changed; unchanged if it has no such field."""
+        return attrs.evolve(original, data=self._changed(original.data))
+
+    def _changed(self, body: bytes) -> bytes:
         *parents, last = parse_path(self.path)
         try:
-            data = msgspec.json.decode(original.body)
+            data = msgspec.json.decode(body)
             self._change(_descend(data, parents), last)
         except (LookupError, TypeError, msgspec.DecodeError):
-            return original
-        return attrs.evolve(original, body=msgspec.json.encode(data))
+            return body
+        return msgspec.json.encode(data)
 
     def _change(self, parent: Any, step: str | int) -> None:
         if isinstance(parent, dict) and isinstance(step, int):
@@ -158,6 +195,10 @@ class HugeBody(Fault):
         """Return *original* with the padding."""
         return attrs.evolve(original, padded_to=self.size)
 
+    def message(self, original: Message, /) -> Message:
+        """Return *original* with the padding."""
+        return attrs.evolve(original, data=original.data.ljust(self.size))
+
 
 @attrs.frozen
 class InvalidGzip(Fault):
@@ -167,3 +208,20 @@ class InvalidGzip(Fault):
         """Return *original* with another body and `Content-Encoding`."""
         headers = (*original.headers, (b"content-encoding", b"gzip"))
         return attrs.evolve(original, body=_INVALID_GZIP, headers=headers)
+
+    def message(self, original: Message, /) -> Message:
+        """Return binary data: other streams of HTX are compressed with gzip."""
+        return attrs.evolve(original, data=_INVALID_GZIP, opcode="binary")
+
+
+@attrs.frozen
+class Stale(Fault):
+    """The response is older than the request, altogether or in some *currencies*."""
+
+    for_messages: ClassVar[bool] = False
+    seconds: float
+    currencies: frozenset[str] | None
+
+    def state(self, world: World, at: float, /) -> SandboxState:
+        """Return the data of that time."""
+        return world.state_at(at - self.seconds, self.currencies)

@@ -1,4 +1,8 @@
-"""Sandbox on a port of this machine, with uvicorn's HTTP/1.1 protocol (extra `sandbox`)."""
+"""
+Sandbox on a port of this machine (extra `sandbox`).
+
+HTTP/1.1 is uvicorn's protocol, WebSocket is our own.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from htx_async.clock import Clock
 from htx_async.sandbox.connection import FaultyConnection, ListeningPort
 from htx_async.sandbox.request import App, Receive, Scope, Send
+from htx_async.sandbox.stream.hub import StreamHub
+from htx_async.sandbox.stream.websocket import WebSocketProtocol
 from htx_async.sandbox.validation import check_range
 
 _KEEP_ALIVE = 60
@@ -56,13 +62,16 @@ class _Protocol(H11Protocol):
 
 
 @contextlib.asynccontextmanager
-async def listen(app: App, host: str, port: int, clock: Clock) -> AsyncGenerator[str, None]:
+async def listen(
+    app: App, hub: StreamHub, host: str, port: int, clock: Clock
+) -> AsyncGenerator[str, None]:
     """
-    Serve *app* on *host* and *port* (0: any free one), and yield the base URL.
+    Serve *app* and the streams of *hub* on *host* and *port*, and yield the base URL.
 
-    `OSError` if that is not possible. At the end, open requests get a second to finish.
+    *port* 0: any free one. `OSError` if that is not possible. At the end, open requests get a
+    second to finish.
     """
-    listener = _Listener(app, host, port, clock)
+    listener = _Listener(app, hub, host, port, clock)
     try:
         await listener.open()
         yield _url(listener.socket)
@@ -75,10 +84,10 @@ async def listen(app: App, host: str, port: int, clock: Clock) -> AsyncGenerator
 class _Listener(ListeningPort):
     """Listening socket, and the uvicorn server that accepts its connections."""
 
-    def __init__(self, app: App, host: str, port: int, clock: Clock) -> None:
+    def __init__(self, app: App, hub: StreamHub, host: str, port: int, clock: Clock) -> None:
         super().__init__(clock)
         self.socket = _bind(host, port)
-        self.server = _server(app, self)
+        self.server = _server(app, hub, self)
 
     async def open(self) -> None:
         """Accept connections."""
@@ -106,7 +115,7 @@ def _url(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _server(app: App, port: ListeningPort) -> uvicorn.Server:
+def _server(app: App, hub: StreamHub, port: ListeningPort) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         http=_Protocol,
@@ -123,6 +132,8 @@ def _server(app: App, port: ListeningPort) -> uvicorn.Server:
     config.load()
     # Without the wrapper of `load` that logs every scope if the log level is low enough.
     config.loaded_app = app
+    websocket = functools.partial(WebSocketProtocol, hub, port.clock)
+    config.ws_protocol_class = cast("type[asyncio.Protocol]", websocket)
     config.http_protocol_class = cast("type[asyncio.Protocol]", functools.partial(_Protocol, port))
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

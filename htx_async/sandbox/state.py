@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from typing import TypeVar
+
+import attrs
 
 from htx_async.sandbox.records import APIKey, SandboxAccount, SandboxUser
 
@@ -82,6 +84,21 @@ class SandboxState:
     def replace(self, old: SandboxUser, new: SandboxUser) -> SandboxState:
         """Return the state with the user *new* in place of *old*."""
         return SandboxState(tuple(new if user is old else user for user in self.users))
+
+    def with_rows_of(self, other: SandboxState, currencies: Collection[str]) -> SandboxState:
+        """Return the state with the rows of these *currencies* as they are in *other*."""
+
+        def mixed(account: SandboxAccount) -> SandboxAccount:
+            source, _ = other._accounts.get(account.id, (account, None))
+            own = (row for row in account.rows if row.currency not in currencies)
+            others = (row for row in source.rows if row.currency in currencies)
+            return attrs.evolve(account, rows=(*own, *others))
+
+        return SandboxState(
+            tuple(
+                attrs.evolve(user, accounts=tuple(map(mixed, user.accounts))) for user in self.users
+            )
+        )
 
 
 def _is_named(account: SandboxAccount, name: str) -> bool:

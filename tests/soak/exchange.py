@@ -86,9 +86,11 @@ class NumberingSandbox(Sandbox):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._numbers = count(1)
+        self._respond = self._http.respond
+        self._http.respond = self._numbered  # type: ignore[assignment]
 
-    async def _respond(self, *arguments: Any) -> Any:
-        response = await super()._respond(*arguments)
+    async def _numbered(self, *arguments: Any) -> Any:
+        response = await self._respond(*arguments)
         body = _NUMBER.sub(rb"\g<1>%d" % next(self._numbers), response.body)
         return attrs.evolve(response, body=body)
 
