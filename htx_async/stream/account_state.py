@@ -127,12 +127,13 @@ class AccountState:
             if state is None:
                 state = self._add(currency, connection)
                 before, since = _ZERO, self.proven_at
-                verdict = state.show_read(read, connection, now + DELAY)
+                verdict = state.show_read(read, connection, now + DELAY, numbers)
             else:
                 before, since = state.amounts, state.proven_at
                 verdict = state.read(read, connection, numbers)
             seq = read.seq if numbers.are_comparable(state.key) else None
-            if was_merged and verdict == "replaced" and before != read.amounts:
+            seq = state.seq if state.is_pushed else seq
+            if was_merged and verdict == "replaced" and not state.is_pushed:
                 due_at = now + self.patience
                 self.losses.append(Loss(currency, read.amounts, seq, since, now, due_at))
             is_behind |= verdict == "behind"

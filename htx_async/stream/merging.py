@@ -22,6 +22,8 @@ LAG = 3.0
 DELAY = 3.0
 """Seconds that a push may take to arrive. Round-trip times of the connection bound it."""
 
+_WITHHELD = 32
+"""Pushes that are kept until REST shows how old they are; the latest ones."""
 _CERTAIN = 3
 """Currencies with equal numbers that are not chance."""
 _AGREEMENTS = 2
@@ -131,6 +133,7 @@ class CurrencyState:
     is_pushed: bool = False
     _pushed: Pushed | None = None
     _pushed_on: int = -1
+    _withheld: list[Pushed] = attrs.field(factory=list)
     _candidate: Read | None = None
     _agreements: int = 0
 
@@ -143,10 +146,13 @@ class CurrencyState:
         latest = self._latest(connection)
         if latest is not None and _is_late(pushed, latest):
             return False
+        if latest is None:
+            self._withheld.clear()
         self._pushed, self._pushed_on = pushed, connection
         if self._is_newer(pushed, connection, numbers):
             self._show_push(connection)
             return False
+        self._withheld = [*self._withheld[1 - _WITHHELD :], pushed]
         return True
 
     def compare(self, read: Read, connection: int, numbers: Numbers) -> None:
@@ -159,15 +165,15 @@ class CurrencyState:
         """Compare the amounts with those of REST, and replace them if they are older."""
         latest = self._latest(connection)
         if read.amounts == self.amounts:
-            return self._confirm(read, connection, latest, numbers)
+            return self._confirm(read, connection, numbers)
         by_number = self._decide_by_number(read, connection, numbers)
         if by_number is not None:
             return by_number
-        if self.connection != connection and latest is not None and self._agrees(read, latest):
+        if self.connection != connection and self._agrees(read, numbers):
             self._show_push(connection)
             self.proven_at = max(self.proven_at, read.sent_at)
             return "replaced"
-        return self._decide_by_agreement(read, connection, latest)
+        return self._decide_by_agreement(read, connection, latest, numbers)
 
     def _latest(self, connection: int) -> Pushed | None:
         """Return the latest push of this connection."""
@@ -192,36 +198,43 @@ class CurrencyState:
         self.is_pushed, self.connection, self.changed_at = True, connection, at
         self.proven_at = max(self.proven_at, at - DELAY)
         self._candidate, self._agreements = None, 0
+        self._withheld.clear()
 
-    def show_read(self, read: Read, connection: int, settled_at: float) -> Verdict:
+    def show_read(
+        self, read: Read, connection: int, settled_at: float, numbers: Numbers
+    ) -> Verdict:
         """Show what REST returned; a push that arrives from *settled_at* on is newer."""
         self.amounts, self.seq = read.amounts, read.seq
         self.is_pushed, self.connection, self.changed_at = False, connection, read.received_at
         self.proven_at, self.settled_at = max(self.proven_at, read.sent_at), settled_at
         self._candidate, self._agreements = None, 0
+        if self._was_withheld(read, numbers):
+            self._show_push(connection)
         return "replaced"
 
-    def _confirm(
-        self, read: Read, connection: int, latest: Pushed | None, numbers: Numbers
-    ) -> Verdict:
+    def _confirm(self, read: Read, connection: int, numbers: Numbers) -> Verdict:
         """Note that REST has the same amounts."""
         self.proven_at = max(self.proven_at, read.sent_at)
         self._candidate = None
-        is_push = latest is not None and latest.amounts == read.amounts
         if self.connection != connection:
             if read.sent_at - LAG < self.changed_at:
                 return "pending"  # it may be an older state with the same amounts
             self.connection, self._agreements = connection, 0
-            self.is_pushed, self.seq = is_push, read.seq
+            self.is_pushed, self.seq = False, read.seq
             self.settled_at = read.received_at + DELAY
-            if latest is not None and is_push:
-                self.seq, self.changed_at = latest.seq, latest.at
-        elif not self.is_pushed and latest is not None and is_push:
-            if latest.seq == read.seq and numbers.are_comparable(self.key):
-                self.is_pushed, self.seq = True, latest.seq
         elif not self.is_pushed and read.seq is not None:
             self.seq = max(read.seq, self.seq or 0)
+        if not self.is_pushed and self._was_withheld(read, numbers):
+            self._show_push(connection)
         return "proven"
+
+    def _was_withheld(self, read: Read, numbers: Numbers) -> bool:
+        """Return whether REST has what a push had that was not shown: later pushes are newer."""
+        needs_number = numbers.are_comparable(self.key)
+        return any(
+            pushed.amounts == read.amounts and (pushed.seq == read.seq or not needs_number)
+            for pushed in self._withheld
+        )
 
     def _decide_by_number(self, read: Read, connection: int, numbers: Numbers) -> Verdict | None:
         """Return the verdict of the numbers; `None`: they do not decide."""
@@ -234,7 +247,7 @@ class CurrencyState:
         if self.is_pushed and read.seq > self.seq and not is_certain:
             return None
         if read.seq > self.seq:
-            return self.show_read(read, connection, read.received_at + DELAY)
+            return self.show_read(read, connection, read.received_at + DELAY, numbers)
         if read.seq == self.seq or not is_current:
             return None
         if self.changed_at < read.sent_at - LAG:
@@ -243,14 +256,15 @@ class CurrencyState:
         self.proven_at = max(self.proven_at, read.sent_at)
         return "proven"
 
-    def _agrees(self, read: Read, latest: Pushed) -> bool:
-        """Return whether REST has confirmed a push whose number is too small, often enough."""
-        if read.amounts == latest.amounts and read.sent_at - LAG >= self.changed_at:
-            self._agreements += 1
-        return self._agreements >= _AGREEMENTS and read.amounts == latest.amounts
+    def _agrees(self, read: Read, numbers: Numbers) -> bool:
+        """Return whether REST has confirmed pushes whose number is too small, often enough."""
+        if read.sent_at - LAG < self.changed_at or not self._was_withheld(read, numbers):
+            return False
+        self._agreements += 1
+        return self._agreements >= _AGREEMENTS
 
     def _decide_by_agreement(
-        self, read: Read, connection: int, latest: Pushed | None
+        self, read: Read, connection: int, latest: Pushed | None, numbers: Numbers
     ) -> Verdict:
         """Show what two reads agree on, if no push came since the first could be behind."""
         touched_at = max(self.changed_at, latest.at if latest is not None else -math.inf)
@@ -262,7 +276,7 @@ class CurrencyState:
         ):
             if read.received_at < first.received_at + DELAY:
                 return "pending"
-            return self.show_read(read, connection, first.received_at + DELAY)
+            return self.show_read(read, connection, first.received_at + DELAY, numbers)
         self._candidate = read if read.sent_at - LAG >= touched_at else None
         return "pending"
 
