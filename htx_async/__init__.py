@@ -57,6 +57,8 @@ from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.resources.accounts import Accounts
 from htx_async.resources.points import Points
 from htx_async.resources.raw import RawResponse
+from htx_async.stream.events import StreamEvent
+from htx_async.stream.live import LiveAccount, LiveBalances
 
 if TYPE_CHECKING:
     from htx_async.ratelimit.redis.limiter import RedisRateLimiter
@@ -86,6 +88,8 @@ __all__ = [
     "IPAddressError",
     "InvalidInputError",
     "KeyExpiredError",
+    "LiveAccount",
+    "LiveBalances",
     "Model",
     "NoResponseError",
     "PermissionDeniedError",
@@ -100,6 +104,7 @@ __all__ = [
     "RetryPolicy",
     "ServiceUnavailableError",
     "SignatureError",
+    "StreamEvent",
     "TransportError",
 ]
 __all__ += account.__all__

@@ -61,6 +61,7 @@ class AccountState:
         is_merged: Whether all of it is proven on this connection.
         is_reading: Whether REST is being read.
         read_at: When REST is read next.
+        reads: Number of reads that have been merged.
         failure: Why the last read failed; `None`: it succeeded.
         losses: Changes that may still be pushed.
         state: Whether the account can be used, as REST has it.
@@ -73,6 +74,7 @@ class AccountState:
     is_merged: bool = False
     is_reading: bool = False
     read_at: float = -math.inf
+    reads: int = 0
     failure: HTXError | None = None
     losses: list[Loss] = attrs.field(factory=list)
     is_behind: bool = False
@@ -115,6 +117,7 @@ class AccountState:
     ) -> tuple[BalanceChange, ...]:
         """Merge a balance that was requested at *sent_at*, and return what has changed."""
         self.failure, self._balance = None, balance
+        self.reads += 1
         rows = _by_currency(balance.entries)
         changes: list[BalanceChange] = []
         is_complete, is_behind, was_merged = True, False, self.is_merged
@@ -180,9 +183,7 @@ class AccountState:
         state = CurrencyState((self.account.id, currency), _ZERO, None, connection)
         return self._currencies.setdefault(currency, state)
 
-    def _forgive(
-        self, currency: str, amounts: Amounts, seq: int | None, numbers: Numbers
-    ) -> None:
+    def _forgive(self, currency: str, amounts: Amounts, seq: int | None, numbers: Numbers) -> None:
         """Forget a loss whose push arrives after all."""
         if not self.losses:
             return

@@ -72,11 +72,15 @@ class Session:
     _pushed_at: float = -math.inf
     _resubscriptions: int = 0
 
-    def follow(self, accounts: Iterable[Account], interval: float, now: float) -> dict[int, AccountState]:
+    def follow(
+        self, accounts: Iterable[Account], interval: float, now: float
+    ) -> dict[int, AccountState]:
         """Return the states of *accounts*, to be read at least every *interval* seconds."""
         states: dict[int, AccountState] = {}
         for account in accounts:
-            state = self.accounts.setdefault(account.id, AccountState(account, interval, read_at=now))
+            state = self.accounts.setdefault(
+                account.id, AccountState(account, interval, read_at=now)
+            )
             states[account.id] = state
         return states
 
@@ -217,7 +221,9 @@ class Session:
         changes = account.push(push, now, self._connection, self._numbers)
         self._emit_changes(push.account_id, changes)
         if self.phase == "syncing":
-            self.next_at = min(self.next_at, account.read_at) if not account.is_reading else self.next_at
+            self.next_at = (
+                min(self.next_at, account.read_at) if not account.is_reading else self.next_at
+            )
 
     def _report_loss(self, account: AccountState, loss: Loss, outcome: Outcome, now: float) -> None:
         self._emit_loss(account, loss)

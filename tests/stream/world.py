@@ -123,9 +123,7 @@ class World:
             for currency in CURRENCIES
         }
         states = self.session.follow(ACCOUNTS, setting.audit_interval, 0.0)
-        self.follower = Follower(
-            states, setting.audit_interval, self._record, to_datetime
-        )
+        self.follower = Follower(states, setting.audit_interval, self._record, to_datetime)
         self.session.add(self.follower, 0.0)
 
     def run(self) -> Report:
@@ -257,7 +255,10 @@ class World:
     def _read(self, account_id: int) -> None:
         sent_at, jitter = self.now, self.random.uniform(0.0, 0.1)
         states = [
-            (key[1], self._state_at(key, sent_at + jitter - self.random.uniform(0, self.setting.lag)))
+            (
+                key[1],
+                self._state_at(key, sent_at + jitter - self.random.uniform(0, self.setting.lag)),
+            )
             for key in self.history
             if key[0] == account_id
         ]
@@ -325,7 +326,8 @@ class World:
                 report.unreported.append(f"cut at {at}")
         for at, key in self._lost:
             if self._is_only_a_read_left(at, key) and not any(
-                event.reason == "lost_push" and at <= reported <= at + 45 for reported, event in gaps
+                event.reason == "lost_push" and at <= reported <= at + 45
+                for reported, event in gaps
             ):
                 report.unreported.append(f"push lost at {at}")
         for at, event in gaps:
@@ -333,7 +335,9 @@ class World:
                 assert event.since is not None
                 assert event.until is not None
                 earliest = event.since.timestamp() - self.setting.lag - 3
-                if not any(earliest <= lost <= event.until.timestamp() for lost in self._undelivered):
+                if not any(
+                    earliest <= lost <= event.until.timestamp() for lost in self._undelivered
+                ):
                     report.false_alarms.append(f"{at}: {event}")
 
     def _is_only_a_read_left(self, at: float, key: Key) -> bool:
