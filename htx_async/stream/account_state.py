@@ -23,8 +23,8 @@ from htx_async.stream.messages import TRADE, Amounts, Push
 
 FIRST_REREAD, LAST_REREAD = 0.5, 3.0
 """Seconds until REST is read again while something is not proven; the delay doubles."""
-_BEHIND = 3
-"""Reads in a row with a number that is too small, after which the connection is renewed."""
+_BEHIND = 2
+"""Reads with a number that grows and is too small, after which the connection is renewed."""
 _PUSHED_TYPES = (BalanceType.TRADE, BalanceType.FROZEN)
 _ZERO = Amounts(Decimal(0), Decimal(0))
 
@@ -51,7 +51,7 @@ class Loss(NamedTuple):
 
 
 @attrs.define
-class AccountState:
+class FollowedAccount:
     """
     The live state of *account*.
 
@@ -236,7 +236,7 @@ class AccountState:
                 yield BalanceEntry(currency, kind, amount, seq_num=state.seq)
 
     def _schedule(self, is_complete: bool, is_behind: bool, sent_at: float, now: float) -> None:
-        self._reads_behind = self._reads_behind + 1 if is_behind else 0
+        self._reads_behind += is_behind
         self.is_behind = self._reads_behind >= _BEHIND
         if is_complete and self.is_merged:
             self._reread_delay, self.read_at = FIRST_REREAD, sent_at + self.interval

@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 
 from htx_async.errors import HTXError
-from htx_async.stream.account_state import AccountState
+from htx_async.stream.account_state import FollowedAccount
 from htx_async.stream.events import GapReason, StreamEvent, StreamStatus
 
 BOUND_SLACK: Final = 15.0
@@ -27,11 +27,13 @@ class Follower:
     Attributes:
         audit_interval: Seconds between reads of REST.
         emit: Called with each event.
+        on_status: Called with each new status.
     """
 
-    accounts: dict[int, AccountState]
+    accounts: dict[int, FollowedAccount]
     audit_interval: float
     emit: Callable[[StreamEvent], object]
+    on_status: Callable[[StreamStatus], object]
     to_datetime: ToDatetime
     status: StreamStatus = "connecting"
     _was_synced: bool = False
@@ -60,6 +62,7 @@ class Follower:
         before, self.status = self.status, self.status_at(phase, now)
         if self.status == before:
             return
+        self.on_status(self.status)
         if self.status == "synced":
             self._was_synced = True
             if self._gap is not None:

@@ -26,7 +26,7 @@ from htx_async.models.account import Account
 from htx_async.models.balance import AccountBalance, CurrencyBalance
 from htx_async.models.balance_diff import BalanceChange
 from htx_async.models.enums import AccountType
-from htx_async.stream.account_state import AccountState
+from htx_async.stream.account_state import FollowedAccount
 from htx_async.stream.buffer import EventBuffer
 from htx_async.stream.events import StreamEvent, StreamStatus
 from htx_async.stream.follower import BOUND_SLACK, Follower
@@ -103,7 +103,7 @@ class LiveAccount:
         account: The account.
     """
 
-    def __init__(self, state: AccountState) -> None:
+    def __init__(self, state: FollowedAccount) -> None:
         self.account: Account = state.account
         self._state = state
 
@@ -157,7 +157,6 @@ class LiveBalances:
         self._shared: SharedConnection | None = None
         self._follower: Follower | None = None
         self._consumers: weakref.WeakSet[EventBuffer[Any]] = weakref.WeakSet()
-        self._last_logged: StreamStatus = "connecting"
         self._is_closed = False
 
     @property
@@ -192,7 +191,7 @@ class LiveBalances:
         return tuple(state.account for state in self._states)
 
     @property
-    def _states(self) -> Collection[AccountState]:
+    def _states(self) -> Collection[FollowedAccount]:
         return () if self._follower is None else self._follower.accounts.values()
 
     def __getitem__(self, account: Account | int | str) -> LiveAccount:
@@ -250,7 +249,8 @@ class LiveBalances:
         if self._shared is not None:
             if self._follower is not None and not was_closed:
                 self._shared.session.remove(self._follower)
-            self._log_status()
+            if not was_closed:
+                _log_status("closed")
             self._shared.notify()
         await self._hub.leave(self)
 
@@ -282,7 +282,9 @@ class LiveBalances:
             async with self._hub.clock.timeout(self._timeout):
                 selected = _select(await self._reads.list(), self._wanted)
                 self._shared = self._hub.join(self, self._reads)
-                self._follower = self._shared.follow(selected, self._audit_interval, self._emit)
+                self._follower = self._shared.follow(
+                    selected, self._audit_interval, self._emit, _log_status
+                )
                 while not self.synced:
                     shared = self._open()
                     failure = shared.error
@@ -306,16 +308,8 @@ class LiveBalances:
         return f"{what} within {self._timeout:g} s (timeout): its status is {self.status}"
 
     def _emit(self, event: StreamEvent) -> None:
-        if event.change is None:
-            self._log_status()
         for consumer in tuple(self._consumers):
             consumer.put(event)
-
-    def _log_status(self) -> None:
-        status = self.status
-        if status != self._last_logged:
-            self._last_logged = status
-            _log.info("live balances: %s", status)
 
     def _consume(self, convert: Any) -> EventBuffer[Any]:
         def on_overflow() -> None:
@@ -327,7 +321,7 @@ class LiveBalances:
             consumer.close()
         return consumer
 
-    def _find(self, account: object) -> AccountState:
+    def _find(self, account: object) -> FollowedAccount:
         """Return the state of an account; `KeyError`: there is none, or there are several."""
         try:
             wanted = _wanted_of(account)
@@ -337,7 +331,7 @@ class LiveBalances:
             states = [state for state in self._states if _matches(state.account, wanted)]
             if len(states) == 1:
                 return states[0]
-            candidates = ", ".join(map(_describe, states or self._states))
+            candidates = ", ".join(_describe(each.account) for each in states or self._states)
             count = "several" if states else "no"
             problem = f"{count} accounts match; this stream has: {candidates or 'none'}"
         raise KeyError(problem)
@@ -397,6 +391,10 @@ def _select(
         msg = f"no account is {text}. Accounts of this user: {candidates}"
         raise AccountNotFoundError(msg)
     return selected
+
+
+def _log_status(status: StreamStatus) -> None:
+    _log.info("live balances: %s", status)
 
 
 def _describe(account: Account) -> str:

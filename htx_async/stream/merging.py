@@ -32,7 +32,8 @@ _AGREEMENTS = 2
 Verdict = Literal["proven", "replaced", "pending", "behind"]
 """
 What a REST read did: it proved the amounts that are shown, it replaced them, or it decided nothing.
-`behind`: its number is smaller than that of a push, for longer than REST may lag.
+`behind`: its number is smaller than that of a push, for longer than REST may lag, and it grows: the
+counter has begun again.
 """
 
 
@@ -136,6 +137,7 @@ class CurrencyState:
     _withheld: list[Pushed] = attrs.field(factory=list)
     _candidate: Read | None = None
     _agreements: int = 0
+    _smaller_seq: int | None = None
 
     def push(self, pushed: Pushed, connection: int, numbers: Numbers) -> bool:
         """
@@ -197,7 +199,7 @@ class CurrencyState:
         self.amounts, self.seq, at = self._pushed
         self.is_pushed, self.connection, self.changed_at = True, connection, at
         self.proven_at = max(self.proven_at, at - DELAY)
-        self._candidate, self._agreements = None, 0
+        self._candidate, self._agreements, self._smaller_seq = None, 0, None
         self._withheld.clear()
 
     def show_read(
@@ -251,7 +253,8 @@ class CurrencyState:
         if read.seq == self.seq or not is_current:
             return None
         if self.changed_at < read.sent_at - LAG:
-            return "behind"
+            earlier, self._smaller_seq = self._smaller_seq, read.seq
+            return "behind" if earlier is not None and read.seq > earlier else "pending"
         # The push is newer than what REST returned, so it was right after that moment.
         self.proven_at = max(self.proven_at, read.sent_at)
         return "proven"

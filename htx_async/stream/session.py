@@ -18,7 +18,7 @@ from htx_async.models.account import Account
 from htx_async.models.balance import AccountBalance
 from htx_async.models.balance_diff import BalanceChange
 from htx_async.stream import messages
-from htx_async.stream.account_state import AccountState, Loss
+from htx_async.stream.account_state import FollowedAccount, Loss
 from htx_async.stream.events import GapReason, StreamEvent, StreamStatus
 from htx_async.stream.follower import Follower
 from htx_async.stream.merging import Numbers
@@ -62,7 +62,7 @@ class Session:
 
     phase: StreamStatus = "connecting"
     next_at: float = math.inf
-    accounts: dict[int, AccountState] = attrs.field(factory=dict)
+    accounts: dict[int, FollowedAccount] = attrs.field(factory=dict)
     _followers: list[Follower] = attrs.field(factory=list)
     _numbers: Numbers = attrs.field(factory=lambda: Numbers(math.inf))
     _connection: int = 0
@@ -74,12 +74,12 @@ class Session:
 
     def follow(
         self, accounts: Iterable[Account], interval: float, now: float
-    ) -> dict[int, AccountState]:
+    ) -> dict[int, FollowedAccount]:
         """Return the states of *accounts*, to be read at least every *interval* seconds."""
-        states: dict[int, AccountState] = {}
+        states: dict[int, FollowedAccount] = {}
         for account in accounts:
             state = self.accounts.setdefault(
-                account.id, AccountState(account, interval, read_at=now)
+                account.id, FollowedAccount(account, interval, read_at=now)
             )
             states[account.id] = state
         return states
@@ -87,7 +87,7 @@ class Session:
     def add(self, follower: Follower, now: float) -> Outcome:
         """Add a follower of accounts that `follow` returned."""
         self._followers.append(follower)
-        self._set_intervals()
+        self._set_intervals(now)
         return self.tick(now)
 
     def remove(self, follower: Follower) -> None:
@@ -95,7 +95,7 @@ class Session:
         self._followers.remove(follower)
         followed = {key for each in self._followers for key in each.accounts}
         self.accounts = {key: state for key, state in self.accounts.items() if key in followed}
-        self._set_intervals()
+        self._set_intervals(math.inf)
 
     def connecting(self, now: float) -> None:
         """Note that a connection is being opened."""
@@ -167,7 +167,7 @@ class Session:
             account.fail(error, now)
         return self.tick(now)
 
-    def audit(self, account: AccountState, now: float) -> Outcome:
+    def audit(self, account: FollowedAccount, now: float) -> Outcome:
         """Read an account now, unless it is being read."""
         account.read_at = min(account.read_at, now)
         return self.tick(now)
@@ -225,7 +225,9 @@ class Session:
                 min(self.next_at, account.read_at) if not account.is_reading else self.next_at
             )
 
-    def _report_loss(self, account: AccountState, loss: Loss, outcome: Outcome, now: float) -> None:
+    def _report_loss(
+        self, account: FollowedAccount, loss: Loss, outcome: Outcome, now: float
+    ) -> None:
         self._emit_loss(account, loss)
         is_silent = self._pushed_at <= loss.shown_at
         if is_silent and self.phase == "syncing":
@@ -250,7 +252,7 @@ class Session:
         for account in self.accounts.values():
             account.is_merged = False
 
-    def _emit_loss(self, account: AccountState, loss: Loss) -> None:
+    def _emit_loss(self, account: FollowedAccount, loss: Loss) -> None:
         for follower in self._followers:
             if account.account.id in follower.accounts:
                 follower.report_loss(loss.since, loss.shown_at)
@@ -281,7 +283,8 @@ class Session:
             if follower.status == "synced":
                 yield max(follower.proven_at + follower.bound, now) + 0.001
 
-    def _set_intervals(self) -> None:
+    def _set_intervals(self, now: float) -> None:
         for key, account in self.accounts.items():
             intervals = [each.audit_interval for each in self._followers if key in each.accounts]
             account.interval = min(intervals, default=account.interval)
+            account.read_at = min(account.read_at, now + account.interval)

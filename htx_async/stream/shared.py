@@ -28,8 +28,8 @@ from htx_async.errors import (
 from htx_async.models.account import Account
 from htx_async.models.balance import AccountBalance
 from htx_async.redaction import excerpt, redact_unknown
-from htx_async.stream.account_state import AccountState
-from htx_async.stream.events import StreamEvent
+from htx_async.stream.account_state import FollowedAccount
+from htx_async.stream.events import StreamEvent, StreamStatus
 from htx_async.stream.follower import Follower
 from htx_async.stream.messages import PATH, Reply
 from htx_async.stream.session import STEP_TIMEOUT, Outcome, Session
@@ -43,6 +43,7 @@ _STABLE = 30.0
 """Seconds after which a connection that is lost does not count as a failure."""
 _DIAGNOSABLE = (2000, 2002)
 """Codes that do not say which of many faults it is; REST does."""
+_TOO_MANY_REQUESTS = 429
 _FATAL = (2001,)
 """Codes of requests that HTX does not understand."""
 
@@ -111,18 +112,19 @@ class SharedConnection:
         accounts: Iterable[Account],
         interval: float,
         emit: Callable[[StreamEvent], object],
+        on_status: Callable[[StreamStatus], object],
     ) -> Follower:
         """Follow *accounts*; connect if nobody did so far, or HTX refused the key before."""
         now = self._clock.monotonic()
         states = self.session.follow(accounts, interval, now)
-        follower = Follower(states, interval, emit, self._to_datetime)
+        follower = Follower(states, interval, emit, on_status, self._to_datetime)
         self._apply(self.session.add(follower, now))
         if self._task is None or self._task.done():
             self.error, self.is_refused, self._is_repeated = None, False, False
             self._task = asyncio.create_task(self._run(), name="htx_async stream")
         return follower
 
-    def audit(self, account: AccountState) -> None:
+    def audit(self, account: FollowedAccount) -> None:
         """Read an account by REST now."""
         self._apply(self.session.audit(account, self._clock.monotonic()))
 
@@ -284,7 +286,8 @@ class SharedConnection:
         credentials = self._settings.credentials.current
         secrets = () if credentials is None else secrets_of(credentials)
         message = redact_unknown(excerpt(reply.text, secrets))
-        cause = cause_of(reply.code, message)
+        status = _TOO_MANY_REQUESTS if reply.code == _TOO_MANY_REQUESTS else 200
+        cause = cause_of(reply.code, message, status)
         kind, hint = (APIError, "") if cause is None else (cause.error, f". {cause.hint}")
         if credentials is not None and credentials.signature_method == "Ed25519":
             hint += " HTX does not document Ed25519 for WebSocket: try an HMAC-SHA256 key."

@@ -106,6 +106,7 @@ class FakeExchange:
     sockets: list[FakeSocket] = attrs.field(factory=list)
     reads: list[int] = attrs.field(factory=list)
     lists: int = 0
+    stale: AccountBalance | None = None
     amounts: dict[int, dict[str, Amounts]] = attrs.field(factory=dict)
     numbers: dict[tuple[int, str], int] = attrs.field(factory=dict)
     loans: dict[int, tuple[BalanceEntry, ...]] = attrs.field(factory=dict)
@@ -141,12 +142,14 @@ class FakeExchange:
             if isinstance(error, HTXError):
                 raise error
             await self.clock.sleep(error)
-        found = self.rest(account)
+        balance = self.rest(account)
         await self.clock.sleep(self.rest_delay / 2)
-        return found
+        return balance
 
     def rest(self, account_id: int) -> AccountBalance:
-        """Return the balance that REST has now."""
+        """Return the balance that REST has now, or the stale one."""
+        if self.stale is not None:
+            return self.stale
         entries = [
             BalanceEntry(currency, kind, amount, seq_num=self.seq(account_id, currency, rest=True))
             for currency, amounts in self.amounts.get(account_id, {}).items()

@@ -123,7 +123,9 @@ class World:
             for currency in CURRENCIES
         }
         states = self.session.follow(ACCOUNTS, setting.audit_interval, 0.0)
-        self.follower = Follower(states, setting.audit_interval, self._record, to_datetime)
+        self.follower = Follower(
+            states, setting.audit_interval, self._record, lambda _: None, to_datetime
+        )
         self.session.add(self.follower, 0.0)
 
     def run(self) -> Report:
