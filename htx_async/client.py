@@ -361,8 +361,8 @@ class HTXClient:
         """
         Close the client. Closing it again does nothing.
 
-        Streams are closed. Requests in flight are drained for at most 5 s. Queued calls raise `ClientClosedError`. A
-        transport that was passed to the client stays open.
+        Streams end. Requests in flight are drained for at most 5 s. Queued calls raise
+        `ClientClosedError`. A transport that was passed to the client stays open.
 
         Raises:
             EventLoopError: The client belongs to another event loop: close it there.

@@ -84,7 +84,8 @@ LIBRARIES = {
 """The only modules that import a library, so that it can be replaced in one place."""
 
 EXTRAS = {"cyclopts", "rich", "uvicorn", "respx", "pytest", "hypothesis", "pandas", "polars"}
-EXTRAS |= {"httpx2", "websockets", "redis", "opentelemetry", "pydantic", "pydantic_core", "cryptography"}
+EXTRAS |= {"httpx2", "redis", "opentelemetry", "pydantic", "pydantic_core", "cryptography"}
+EXTRAS |= {"websockets"}
 
 BANNED = re.compile(
     r"_*(told|said|found|heard|hear|asked|fate|flights?|flight_.*|board|land|bells?|bell_.*"

@@ -76,11 +76,13 @@ class FollowedAccount:
     read_at: float = -math.inf
     reads: int = 0
     failure: HTXError | None = None
-    losses: list[Loss] = attrs.field(factory=list)
+    losses: list[Loss] = attrs.field(factory=list[Loss])
     is_behind: bool = False
     _balance: AccountBalance | None = None
-    _currencies: dict[str, CurrencyState] = attrs.field(factory=dict)
-    _rows: dict[str, tuple[BalanceEntry, ...]] = attrs.field(factory=dict)
+    _currencies: dict[str, CurrencyState] = attrs.field(factory=dict[str, CurrencyState])
+    _rows: dict[str, tuple[BalanceEntry, ...]] = attrs.field(
+        factory=dict[str, tuple[BalanceEntry, ...]]
+    )
     _reread_delay: float = FIRST_REREAD
     _reads_behind: int = 0
 
@@ -123,8 +125,8 @@ class FollowedAccount:
         is_complete, is_behind, was_merged = True, False, self.is_merged
         names = [*rows, *(name for name in self._currencies if name not in rows)]
         reads = {name: _read_of(rows.get(name, ()), sent_at, now) for name in names}
-        for currency, state in self._currencies.items():
-            state.compare(reads[currency], connection, numbers)
+        for currency, known in self._currencies.items():
+            known.compare(reads[currency], connection, numbers)
         for currency, read in reads.items():
             state = self._currencies.get(currency)
             if state is None:
@@ -146,7 +148,7 @@ class FollowedAccount:
         states = self._currencies.values()
         self.proven_at = min((state.proven_at for state in states), default=sent_at)
         self.is_merged |= all(state.connection == connection for state in states)
-        self._schedule(is_complete, is_behind, sent_at, now)
+        self._schedule(sent_at, now, is_complete=is_complete, is_behind=is_behind)
         return tuple(changes)
 
     def fail(self, error: HTXError, now: float) -> None:
@@ -235,7 +237,7 @@ class FollowedAccount:
             if amount or not self._rows.get(currency):
                 yield BalanceEntry(currency, kind, amount, seq_num=state.seq)
 
-    def _schedule(self, is_complete: bool, is_behind: bool, sent_at: float, now: float) -> None:
+    def _schedule(self, sent_at: float, now: float, *, is_complete: bool, is_behind: bool) -> None:
         self._reads_behind += is_behind
         self.is_behind = self._reads_behind >= _BEHIND
         if is_complete and self.is_merged:

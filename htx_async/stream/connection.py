@@ -95,7 +95,9 @@ async def open_websocket(origin: Origin) -> WebSocket:
     try:
         connection = await _Connect(_url(origin), **_options(environment, origin))
     except InvalidStatus as error:
-        failure = _status_error(error.response.status_code, error.response.body or b"", origin)
+        failure = _status_error(
+            error.response.status_code, bytes(error.response.body or b""), origin
+        )
     except InvalidProxyStatus as error:
         failure = _proxy_error(error.response.status_code, environment.proxy, origin)
     except ssl.SSLCertVerificationError as error:

@@ -7,9 +7,9 @@ import importlib.util
 import logging
 import math
 import weakref
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 from htx_async import validation
 from htx_async.auth.provider import CredentialStore
@@ -33,6 +33,8 @@ from htx_async.stream.follower import BOUND_SLACK, Follower
 from htx_async.stream.shared import Accounts, Settings, SharedConnection
 from htx_async.stream.sockets import OpenSocket, Socket
 from htx_async.validation import Origin
+
+T = TypeVar("T")
 
 _NOT_FOLLOWED = frozenset({AccountType.OTC, AccountType.POINT})
 """Types that are followed only if they are named: REST has no balance of the first, and HTX does
@@ -311,11 +313,11 @@ class LiveBalances:
         for consumer in tuple(self._consumers):
             consumer.put(event)
 
-    def _consume(self, convert: Any) -> EventBuffer[Any]:
+    def _consume(self, convert: Callable[[StreamEvent], T | None]) -> EventBuffer[T]:
         def on_overflow() -> None:
             self._emit(StreamEvent(kind="overflow"))
 
-        consumer: EventBuffer[Any] = EventBuffer(self._buffer, convert, on_overflow)
+        consumer = EventBuffer(self._buffer, convert, on_overflow)
         self._consumers.add(consumer)
         if self._is_closed:
             consumer.close()
@@ -343,8 +345,9 @@ def check_accounts(accounts: object) -> frozenset[tuple[str, str] | int] | None:
         return None
     if isinstance(accounts, str | int | Account):
         return frozenset({_wanted_of(accounts)})
-    if not isinstance(accounts, Collection) or isinstance(accounts, bytes | dict):
-        msg = f"accounts must be an account or a collection of them, got {validation.describe(accounts)}"
+    got = validation.describe(accounts)
+    if not isinstance(accounts, Collection) or isinstance(accounts, bytes | Mapping):
+        msg = f"accounts must be an account or a collection of them, got {got}"
         raise InvalidInputError(msg)
     items = cast("Collection[object]", accounts)
     if not items:

@@ -134,7 +134,7 @@ class CurrencyState:
     is_pushed: bool = False
     _pushed: Pushed | None = None
     _pushed_on: int = -1
-    _withheld: list[Pushed] = attrs.field(factory=list)
+    _withheld: list[Pushed] = attrs.field(factory=list[Pushed])
     _candidate: Read | None = None
     _agreements: int = 0
     _smaller_seq: int | None = None

@@ -62,7 +62,7 @@ class Push(msgspec.Struct, frozen=True):
     Attributes:
         account_type: `trade`, `loan`, `interest` or another one.
         amounts: The amounts; `None`: missing or malformed.
-        seq: HTX's serial number; `None`: missing or malformed.
+        seq: HTX's serial number; `None`: 0, missing or malformed.
         cause: HTX's `changeType`; `None` in a snapshot.
     """
 
@@ -94,7 +94,7 @@ def parse(message: str | bytes) -> Ping | Reply | Push | None:
     if frame.action == "push":
         return _parse_push(frame.data) if _is_topic(frame.ch) else None
     if frame.action == "ping":
-        return Ping(frame.data.get("ts") if isinstance(frame.data, dict) else None)
+        return Ping(_parse_ts(frame.data))
     return Reply(_text(frame.ch), _or_none(parse_id, frame.code), _text(frame.message))
 
 
@@ -112,6 +112,13 @@ def _is_topic(channel: object) -> bool:
     return isinstance(channel, str) and channel.partition("#")[0] == TOPIC
 
 
+def _parse_ts(data: Any) -> Any:
+    try:
+        return data["ts"]
+    except (KeyError, TypeError):
+        return None
+
+
 def _parse_push(data: Any) -> Push | None:
     """Return a push; `None` if nothing says which row it is of."""
     try:
@@ -126,7 +133,7 @@ def _parse_push(data: Any) -> Push | None:
         currency,
         kind if type(kind) is str else "",
         _or_none(_parse_amounts, data),
-        _or_none(parse_id, data.get("seqNum")),
+        _or_none(parse_id, data.get("seqNum")) or None,
         cause if type(cause) is str and cause else None,
     )
 

@@ -44,8 +44,8 @@ class Outcome:
         refusal: The error that HTX sent; it decides whether to reconnect.
     """
 
-    send: list[str] = attrs.field(factory=list)
-    audits: list[int] = attrs.field(factory=list)
+    send: list[str] = attrs.field(factory=list[str])
+    audits: list[int] = attrs.field(factory=list[int])
     reconnect: str = ""
     refusal: Reply | None = None
 
@@ -62,8 +62,8 @@ class Session:
 
     phase: StreamStatus = "connecting"
     next_at: float = math.inf
-    accounts: dict[int, FollowedAccount] = attrs.field(factory=dict)
-    _followers: list[Follower] = attrs.field(factory=list)
+    accounts: dict[int, FollowedAccount] = attrs.field(factory=dict[int, FollowedAccount])
+    _followers: list[Follower] = attrs.field(factory=list[Follower])
     _numbers: Numbers = attrs.field(factory=lambda: Numbers(math.inf))
     _connection: int = 0
     _subscribed_at: float = math.inf

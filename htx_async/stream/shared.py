@@ -10,7 +10,7 @@ import math
 import random
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from htx_async.auth.credentials import secrets_of
 from htx_async.auth.provider import CredentialStore
@@ -188,12 +188,14 @@ class SharedConnection:
         except HTXError as error:
             return _End(error.with_traceback(None))
         self._outbox = asyncio.Queue()
+        ended: asyncio.Future[_End]
         ended = self._ended = asyncio.get_running_loop().create_future()
         tasks = [asyncio.create_task(self._read(socket)), asyncio.create_task(self._write(socket))]
         try:
             self.session.opened(self._clock.monotonic())
             self._arm()
-            await asyncio.wait([*tasks, ended], return_when=asyncio.FIRST_COMPLETED)
+            waited: list[asyncio.Future[Any]] = [*tasks, ended]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._ended = None
             for task in tasks:

@@ -100,7 +100,7 @@ class World:
     """One history. `run` returns the report."""
 
     def __init__(self, setting: Setting, seed: int, *, audits: bool = True) -> None:
-        self.random = random.Random(seed)
+        self.random = random.Random(seed)  # noqa: S311 - not a secret
         self.setting = setting
         self.audits = audits
         self.session = Session()
@@ -309,9 +309,10 @@ class World:
             self._shown[key] = max(index, self._shown.get(key, 0))
             # Values are unique, and grow: the value is that of the last state with this amount.
             following = next((state for state in states if int(state.trade) > index), None)
-            if age is not None and following is not None:
-                if following.at < self.now - age - self.setting.lag - 1e-6:
-                    self.report.wrong_while_synced += 1
+            if age is None or following is None:
+                continue
+            if following.at < self.now - age - self.setting.lag - 1e-6:
+                self.report.wrong_while_synced += 1
 
     def _check_end(self) -> None:
         report = self.report
