@@ -178,8 +178,8 @@ def _failure(origin: Origin, reason: str, *, retryable: bool = True) -> HTXError
 
 def _reason(error: ConnectionClosed) -> str:
     """Return why the connection was closed; the other side may have written anything."""
-    frame = error.rcvd or error.sent
-    if frame is None:
-        return "the connection was lost"
-    side = "HTX closed the connection" if error.rcvd else "the connection was closed"
-    return f"{side} with code {frame.code}"
+    if error.rcvd is not None and (error.sent is None or error.rcvd_then_sent):
+        return f"HTX closed the connection with code {error.rcvd.code}"
+    if error.sent is not None:
+        return f"the client closed the connection with code {error.sent.code}"
+    return "the connection was lost"
