@@ -60,6 +60,7 @@ class FollowedAccount:
         proven_at: Everything that is shown was right at some moment since then.
         is_merged: Whether all of it is proven on this connection.
         is_reading: Whether REST is being read.
+        is_pending: Whether REST is read again soon, because something is not proven.
         read_at: When REST is read next.
         reads: Number of reads that have been merged.
         failure: Why the last read failed; `None`: it succeeded.
@@ -73,6 +74,7 @@ class FollowedAccount:
     proven_at: float = -math.inf
     is_merged: bool = False
     is_reading: bool = False
+    is_pending: bool = False
     read_at: float = -math.inf
     reads: int = 0
     failure: HTXError | None = None
@@ -240,7 +242,8 @@ class FollowedAccount:
     def _schedule(self, sent_at: float, now: float, *, is_complete: bool, is_behind: bool) -> None:
         self._reads_behind += is_behind
         self.is_behind = self._reads_behind >= _BEHIND
-        if is_complete and self.is_merged:
+        self.is_pending = not (is_complete and self.is_merged)
+        if not self.is_pending:
             self._reread_delay, self.read_at = FIRST_REREAD, sent_at + self.interval
         else:
             self._reread(now)

@@ -236,7 +236,7 @@ class LiveBalances:
                     is_recent = state.proven_at >= wanted_at and state.reads >= reads
                     if is_recent and state.is_merged:
                         return state.balance()
-                    if state.is_merged:
+                    if not state.is_pending:
                         shared.audit(state)
                     await shared.wait()
         except TimeoutError:
@@ -312,6 +312,16 @@ class LiveBalances:
     def _emit(self, event: StreamEvent) -> None:
         for consumer in tuple(self._consumers):
             consumer.put(event)
+        if self._fill and event.kind == "resynced":
+            self._fill_gap(event)
+
+    def _fill_gap(self, gap: StreamEvent) -> None:
+        """
+        TO BE JOINED with `accounts.history`: deliver what happened during *gap*.
+
+        It is to read the history of each account from `gap.since` to `gap.until`, if that is less
+        than an hour, in a task that `aclose` ends. Nothing is delivered so far.
+        """
 
     def _consume(self, convert: Callable[[StreamEvent], T | None]) -> EventBuffer[T]:
         def on_overflow() -> None:

@@ -224,8 +224,14 @@ async def test_lost_connection_says_why() -> None:
             await socket.send("x" * (2**20 + 1))
         else:
             await socket.send(b"\xff", text=True)
+            await socket.wait_closed()
 
-    cases = {"close": "with code 1011", "abort": "lost", "long": "code 1009", "text": "code 1007"}
+    cases = {
+        "close": "with code 1011",
+        "abort": "lost",
+        "long": "code 1009",
+        "text": "code 1007|not UTF-8",
+    }
     async with server(handle) as running:
         for how, text in cases.items():
             socket = await open_websocket(running.origin)
@@ -243,7 +249,7 @@ async def test_dead_connection_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
 
     async def handle(socket: ServerConnection) -> None:
         socket.transport.pause_reading()
-        await asyncio.sleep(1)
+        await asyncio.sleep(5)
         socket.transport.abort()
 
     async with server(handle) as running:
@@ -251,7 +257,7 @@ async def test_dead_connection_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
         started = asyncio.get_running_loop().time()
         with pytest.raises(SocketClosedError, match="code 1011"):
             await socket.receive()
-        assert asyncio.get_running_loop().time() - started < 0.9
+        assert asyncio.get_running_loop().time() - started < 3
         await socket.aclose()
 
 
