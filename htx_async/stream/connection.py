@@ -65,8 +65,6 @@ class WebSocket:
             return await self._connection.recv()
         except ConnectionClosed as error:
             reason = _reason(error)
-        except UnicodeError:
-            reason = "a message is not UTF-8"
         raise SocketClosedError(reason)
 
     async def aclose(self) -> None:

@@ -33,6 +33,7 @@ from htx_async import (
     StreamEvent,
 )
 from htx_async.stream.live import LiveBalances
+from htx_async.stream.sockets import SocketClosedError
 from tests.stream.exchange import (
     KEYS,
     MARGIN,
@@ -763,3 +764,70 @@ async def test_socket_that_hangs_is_given_up(virtual_time: VirtualClock) -> None
     async with setup.stream() as live:
         assert live.synced
         assert virtual_time.monotonic() < 14
+
+
+@attrs.frozen
+class Broken:
+    """A socket that cannot send, or fails in an unexpected way."""
+
+    inner: Any
+    error: Exception
+
+    async def send(self, text: str) -> None:
+        if isinstance(self.error, SocketClosedError):
+            raise self.error
+        await self.inner.send(text)
+
+    async def receive(self) -> str | bytes:
+        if not isinstance(self.error, SocketClosedError):
+            raise self.error
+        message: str | bytes = await self.inner.receive()
+        return message
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+@pytest.mark.parametrize("error", [SocketClosedError("closed"), ZeroDivisionError()])
+async def test_socket_that_fails(error: Exception, virtual_time: VirtualClock) -> None:
+    """A lost connection is renewed; a fault of the package is not hidden."""
+    setup = make(virtual_time)
+
+    async def connect() -> Any:
+        socket = await setup.exchange.open()
+        return Broken(socket, error) if len(setup.exchange.sockets) == 1 else socket
+
+    setup.hub.settings = setup.hub.settings._replace(open_socket=connect)
+    stream = setup.stream()
+    if isinstance(error, SocketClosedError):
+        async with stream as live:
+            assert live.synced
+        return
+    with pytest.raises(DeadlineExceededError):
+        await stream.__aenter__()
+    assert stream._shared is not None
+    assert stream._shared._task is not None
+    assert stream._shared._task.exception() is error
+
+
+async def test_diagnosis_that_fails_is_repeated(virtual_time: VirtualClock) -> None:
+    """REST cannot be reached: what HTX refused is not known yet."""
+    setup = make(virtual_time, auth=[refusal(2002, "auth.fail")])
+    task = asyncio.create_task(setup.stream().__aenter__())
+    await asyncio.sleep(0.06)
+    setup.exchange.list_errors.append(UNREACHABLE)
+    live = await task
+    assert live.synced
+    await live.aclose()
+    await live.aclose()
+    assert live.age < 5
+    assert setup.stream().age == float("inf")
+    assert setup.stream().status == "connecting"
+
+
+async def test_fill_does_not_change_what_is_shown(virtual_time: VirtualClock) -> None:
+    setup = make(virtual_time)
+    async with setup.stream(fill=True) as live:
+        setup.exchange.socket.cut()
+        await asyncio.sleep(5)
+        assert live.synced
