@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import math
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
@@ -200,11 +200,11 @@ class LiveBalances:
         """Return an account: by id, by type, by type and subtype (`margin:btcusdt`)."""
         return LiveAccount(self._find(account))
 
-    def changes(self) -> EventBuffer[BalanceChange]:
+    def changes(self) -> AsyncIterator[BalanceChange]:
         """Return an iterator over the changes from now on; it ends when the stream closes."""
         return self._consume(lambda event: event.change)
 
-    def events(self) -> EventBuffer[StreamEvent]:
+    def events(self) -> AsyncIterator[StreamEvent]:
         """Return an iterator over all events from now on; it ends when the stream closes."""
         return self._consume(lambda event: event)
 

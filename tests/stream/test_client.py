@@ -109,13 +109,14 @@ async def test_missing_extra_is_named(
 @pytest.mark.slow
 async def test_socket_is_opened_by_websockets() -> None:
     """On the address of the client."""
-    with pytest.raises(Exception, match="could not connect to http://127.0.0.1:9"):
+    with pytest.raises(Exception, match=r"could not connect to http://127\.0\.0\.1:9"):
         await live._open_websocket(Origin("http", "127.0.0.1", 9))
 
 
 async def test_wrong_arguments_send_nothing(virtual_time: VirtualClock) -> None:
     htx, exchange = client(virtual_time)
-    for accounts in ([], {"spot": 1}, 1.5, b"spot"):
+    wrong: list[Any] = [[], {"spot": 1}, 1.5, b"spot"]
+    for accounts in wrong:
         with pytest.raises(InvalidInputError, match="accounts must"):
-            htx.accounts.stream(accounts)  # type: ignore[arg-type]
+            htx.accounts.stream(accounts)
     assert not exchange.sockets

@@ -18,7 +18,8 @@ from typing import Any
 import attrs
 import pytest
 import trustme
-from websockets.asyncio.server import Request, Response, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from htx_async import ConnectError, HTXError, RateLimitedError, ServiceUnavailableError
 from htx_async.auth.signature import websocket_params
