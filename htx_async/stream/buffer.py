@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Hashable
+from decimal import Decimal
 from typing import Generic, TypeVar
 
 import attrs
@@ -37,7 +38,8 @@ class EventBuffer(AsyncIterator[T], Generic[T]):
         self._limit = limit
         self._convert = convert
         self._on_overflow = on_overflow
-        self._events: dict[Hashable, StreamEvent] = {}
+        # Each event, and the first amount of the changes that it continues.
+        self._events: dict[Hashable, tuple[StreamEvent, Decimal | None]] = {}
         self._numbers = itertools.count()
         self._is_conflated = False
         self._is_closed = False
@@ -54,12 +56,12 @@ class EventBuffer(AsyncIterator[T], Generic[T]):
         if overflows:
             self._is_conflated = True
             events, self._events = self._events, {}
-            for each in events.values():
-                self._merge(each)
+            for earlier, _ in events.values():
+                self._merge(earlier)
         if self._is_conflated:
             self._merge(event)
         else:
-            self._events[next(self._numbers)] = event
+            self._events[next(self._numbers)] = event, None
         self._ready.set()
         if overflows:
             self._on_overflow()
@@ -75,8 +77,10 @@ class EventBuffer(AsyncIterator[T], Generic[T]):
                 raise StopAsyncIteration
             self._ready.clear()
             await self._ready.wait()
-        event = self._events.pop(next(iter(self._events)))
+        event, before = self._events.pop(next(iter(self._events)))
         self._is_conflated &= bool(self._events)
+        if before is not None and event.change is not None:
+            event = attrs.evolve(event, change=attrs.evolve(event.change, before=before))
         item = self._convert(event)
         assert item is not None, "put has checked it"
         return item
@@ -86,11 +90,8 @@ class EventBuffer(AsyncIterator[T], Generic[T]):
         change = event.change
         if change is None:
             self._events.pop(event.kind, None)
-            self._events[event.kind] = event
+            self._events[event.kind] = event, None
             return
         key = change.account_id, change.currency, change.type
-        earlier = self._events.pop(key, None)
-        if earlier is not None and earlier.change is not None:
-            merged = attrs.evolve(change, before=earlier.change.before)
-            event = attrs.evolve(event, change=merged)
-        self._events[key] = event
+        _, before = self._events.pop(key, (None, None))
+        self._events[key] = event, change.before if before is None else before
