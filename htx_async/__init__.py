@@ -67,6 +67,8 @@ from htx_async.resources.paging import RecordIterator
 from htx_async.resources.points import Points
 from htx_async.resources.raw import RawResponse
 from htx_async.resources.users import Users
+from htx_async.stream.events import StreamEvent
+from htx_async.stream.live import LiveAccount, LiveBalances
 
 if TYPE_CHECKING:
     from htx_async.ratelimit.redis.limiter import RedisRateLimiter
@@ -96,6 +98,8 @@ __all__ = [
     "IPAddressError",
     "InvalidInputError",
     "KeyExpiredError",
+    "LiveAccount",
+    "LiveBalances",
     "Model",
     "NoResponseError",
     "PermissionDeniedError",
@@ -111,6 +115,7 @@ __all__ = [
     "RetryPolicy",
     "ServiceUnavailableError",
     "SignatureError",
+    "StreamEvent",
     "TransportError",
     "Users",
 ]

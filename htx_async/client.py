@@ -40,6 +40,7 @@ from htx_async.resources.raw import (
     to_raw_response,
 )
 from htx_async.resources.users import Users
+from htx_async.stream.live import StreamHub
 
 if TYPE_CHECKING:
     from htx_async.transports.base import AsyncTransport
@@ -186,6 +187,7 @@ class HTXClient:
         store = self._credentials = CredentialStore(credentials, clock)
         from htx_async.transports.adapter import adapter_for  # noqa: PLC0415 - slow import
 
+        self._hub = StreamHub(origin, clock, server_clock, store)
         adapter = self._adapter = adapter_for(
             transport, origin, clock, max_connections=max_connections, max_body=max_body
         )
@@ -257,8 +259,8 @@ class HTXClient:
     # Not cached: client and resource would be a reference cycle.
     @property
     def accounts(self) -> Accounts:
-        """Accounts, balances and valuations."""
-        return Accounts(self, self._cached_accounts)
+        """Accounts, balances and valuations, and live balances."""
+        return Accounts(self, self._cached_accounts, self._hub, self._options.timeout)
 
     @property
     def points(self) -> Points:
@@ -387,8 +389,8 @@ class HTXClient:
         """
         Close the client. Closing it again does nothing.
 
-        Requests in flight are drained for at most 5 s. Queued calls raise `ClientClosedError`. A
-        transport that was passed to the client stays open.
+        Streams end. Requests in flight are drained for at most 5 s. Queued calls raise
+        `ClientClosedError`. A transport that was passed to the client stays open.
 
         Raises:
             EventLoopError: The client belongs to another event loop: close it there.
@@ -397,6 +399,7 @@ class HTXClient:
             return
         self._coalescing.stop_accepting()
         try:
+            await self._hub.aclose()
             await self._coalescing.drain()
         finally:
             try:

@@ -63,10 +63,15 @@ def describe_error(error: BaseException, secrets: Iterable[str] = ()) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 - `__str__` is other code as well
         text = ""
-    text = excerpt(text, secrets)
+    text = redact_unknown(excerpt(text, secrets))
+    return f"{type(error).__qualname__}: {text}" if text else type(error).__qualname__
+
+
+def redact_unknown(text: str) -> str:
+    """Return *text* without what looks like a secret."""
     for pattern, replacement in ((_LABELLED, rf"\1{REDACTED}"), (_OPAQUE, REDACTED)):
         text = re.sub(pattern, replacement, text)
-    return f"{type(error).__qualname__}: {text}" if text else type(error).__qualname__
+    return text
 
 
 def text_of_page(page: str) -> str:

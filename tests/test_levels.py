@@ -29,20 +29,24 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
     "call_state": {"errors", "auth"},
     "request": {"errors", "options", "call_state", "ratelimit"},
     "transports": {"version", "errors", "clock", "redaction", "validation", "ratelimit", "request"},
-    "resources": {"errors", "redaction", "validation", "models", "ratelimit", "request"},
+    "stream": {
+        *("errors", "error_codes", "clock", "redaction", "validation", "auth", "models"),
+        "transports",
+    },
+    "resources": {"errors", "redaction", "validation", "models", "ratelimit", "request", "stream"},
     "middleware": {
         *("errors", "error_codes", "clock", "events", "redaction", "options", "auth", "models"),
         *("ratelimit", "call_state", "request", "transports"),
     },
     "client": {
         *("errors", "clock", "events", "validation", "options", "auth", "models", "ratelimit"),
-        *("request", "middleware", "resources", "transports"),
+        *("request", "middleware", "resources", "transports", "stream"),
     },
     "otel": {"errors", "clock", "events", "validation", "ratelimit"},
     "sandbox": {"clock", "models", "ratelimit"},
     "__init__": {
         *("errors", "clock", "events", "log", "options", "auth", "models", "ratelimit", "client"),
-        *("resources", "transports"),
+        *("resources", "transports", "stream"),
     },
     "cli": {
         *(
@@ -74,8 +78,8 @@ LIBRARIES = {
     "httptools": {"htx_async.transports.http_parser"},
     "redis": {"htx_async.ratelimit.redis.server"},
     "cattrs": {"htx_async.models.decoding"},
+    "websockets": {"htx_async.stream.connection", "htx_async.sandbox.stream.websocket"},
     "pydantic_core": {"htx_async.models.pydantic"},
-    "websockets": {"htx_async.sandbox.stream.websocket"},
 }
 """The only modules that import a library, so that it can be replaced in one place."""
 

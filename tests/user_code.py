@@ -43,6 +43,8 @@ from htx_async import (
     HTXClient,
     HTXError,
     LedgerRecord,
+    LiveAccount,
+    LiveBalances,
     Model,
     Permission,
     PointAccountStatus,
@@ -58,6 +60,7 @@ from htx_async import (
     RedisRateLimiter,
     RetryPolicy,
     Snapshot,
+    StreamEvent,
     SubUserState,
     TransactType,
     TransferType,
@@ -159,6 +162,24 @@ def balances(balance: AccountBalance, previous: AccountBalance) -> None:
     for change in balance.changes(since=previous):
         assert_type(change, BalanceChange)
         assert_type(change.delta, Decimal)
+
+
+async def streams(htx: HTXClient) -> None:
+    """Live balances are models, too."""
+    async with htx.accounts.stream(["spot", 1], audit_interval=5, buffer=10) as live:
+        assert_type(live, LiveBalances)
+        assert_type(live["spot"], LiveAccount)
+        assert_type(live["spot"]["usdt"], CurrencyBalance)
+        assert_type(live["spot"].balance(), AccountBalance)
+        assert_type((live.synced, live.age, live.bound), tuple[bool, float, float])
+        assert_type(await live.verified("spot", max_age=0.5), AccountBalance)
+        async for change in live.changes():
+            assert_type(change, BalanceChange)
+            assert_type((change.cause, change.seq), tuple[str | None, int | None])
+        async for event in live.events():
+            assert_type(event, StreamEvent)
+            assert_type(event.until, datetime | None)
+    htx.accounts.stream(1.5)  # type: ignore[arg-type]
 
 
 async def snapshots(htx: HTXClient) -> None:

@@ -61,6 +61,23 @@ def signed_query(
     return f"{query}&Signature={encoded}"
 
 
+def websocket_params(host: str, path: str, credentials: Credentials, at: float) -> dict[str, str]:
+    """
+    Return the parameters that authenticate a WebSocket v2 connection, at *at* (seconds since 1970).
+
+    HTX, "Authentication" of WebSocket v2: names in camel case, version 2.1, nothing URL-encoded.
+    """
+    (_, access_key), (_, method), _ = credentials.auth_params()
+    params = {
+        "accessKey": access_key,
+        "signatureMethod": method,
+        "signatureVersion": "2.1",
+        "timestamp": format_timestamp(at),
+    }
+    text = f"GET\n{host.lower()}\n{path}\n{canonical_query(params.items())}"
+    return {"authType": "api", **params, "signature": credentials.signature(text)}
+
+
 @functools.lru_cache(maxsize=4)
 def _encoded_timestamp(at: int) -> str:
     return format_timestamp(at).replace(":", "%3A")

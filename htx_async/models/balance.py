@@ -159,7 +159,7 @@ class AccountBalance(Model, Mapping[str, CurrencyBalance]):
         # Most rows are the same: entries are created of the others only.
         changed = self._rows.changed(since._rows)
         old, new = since._rows.of_currencies(changed), self._rows.of_currencies(changed)
-        return diff(old.entries, new.entries)
+        return diff(self.id, old.entries, new.entries)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_rows"):  # its construction failed

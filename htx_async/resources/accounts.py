@@ -39,13 +39,16 @@ from htx_async.resources.movements import (
     TimedQuery,
 )
 from htx_async.resources.paging import Progress, RecordIterator
+from htx_async.stream.live import LiveBalances, StreamHub, check_accounts, check_extra
 from htx_async.validation import (
     account_name,
     boolean,
     callback,
     enum_value,
     enum_values,
+    int_at_least,
     numeric_id,
+    positive_seconds,
     words,
 )
 
@@ -74,9 +77,17 @@ PLATFORM_VALUATION: Final = Endpoint(
 class Accounts(Resource):
     """The accounts of a user."""
 
-    def __init__(self, client: Client, cached_accounts: list[Account] | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        cached_accounts: list[Account] | None = None,
+        hub: StreamHub | None = None,
+        timeout: float = 30.0,
+    ) -> None:
         super().__init__(client)
         self._cached_accounts = [] if cached_accounts is None else cached_accounts
+        self._hub = hub
+        self._timeout = timeout
 
     async def list(self) -> tuple[Account, ...]:
         """
@@ -376,6 +387,49 @@ class Accounts(Resource):
             currency,
             newest_first,
             resume,
+        )
+
+    def stream(
+        self,
+        accounts: Account | int | str | Collection[Account | int | str] | None = None,
+        *,
+        audit_interval: float = 10.0,
+        buffer: int = 1000,
+        fill: bool = False,
+    ) -> LiveBalances:
+        """
+        Return live balances: pushed by WebSocket, and proven equal to REST. Use `async with`.
+
+        All streams of a client share one connection. Reads of REST, called audits, find pushes that
+        were lost; each costs a request of `balance`. Needs the extra `stream`. `Subscribe Account
+        Change
+        <https://www.htx.com/en-us/opend/newApiPages/?id=7ec53dd5-7773-11ed-9966-0242ac110003>`__.
+
+        Args:
+            accounts: Ids, types such as `"spot"` or `"margin:btcusdt"`, or `Account`s; or one of
+                them. `None`: all accounts but those of the types `otc` and `point`.
+            audit_interval: Seconds between reads of REST for each account.
+            buffer: Events that are kept for each slow consumer before they are conflated.
+            fill: Whether to read what happened during a gap from HTX's account history.
+
+        Raises:
+            InvalidInputError: An argument is wrong, or the extra is not installed. Nothing was
+                sent.
+        """
+        wanted = check_accounts(accounts)
+        positive_seconds(audit_interval, "audit_interval")
+        int_at_least(buffer, 1, "buffer")
+        boolean(fill, "fill")
+        check_extra()
+        assert self._hub is not None, "the client passes it"
+        return LiveBalances(
+            self._hub,
+            self,
+            self._timeout,
+            wanted,
+            audit_interval=audit_interval,
+            buffer=buffer,
+            fill=fill,
         )
 
     def _records(

@@ -212,14 +212,19 @@ def _explain(error: OSError | UnicodeError, connection: HTTPConnection) -> _Prob
 
 def _explain_tls(error: OSError, connection: HTTPConnection) -> _Problem:
     if isinstance(error, ssl.SSLCertVerificationError):
-        text = f"certificate not trusted ({one_line(error.verify_message)}). {_UNTRUSTED}"
-        return _CERTIFICATE_PROBLEMS.get(error.verify_code, text), False
+        return explain_certificate(error), False
     reason = getattr(error, "reason", None) or str(error)
     if reason in _NOT_TLS or connection.received_unrequested:
         return "the server does not speak TLS on this port. Check scheme and port", False
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
         return f"the TLS handshake failed ({one_line(reason)})", True
     return "the connection was closed during the TLS handshake", True
+
+
+def explain_certificate(error: ssl.SSLCertVerificationError) -> str:
+    """Return what is wrong with a certificate, and the fix."""
+    text = f"certificate not trusted ({one_line(error.verify_message)}). {_UNTRUSTED}"
+    return _CERTIFICATE_PROBLEMS.get(error.verify_code, text)
 
 
 def describe(origin: Origin) -> str:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from htx_async.auth.credentials import Credentials
 from htx_async.auth.provider import CredentialStore
-from htx_async.auth.signature import canonical_query, format_timestamp
+from htx_async.auth.signature import canonical_query, format_timestamp, websocket_params
 from htx_async.clock import Clock, ServerClock
 from htx_async.middleware.signing import Signing, sign_request
 from htx_async.ratelimit.token_bucket import RateLimit
@@ -289,3 +289,17 @@ async def test_signing_leaves_public_endpoints_unsigned() -> None:
     await layer(request_to(signed=False))
     await layer(request_to(signed=False, params=(("b", "x y"), ("a", "1"))))
     assert [request.query for request in sent] == ["", "a=1&b=x%20y"]
+
+
+def test_websocket_params_match_the_published_vector() -> None:
+    """HuobiRDCenter/huobi_Golang, the test of its WebSocket v2 builder."""
+    at = calendar.timegm((2019, 11, 21, 10, 0, 0))
+    params = websocket_params("API.huobi.pro", "/ws/v2", Credentials("access", "secret"), at)
+    assert params == {
+        "authType": "api",
+        "accessKey": "access",
+        "signatureMethod": "HmacSHA256",
+        "signatureVersion": "2.1",
+        "timestamp": "2019-11-21T10:00:00",
+        "signature": "1/d+cUIEh4tC0aXho86zu5QAxVzJaTe56mUiB275T0E=",
+    }

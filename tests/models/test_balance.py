@@ -253,10 +253,10 @@ def test_amount_of_an_unknown_type_is_a_key_error(
             "PointGroup(group_id=0, expiry_date=None, remain_amt=Decimal('0.0000000060'))",
         ),
         (
-            BalanceChange("btc", BalanceType.TRADE, Decimal("1E+3"), Decimal("-2E-7")),
+            BalanceChange(1, "btc", BalanceType.TRADE, Decimal("1E+3"), Decimal("-2E-7")),
             (
-                "BalanceChange(currency='btc', type=BalanceType('trade'), "
-                "before=Decimal('1000'), after=Decimal('-0.0000002'))"
+                "BalanceChange(account_id=1, currency='btc', type=BalanceType('trade'), "
+                "before=Decimal('1000'), after=Decimal('-0.0000002'), cause=None, seq=None)"
             ),
         ),
     ],

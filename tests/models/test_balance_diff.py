@@ -59,7 +59,7 @@ def _exponent(amount: str) -> int:
 
 
 def change(currency: str, kind: str, before: str, after: str) -> BalanceChange:
-    return BalanceChange(currency, BalanceType(kind), Decimal(before), Decimal(after))
+    return BalanceChange(1, currency, BalanceType(kind), Decimal(before), Decimal(after))
 
 
 rows = st.lists(

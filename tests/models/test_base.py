@@ -65,7 +65,7 @@ def api_error() -> RateLimitedError:
 SNAPSHOT = Snapshot(
     (AccountSnapshot(ACCOUNT, BALANCE, None), AccountSnapshot(ACCOUNT, None, api_error()))
 )
-CHANGE = BalanceChange("usdt", BalanceType.TRADE, Decimal("0.10"), Decimal(0))
+CHANGE = BalanceChange(1, "usdt", BalanceType.TRADE, Decimal("0.10"), Decimal(0))
 VALUATION = AssetValuation(Decimal("34.75"), datetime(2020, 7, 16, 12, 7, tzinfo=UTC))
 SPECIAL: list[Model] = [*MODELS, SNAPSHOT, *SNAPSHOT.accounts, CHANGE, VALUATION]
 """Models with the values that matter."""
@@ -156,8 +156,8 @@ def test_snapshot_round_trip_keeps_errors(failures: list[HTXError]) -> None:
 def test_repr_contains_every_field() -> None:
     """As attrs would write it, though it is one for all models."""
     assert repr(CHANGE) == (
-        "BalanceChange(currency='usdt', type=BalanceType('trade'), before=Decimal('0.10'), "
-        "after=Decimal('0'))"
+        "BalanceChange(account_id=1, currency='usdt', type=BalanceType('trade'), "
+        "before=Decimal('0.10'), after=Decimal('0'), cause=None, seq=None)"
     )
     (item, _) = SNAPSHOT.accounts
     expected = f"AccountSnapshot(account={ACCOUNT!r}, balance={BALANCE!r}, error=None)"

@@ -273,6 +273,8 @@ def test_json_lines_have_one_object_for_each_change() -> None:
         "before": "1",
         "after": "3.50",
         "delta": "2.50",
+        "cause": None,
+        "seq": None,
     }
     assert (btc["currency"], btc["delta"]) == ("btc", "-1")
 

@@ -1,0 +1,1 @@
+"""Live balances: account changes over WebSocket, joined with REST."""
