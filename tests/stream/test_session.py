@@ -135,12 +135,50 @@ def test_push_between_two_reads_starts_again(harness: Harness) -> None:
 
 def test_torn_read_decides_nothing(harness: Harness) -> None:
     """Rows with different numbers may be of different moments."""
-    harness.push("3", 3)
+    harness.push("3", 4)
     row = BalanceEntry("usdt", BalanceType.TRADE, Decimal(9), seq_num=3)
     frozen = BalanceEntry("usdt", BalanceType.FROZEN, Decimal(1), seq_num=4)
     harness.read((row, frozen))
     assert harness.trade() == "3"
     assert "contradiction" not in harness.kinds()
+
+
+def test_push_soon_after_a_read_waits_until_it_is_known_to_be_newer() -> None:
+    """Without comparable numbers it may have been on its way."""
+    harness = Harness()
+    harness.connect()
+    harness.rest(("usdt", "5", 100))
+    harness.push("4", 1)
+    assert harness.trade() == "5"
+    assert harness.session.next_at <= harness.now + 0.5
+    harness.rest(("usdt", "4", 101))  # it was newer
+    assert harness.trade() == "4"
+    harness.push("3", 2)
+    assert harness.trade() == "3"
+
+
+def test_push_that_waits_invalidates_earlier_reads(harness: Harness) -> None:
+    harness.push("50", 50)
+    harness.session.cut(harness.now)
+    harness.now += 5
+    harness.connect()
+    harness.rest(("usdt", "9", None))
+    harness.push("60", 1)
+    harness.now += 3
+    harness.rest(("usdt", "9", None))
+    assert harness.trade() == "50"
+
+
+def test_read_that_may_be_behind_does_not_confirm_an_earlier_connection(harness: Harness) -> None:
+    """REST may have the same amounts from before."""
+    harness.push("50", 50)
+    harness.session.cut(harness.now)
+    harness.now += 1
+    harness.connect()
+    for waited, status in ((0, "syncing"), (3, "synced")):
+        harness.now += waited
+        harness.rest(("usdt", "50", 50))
+        assert harness.status() == status
 
 
 def test_currency_that_rest_does_not_list_becomes_zero(harness: Harness) -> None:
