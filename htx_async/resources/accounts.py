@@ -24,7 +24,9 @@ from htx_async.models.valuation import AssetValuation
 from htx_async.ratelimit.token_bucket import RateLimit
 from htx_async.request import Endpoint
 from htx_async.resources.base import Client, Resource
-from htx_async.stream.live import LiveBalances, StreamHub, check_accounts, check_extra
+from htx_async.stream.hub import StreamHub
+from htx_async.stream.live import LiveBalances
+from htx_async.stream.selection import check_accounts, check_extra
 from htx_async.validation import (
     account_name,
     boolean,
