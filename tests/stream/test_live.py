@@ -33,6 +33,7 @@ from htx_async import (
     StreamEvent,
 )
 from htx_async.stream.live import LiveBalances
+from htx_async.stream.session import Outcome
 from htx_async.stream.sockets import SocketClosedError
 from tests.stream.exchange import (
     KEYS,
@@ -812,6 +813,16 @@ async def test_socket_that_fails(error: Exception, virtual_time: VirtualClock) -
     assert stream._shared is not None
     assert stream._shared._task is not None
     assert stream._shared._task.exception() is error
+
+
+async def test_closed_connection_does_nothing_more(virtual_time: VirtualClock) -> None:
+    """A read that ends at the same moment has no effect."""
+    setup = make(virtual_time)
+    async with setup.stream() as live:
+        shared = live._shared
+    assert shared is not None
+    shared._apply(Outcome(audits=[1]))
+    assert not shared._audits
 
 
 async def test_diagnosis_that_fails_is_repeated(virtual_time: VirtualClock) -> None:

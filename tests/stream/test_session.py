@@ -6,6 +6,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import attrs
 import pytest
 
 from htx_async import Account, AccountBalance, AccountState, AccountType, BalanceEntry, BalanceType
@@ -358,3 +359,28 @@ def test_amounts_are_exact(balance: str, available: str, frozen: str) -> None:
         None,
         None,
     )
+
+
+def test_rows_of_one_type_are_added(harness: Harness) -> None:
+    """A push replaces them all."""
+    rows = [BalanceEntry("x", BalanceType.TRADE, Decimal(each), seq_num=1) for each in (1, 2)]
+    harness.read((*rows, BalanceEntry("usdt", BalanceType.TRADE, Decimal(2), seq_num=2)))
+    assert harness.trade("x") == "3"
+    harness.now += 5
+    harness.push("7", 2, "x")
+    assert harness.trade("x") == "7"
+    assert len(harness.state.currency("x").entries) == 1
+
+
+def test_loss_is_reported_to_the_streams_of_its_account(harness: Harness) -> None:
+    other = attrs.evolve(SPOT, id=2)
+    events: list[StreamEvent] = []
+    states = harness.session.follow([other], 10.0, harness.now)
+    harness.session.add(
+        Follower(states, 10.0, events.append, lambda _: None, to_datetime), harness.now
+    )
+    harness.rest(("usdt", "9", 9))
+    harness.now += 11
+    harness.session.tick(harness.now)
+    assert "gap" in harness.kinds()
+    assert "lost_push" not in [event.reason for event in events]
