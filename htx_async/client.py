@@ -40,7 +40,7 @@ from htx_async.resources.raw import (
     to_raw_response,
 )
 from htx_async.resources.users import Users
-from htx_async.stream.live import StreamHub
+from htx_async.stream.hub import StreamHub
 
 if TYPE_CHECKING:
     from htx_async.transports.base import AsyncTransport

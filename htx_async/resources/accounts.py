@@ -39,7 +39,9 @@ from htx_async.resources.movements import (
     TimedQuery,
 )
 from htx_async.resources.paging import Progress, RecordIterator
-from htx_async.stream.live import LiveBalances, StreamHub, check_accounts, check_extra
+from htx_async.stream.hub import StreamHub
+from htx_async.stream.live import LiveBalances
+from htx_async.stream.selection import check_accounts, check_extra
 from htx_async.validation import (
     account_name,
     boolean,

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import logging
 import math
 import weakref
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar
 
 from htx_async import validation
-from htx_async.auth.provider import CredentialStore
-from htx_async.clock import Clock, ServerClock
 from htx_async.errors import (
-    AccountNotFoundError,
     ClientClosedError,
     DeadlineExceededError,
     HTXError,
@@ -25,76 +20,19 @@ from htx_async.errors import (
 from htx_async.models.account import Account
 from htx_async.models.balance import AccountBalance, CurrencyBalance
 from htx_async.models.balance_diff import BalanceChange
-from htx_async.models.enums import AccountType
 from htx_async.stream.account_state import FollowedAccount
 from htx_async.stream.buffer import EventBuffer
 from htx_async.stream.events import StreamEvent, StreamStatus
 from htx_async.stream.follower import BOUND_SLACK, Follower
-from htx_async.stream.shared import Accounts, Settings, SharedConnection
-from htx_async.stream.sockets import OpenSocket, Socket
-from htx_async.validation import Origin
+from htx_async.stream.hub import StreamHub
+from htx_async.stream.selection import Wanted, describe_account, matches, select, wanted_of
+from htx_async.stream.shared import Accounts, SharedConnection
 
 T = TypeVar("T")
 
-_NOT_FOLLOWED = frozenset({AccountType.OTC, AccountType.POINT})
-"""Types that are followed only if they are named: REST has no balance of the first, and HTX does
-not document pushes of the second."""
 _CLOSED: Final = "this stream is closed: create a new one"
 
 _log: Final = logging.getLogger("htx_async")
-
-
-class StreamHub:
-    """
-    The streams of one client, which share one connection.
-
-    Args:
-        origin: HTX's address.
-        clock: Source of time.
-        server_clock: HTX's time.
-        credentials: The credentials of the client.
-        open_socket: Opens a connection; `None`: one of websockets.
-    """
-
-    def __init__(
-        self,
-        origin: Origin,
-        clock: Clock,
-        server_clock: ServerClock,
-        credentials: CredentialStore,
-        open_socket: OpenSocket | None = None,
-    ) -> None:
-        self.clock: Clock = clock
-        opener = open_socket or functools.partial(_open_websocket, origin)
-        self.settings: Settings = Settings(origin, clock, server_clock, credentials, opener)
-        self._streams: list[LiveBalances] = []
-        self._shared: SharedConnection | None = None
-
-    def join(self, stream: LiveBalances, accounts: Accounts) -> SharedConnection:
-        """Add a stream, and return the connection that it shares."""
-        self._streams.append(stream)
-        if self._shared is None:
-            self._shared = SharedConnection(self.settings, accounts)
-        return self._shared
-
-    async def leave(self, stream: LiveBalances) -> None:
-        """Remove a stream; the last one closes the connection."""
-        if stream in self._streams:
-            self._streams.remove(stream)
-        if not self._streams and self._shared is not None:
-            shared, self._shared = self._shared, None
-            await shared.aclose()
-
-    async def aclose(self) -> None:
-        """Close all streams: their iterators end."""
-        for stream in tuple(self._streams):
-            await stream.aclose()
-
-
-async def _open_websocket(origin: Origin) -> Socket:
-    from htx_async.stream import connection  # noqa: PLC0415 - an extra
-
-    return await connection.open_websocket(origin)
 
 
 class LiveAccount:
@@ -143,7 +81,7 @@ class LiveBalances:
         hub: StreamHub,
         accounts: Accounts,
         timeout: float,
-        wanted: frozenset[tuple[str, str] | int] | None,
+        wanted: frozenset[Wanted] | None,
         *,
         audit_interval: float,
         buffer: int,
@@ -282,7 +220,7 @@ class LiveBalances:
         failure: HTXError | None = None
         try:
             async with self._hub.clock.timeout(self._timeout):
-                selected = _select(await self._reads.list(), self._wanted)
+                selected = select(await self._reads.list(), self._wanted)
                 self._shared = self._hub.join(self, self._reads)
                 self._follower = self._shared.follow(
                     selected, self._audit_interval, self._emit, _log_status
@@ -336,79 +274,20 @@ class LiveBalances:
     def _find(self, account: object) -> FollowedAccount:
         """Return the state of an account; `KeyError`: there is none, or there are several."""
         try:
-            wanted = _wanted_of(account)
+            wanted = wanted_of(account)
         except InvalidInputError as error:
             problem = str(error)
         else:
-            states = [state for state in self._states if _matches(state.account, wanted)]
+            states = [state for state in self._states if matches(state.account, wanted)]
             if len(states) == 1:
                 return states[0]
-            candidates = ", ".join(_describe(each.account) for each in states or self._states)
+            candidates = ", ".join(
+                describe_account(each.account) for each in states or self._states
+            )
             count = "several" if states else "no"
             problem = f"{count} accounts match; this stream has: {candidates or 'none'}"
         raise KeyError(problem)
 
 
-def check_accounts(accounts: object) -> frozenset[tuple[str, str] | int] | None:
-    """Return what the argument `accounts` names; `None`: all."""
-    if accounts is None:
-        return None
-    if isinstance(accounts, str | int | Account):
-        return frozenset({_wanted_of(accounts)})
-    got = validation.describe(accounts)
-    if not isinstance(accounts, Collection) or isinstance(accounts, bytes | Mapping):
-        msg = f"accounts must be an account or a collection of them, got {got}"
-        raise InvalidInputError(msg)
-    items = cast("Collection[object]", accounts)
-    if not items:
-        msg = "accounts must not be empty: pass None for all accounts"
-        raise InvalidInputError(msg)
-    return frozenset(map(_wanted_of, items))
-
-
-def check_extra() -> None:
-    """Raise `InvalidInputError` if the library for WebSocket is not installed."""
-    if importlib.util.find_spec("websockets") is None:
-        msg = 'live balances need the package websockets: pip install "htx-async[stream]"'
-        raise InvalidInputError(msg)
-
-
-def _wanted_of(account: object) -> tuple[str, str] | int:
-    """Return a type and subtype, or an id."""
-    if (name := validation.account_name(account, "accounts")) is not None:
-        return name
-    key = account.id if isinstance(account, Account) else account
-    return int(validation.numeric_id(key, "accounts"))
-
-
-def _matches(account: Account, wanted: tuple[str, str] | int) -> bool:
-    if isinstance(wanted, int):
-        return account.id == wanted
-    return account.type == wanted[0] and wanted[1] in ("", account.subtype)
-
-
-def _select(
-    accounts: Iterable[Account], wanted: frozenset[tuple[str, str] | int] | None
-) -> list[Account]:
-    """Return the accounts to follow."""
-    accounts = tuple(accounts)
-    if wanted is None:
-        selected = [account for account in accounts if account.type not in _NOT_FOLLOWED]
-        missing: Iterable[object] = () if selected else ("any that has balances",)
-    else:
-        selected = [each for each in accounts if any(_matches(each, name) for name in wanted)]
-        missing = [name for name in wanted if not any(_matches(each, name) for each in accounts)]
-    for name in missing:
-        text = ":".join(filter(None, name)) if isinstance(name, tuple) else str(name)
-        candidates = ", ".join(map(_describe, accounts)) or "none"
-        msg = f"no account is {text}. Accounts of this user: {candidates}"
-        raise AccountNotFoundError(msg)
-    return selected
-
-
 def _log_status(status: StreamStatus) -> None:
     _log.info("live balances: %s", status)
-
-
-def _describe(account: Account) -> str:
-    return f"{account.id} ({account.type} {account.subtype}".rstrip() + ")"

@@ -22,8 +22,10 @@ from htx_async import (
 )
 from htx_async.auth.provider import CredentialStore
 from htx_async.clock import Clock, ServerClock
-from htx_async.stream.live import LiveBalances, StreamHub, check_accounts
+from htx_async.stream.hub import StreamHub
+from htx_async.stream.live import LiveBalances
 from htx_async.stream.messages import Amounts
+from htx_async.stream.selection import check_accounts
 from htx_async.stream.sockets import SocketClosedError
 from htx_async.validation import Origin
 

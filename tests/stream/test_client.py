@@ -19,7 +19,7 @@ from htx_async import (
     InvalidInputError,
 )
 from htx_async.sandbox import Sandbox
-from htx_async.stream import live
+from htx_async.stream import hub
 from htx_async.validation import Origin
 from tests.stream.exchange import FakeExchange, refusal
 from tests.virtual import VirtualClock
@@ -110,7 +110,7 @@ async def test_missing_extra_is_named(
 async def test_socket_is_opened_by_websockets() -> None:
     """On the address of the client."""
     with pytest.raises(Exception, match=r"could not connect to http://127\.0\.0\.1:9"):
-        await live._open_websocket(Origin("http", "127.0.0.1", 9))
+        await hub._open_websocket(Origin("http", "127.0.0.1", 9))
 
 
 async def test_wrong_arguments_send_nothing(virtual_time: VirtualClock) -> None:

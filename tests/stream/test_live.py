@@ -33,6 +33,7 @@ from htx_async import (
     StreamEvent,
 )
 from htx_async.stream.live import LiveBalances
+from htx_async.stream.session import Outcome
 from htx_async.stream.sockets import SocketClosedError
 from tests.stream.exchange import (
     KEYS,
@@ -335,7 +336,7 @@ async def test_synced_ends_when_the_proof_is_too_old(virtual_time: VirtualClock)
         events = live.events()
         setup.exchange.read_errors.append(1000.0)
         ages: list[float] = []
-        while live.synced:
+        while live.synced and len(ages) < 1000:
             ages.append(live.age)
             await asyncio.sleep(0.1)
         assert live.bound - 0.2 < max(ages) <= live.bound
@@ -361,6 +362,10 @@ async def test_verified_reads_rest_if_needed(virtual_time: VirtualClock) -> None
         await asyncio.sleep(2)
         balance = await live.verified(SPOT, max_age=0.5)
         assert balance["usdt"].trade == 8
+        setup.exchange.rest_delay, reads = 0.0, len(setup.exchange.reads)
+        for number in (1, 2, 3):  # at the same moment
+            await live.verified("spot", max_age=0)
+            assert len(setup.exchange.reads) == reads + number
         with pytest.raises(KeyError):
             await live.verified("margin", max_age=0)
         with pytest.raises(InvalidInputError, match="max_age must be"):
@@ -808,6 +813,16 @@ async def test_socket_that_fails(error: Exception, virtual_time: VirtualClock) -
     assert stream._shared is not None
     assert stream._shared._task is not None
     assert stream._shared._task.exception() is error
+
+
+async def test_closed_connection_does_nothing_more(virtual_time: VirtualClock) -> None:
+    """A read that ends at the same moment has no effect."""
+    setup = make(virtual_time)
+    async with setup.stream() as live:
+        shared = live._shared
+    assert shared is not None
+    shared._apply(Outcome(audits=[1]))
+    assert not shared._audits
 
 
 async def test_diagnosis_that_fails_is_repeated(virtual_time: VirtualClock) -> None:

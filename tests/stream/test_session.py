@@ -6,6 +6,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import attrs
 import pytest
 
 from htx_async import Account, AccountBalance, AccountState, AccountType, BalanceEntry, BalanceType
@@ -135,12 +136,50 @@ def test_push_between_two_reads_starts_again(harness: Harness) -> None:
 
 def test_torn_read_decides_nothing(harness: Harness) -> None:
     """Rows with different numbers may be of different moments."""
-    harness.push("3", 3)
+    harness.push("3", 4)
     row = BalanceEntry("usdt", BalanceType.TRADE, Decimal(9), seq_num=3)
     frozen = BalanceEntry("usdt", BalanceType.FROZEN, Decimal(1), seq_num=4)
     harness.read((row, frozen))
     assert harness.trade() == "3"
     assert "contradiction" not in harness.kinds()
+
+
+def test_push_soon_after_a_read_waits_until_it_is_known_to_be_newer() -> None:
+    """Without comparable numbers it may have been on its way."""
+    harness = Harness()
+    harness.connect()
+    harness.rest(("usdt", "5", 100))
+    harness.push("4", 1)
+    assert harness.trade() == "5"
+    assert harness.session.next_at <= harness.now + 0.5
+    harness.rest(("usdt", "4", 101))  # it was newer
+    assert harness.trade() == "4"
+    harness.push("3", 2)
+    assert harness.trade() == "3"
+
+
+def test_push_that_waits_invalidates_earlier_reads(harness: Harness) -> None:
+    harness.push("50", 50)
+    harness.session.cut(harness.now)
+    harness.now += 5
+    harness.connect()
+    harness.rest(("usdt", "9", None))
+    harness.push("60", 1)
+    harness.now += 3
+    harness.rest(("usdt", "9", None))
+    assert harness.trade() == "50"
+
+
+def test_read_that_may_be_behind_does_not_confirm_an_earlier_connection(harness: Harness) -> None:
+    """REST may have the same amounts from before."""
+    harness.push("50", 50)
+    harness.session.cut(harness.now)
+    harness.now += 1
+    harness.connect()
+    for waited, status in ((0, "syncing"), (3, "synced")):
+        harness.now += waited
+        harness.rest(("usdt", "50", 50))
+        assert harness.status() == status
 
 
 def test_currency_that_rest_does_not_list_becomes_zero(harness: Harness) -> None:
@@ -320,3 +359,28 @@ def test_amounts_are_exact(balance: str, available: str, frozen: str) -> None:
         None,
         None,
     )
+
+
+def test_rows_of_one_type_are_added(harness: Harness) -> None:
+    """A push replaces them all."""
+    rows = [BalanceEntry("x", BalanceType.TRADE, Decimal(each), seq_num=1) for each in (1, 2)]
+    harness.read((*rows, BalanceEntry("usdt", BalanceType.TRADE, Decimal(2), seq_num=2)))
+    assert harness.trade("x") == "3"
+    harness.now += 5
+    harness.push("7", 2, "x")
+    assert harness.trade("x") == "7"
+    assert len(harness.state.currency("x").entries) == 1
+
+
+def test_loss_is_reported_to_the_streams_of_its_account(harness: Harness) -> None:
+    other = attrs.evolve(SPOT, id=2)
+    events: list[StreamEvent] = []
+    states = harness.session.follow([other], 10.0, harness.now)
+    harness.session.add(
+        Follower(states, 10.0, events.append, lambda _: None, to_datetime), harness.now
+    )
+    harness.rest(("usdt", "9", 9))
+    harness.now += 11
+    harness.session.tick(harness.now)
+    assert "gap" in harness.kinds()
+    assert "lost_push" not in [event.reason for event in events]

@@ -1,0 +1,73 @@
+"""The streams of one client, and the connection that they share."""
+
+from __future__ import annotations
+
+import functools
+from typing import Protocol
+
+from htx_async.auth.provider import CredentialStore
+from htx_async.clock import Clock, ServerClock
+from htx_async.stream.shared import Accounts, Settings, SharedConnection
+from htx_async.stream.sockets import OpenSocket, Socket
+from htx_async.validation import Origin
+
+
+class Stream(Protocol):
+    """A stream, as the hub knows it."""
+
+    async def aclose(self) -> None:
+        """Leave the hub."""
+        ...
+
+
+class StreamHub:
+    """
+    The streams of one client, which share one connection.
+
+    Args:
+        origin: HTX's address.
+        clock: Source of time.
+        server_clock: HTX's time.
+        credentials: The credentials of the client.
+        open_socket: Opens a connection; `None`: one of websockets.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        clock: Clock,
+        server_clock: ServerClock,
+        credentials: CredentialStore,
+        open_socket: OpenSocket | None = None,
+    ) -> None:
+        self.clock: Clock = clock
+        opener = open_socket or functools.partial(_open_websocket, origin)
+        self.settings: Settings = Settings(origin, clock, server_clock, credentials, opener)
+        self._streams: list[Stream] = []
+        self._shared: SharedConnection | None = None
+
+    def join(self, stream: Stream, accounts: Accounts) -> SharedConnection:
+        """Add a stream, and return the connection that it shares."""
+        self._streams.append(stream)
+        if self._shared is None:
+            self._shared = SharedConnection(self.settings, accounts)
+        return self._shared
+
+    async def leave(self, stream: Stream) -> None:
+        """Remove a stream; the last one closes the connection."""
+        if stream in self._streams:
+            self._streams.remove(stream)
+        if not self._streams and self._shared is not None:
+            shared, self._shared = self._shared, None
+            await shared.aclose()
+
+    async def aclose(self) -> None:
+        """Close all streams: their iterators end."""
+        for stream in tuple(self._streams):
+            await stream.aclose()
+
+
+async def _open_websocket(origin: Origin) -> Socket:
+    from htx_async.stream import connection  # noqa: PLC0415 - an extra
+
+    return await connection.open_websocket(origin)
