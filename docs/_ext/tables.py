@@ -108,8 +108,9 @@ def public_type(text: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Return text as a literal of reStructuredText."""
-    return f"``{text}``"
+    """Return text as a literal of reStructuredText; an empty one as two quotation marks."""
+    shown = text or '""'
+    return f"``{shown}``"
 
 
 def parameters_of(cls: type) -> dict[str, inspect.Parameter]:

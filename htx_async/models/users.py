@@ -139,7 +139,7 @@ class SubUserAccounts(Model):
 
     Attributes:
         uid: UID of the sub user.
-        deduct_mode: The user that pays its fees, such as `sub`; "" if HTX did not send it.
+        deduct_mode: Which user pays its fees, such as `sub`; "" if HTX did not send it.
         list: An item for each type of account.
     """
 

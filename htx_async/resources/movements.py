@@ -229,7 +229,7 @@ def page_after(
     """
     Return the records after the one with *from_id*, which ended the page before.
 
-    HTX's page does not state whether that record is repeated, nor which page is the last. So the
+    HTX does not document whether that record is repeated, nor which page is the last. So the
     list ends with a page that contains nothing else.
 
     Raises:

@@ -199,7 +199,7 @@ class RecordIterator(AsyncIterator[R]):
 
     @property
     def position(self) -> Position:
-        """Where the list continues: after the last record that was returned."""
+        """Place after the last record that was returned, at which the list continues."""
         return attrs.evolve(self._reader.position, account_id=self._account_id)
 
     async def collect(self) -> tuple[R, ...]:

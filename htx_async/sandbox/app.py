@@ -202,8 +202,16 @@ class Sandbox:
         """
         Add a change to the history of an account, and return it. Balances do not change.
 
-        *amount*: below 0 if the account pays it. *type*: as HTX names it. *at*: an aware datetime;
-        `None`: now.
+        Args:
+            account: An id, a type of the first user such as `"spot"` or `"margin:btcusdt"`, or an
+                account of the sandbox or of a client.
+            currency: The currency in lower case.
+            amount: The change; below 0 if the account pays it.
+            type: The reason as HTX names it, such as `"trade"` or `"deposit"`.
+            at: The time, an aware datetime; `None`: now.
+
+        Raises:
+            ValueError: An argument is wrong.
         """
         return self._environment.world.add_movement(account, currency, amount, type, at)
 

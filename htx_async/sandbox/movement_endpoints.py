@@ -66,7 +66,7 @@ def ledger(context: RequestContext) -> Any:
     if context.owner.has_examples:
         rows += examples.ledger(context.owner, account_id, start, end)
     rows = _matching(context, rows, "transactTypes", start, end)
-    # The page does not state what an id is: here, the time and the number of records before it.
+    # HTX does not document what an id is: here, the time and the number of records before it.
     times = [row.transact_time for row in rows]
     ids = [time * 1000 + times[:index].count(time) for index, time in enumerate(times)]
     # In the page's example the newest is the first.
@@ -99,7 +99,7 @@ def deposits_withdrawals(context: RequestContext) -> Any:
     rows = [row for row in context.owner.deposits_withdrawals if row.type == kind]
     rows.sort(key=lambda row: row.id, reverse=direction == "next")
     rows = [row for row in rows if context.params.get("currency", row.currency) == row.currency]
-    if "from" in context.params:  # included: the page has "to begin search"
+    if "from" in context.params:  # included: "to begin search", HTX's page of it
         first = parse_id(context.params["from"], "from")
         rows = [
             row for row in rows if (row.id <= first if direction == "next" else row.id >= first)

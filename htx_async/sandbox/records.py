@@ -140,9 +140,17 @@ class Valuation:
 @attrs.frozen
 class HistoryRow:
     """
-    Change of a balance. Amounts are strings, *transact_time*: milliseconds since 1970-01-01 UTC.
+    Change of a balance, in the history of an account.
 
-    *transact_type* as HTX names it: "trade", "transfer", "deposit", ...
+    Attributes:
+        account_id: Account id.
+        record_id: Id of the record.
+        currency: Currency in lower case.
+        transact_amt: The change as text, in units of the currency; below 0 if the account paid it.
+        transact_type: Reason as HTX names it, such as `"trade"`, `"transfer"` or `"deposit"`.
+        transact_time: Milliseconds since 1970-01-01 UTC.
+        avail_balance: Available amount after the change, as text.
+        acct_balance: Balance after the change, as text.
     """
 
     account_id: int
@@ -157,7 +165,20 @@ class HistoryRow:
 
 @attrs.frozen
 class LedgerRow:
-    """Transfer, as one of its two accounts sees it: *transact_amt* is negative if it paid."""
+    """
+    Transfer, in the ledger of one of its two accounts.
+
+    Attributes:
+        account_id: Account id.
+        currency: Currency in lower case.
+        transact_amt: Amount as text, sent as a JSON number; below 0 if the account paid it.
+        transfer_type: Direction as HTX names it, such as `"spot-to-futures"`.
+        transact_id: Id of the transfer.
+        transact_time: Milliseconds since 1970-01-01 UTC.
+        transferer: Id of the account that paid.
+        transferee: Id of the account that received.
+        transact_type: HTX knows `"transfer"` only.
+    """
 
     account_id: int
     currency: str
@@ -172,7 +193,23 @@ class LedgerRow:
 
 @attrs.frozen
 class DepositWithdrawalRow:
-    """Deposit or withdrawal ("deposit", "withdraw"). *amount* and *fee* are sent as numbers."""
+    """
+    Deposit or withdrawal.
+
+    Attributes:
+        id: Id of the record.
+        type: `"deposit"` or `"withdraw"`.
+        currency: Currency in lower case.
+        amount: Amount as text, sent as a JSON number.
+        created_at: Time of the creation and of the last update, in milliseconds since 1970-01-01
+            UTC.
+        state: Progress as HTX names it, such as `"safe"` or `"confirmed"`.
+        chain: Name of the chain, such as `"trc20usdt"`.
+        address: Address that received it.
+        fee: Fee as text, sent as a JSON number.
+        tx_hash: Hash of the transaction on the chain.
+        sub_type: `"NORMAL"` or `"FAST"`.
+    """
 
     id: int
     type: str
@@ -189,7 +226,14 @@ class DepositWithdrawalRow:
 
 @attrs.frozen
 class DeductionSetting:
-    """What pays the fees: points, or *currency* ("0": none is set); *currencies* may be set."""
+    """
+    How a user pays fees.
+
+    Attributes:
+        points: Whether points pay the fees.
+        currency: Currency that pays the fees; `"0"`: none is set.
+        currencies: Currencies that may be set.
+    """
 
     points: bool = False
     currency: str = "0"
