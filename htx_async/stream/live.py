@@ -30,6 +30,7 @@ from htx_async.stream.account_state import FollowedAccount
 from htx_async.stream.buffer import EventBuffer
 from htx_async.stream.events import StreamEvent, StreamStatus
 from htx_async.stream.follower import BOUND_SLACK, Follower
+from htx_async.stream.observer import ObservedKind, Observer
 from htx_async.stream.shared import Accounts, Settings, SharedConnection
 from htx_async.stream.sockets import OpenSocket, Socket
 from htx_async.validation import Origin
@@ -67,20 +68,21 @@ class StreamHub:
         self.clock: Clock = clock
         opener = open_socket or functools.partial(_open_websocket, origin)
         self.settings: Settings = Settings(origin, clock, server_clock, credentials, opener)
-        self._streams: list[LiveBalances] = []
+        self._streams: dict[LiveBalances, Observer] = {}
         self._shared: SharedConnection | None = None
 
-    def join(self, stream: LiveBalances, accounts: Accounts) -> SharedConnection:
+    def join(
+        self, stream: LiveBalances, accounts: Accounts, observe: Observer
+    ) -> SharedConnection:
         """Add a stream, and return the connection that it shares."""
-        self._streams.append(stream)
+        self._streams[stream] = observe
         if self._shared is None:
-            self._shared = SharedConnection(self.settings, accounts)
+            self._shared = SharedConnection(self.settings, accounts, self._observe)
         return self._shared
 
     async def leave(self, stream: LiveBalances) -> None:
         """Remove a stream; the last one closes the connection."""
-        if stream in self._streams:
-            self._streams.remove(stream)
+        self._streams.pop(stream, None)
         if not self._streams and self._shared is not None:
             shared, self._shared = self._shared, None
             await shared.aclose()
@@ -89,6 +91,10 @@ class StreamHub:
         """Close all streams: their iterators end."""
         for stream in tuple(self._streams):
             await stream.aclose()
+
+    def _observe(self, kind: ObservedKind, data: Any) -> None:
+        for observe in self._streams.values():
+            observe(kind, data)
 
 
 async def _open_websocket(origin: Origin) -> Socket:
@@ -159,6 +165,7 @@ class LiveBalances:
         self._shared: SharedConnection | None = None
         self._follower: Follower | None = None
         self._consumers: weakref.WeakSet[EventBuffer[Any]] = weakref.WeakSet()
+        self._observers: list[Observer] = []
         self._is_closed = False
 
     @property
@@ -283,7 +290,7 @@ class LiveBalances:
         try:
             async with self._hub.clock.timeout(self._timeout):
                 selected = _select(await self._reads.list(), self._wanted)
-                self._shared = self._hub.join(self, self._reads)
+                self._shared = self._hub.join(self, self._reads, self._observe)
                 self._follower = self._shared.follow(
                     selected, self._audit_interval, self._emit, _log_status
                 )
@@ -310,6 +317,7 @@ class LiveBalances:
         return f"{what} within {self._timeout:g} s (timeout): its status is {self.status}"
 
     def _emit(self, event: StreamEvent) -> None:
+        self._observe("event", event)
         for consumer in tuple(self._consumers):
             consumer.put(event)
         if self._fill and event.kind == "resynced":
@@ -322,6 +330,10 @@ class LiveBalances:
         It is to read the history of each account from `gap.since` to `gap.until`, if that is less
         than an hour, in a task that `aclose` ends. Nothing is delivered so far.
         """
+
+    def _observe(self, kind: ObservedKind, data: Any) -> None:
+        for observe in self._observers:
+            observe(kind, data)
 
     def _consume(self, convert: Callable[[StreamEvent], T | None]) -> EventBuffer[T]:
         def on_overflow() -> None:
@@ -347,6 +359,11 @@ class LiveBalances:
             count = "several" if states else "no"
             problem = f"{count} accounts match; this stream has: {candidates or 'none'}"
         raise KeyError(problem)
+
+
+def observe(stream: LiveBalances, observer: Observer) -> None:
+    """Call *observer* with what happens to *stream* and its connection, until it is closed."""
+    stream._observers.append(observer)  # noqa: SLF001 - not for users: it gets amounts
 
 
 def check_accounts(accounts: object) -> frozenset[tuple[str, str] | int] | None:
