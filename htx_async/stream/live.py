@@ -71,9 +71,7 @@ class StreamHub:
         self._streams: dict[LiveBalances, Observer] = {}
         self._shared: SharedConnection | None = None
 
-    def join(
-        self, stream: LiveBalances, accounts: Accounts, observe: Observer
-    ) -> SharedConnection:
+    def join(self, stream: LiveBalances, accounts: Accounts, observe: Observer) -> SharedConnection:
         """Add a stream, and return the connection that it shares."""
         self._streams[stream] = observe
         if self._shared is None:
