@@ -42,7 +42,7 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "clock", "events", "validation", "options", "auth", "models", "ratelimit"),
         *("request", "middleware", "resources", "transports", "stream"),
     },
-    "otel": {"errors", "clock", "events", "validation", "ratelimit"},
+    "otel": {"errors", "clock", "events", "validation", "ratelimit", "stream"},
     "sandbox": {"clock", "models", "ratelimit"},
     "__init__": {
         *("errors", "clock", "events", "log", "options", "auth", "models", "ratelimit", "client"),
@@ -62,7 +62,7 @@ PACKAGE_MAY_IMPORT: dict[str, set[str]] = {
             "auth",
         ),
         *("error_codes", "models", "ratelimit", "request", "resources", "transports", "client"),
-        *("sandbox",),
+        *("sandbox", "stream"),
     },
     "__main__": {"version", "cli"},
     "testing": {"__init__", "clock", "sandbox"},

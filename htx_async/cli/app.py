@@ -52,8 +52,14 @@ AccountName = Annotated[
     ),
 ]
 Seconds = Annotated[
-    float,
-    Parameter(validator=Number(gte=0.1, lte=86_400), help="Seconds between calls, at least 0.1."),
+    float | None,
+    Parameter(
+        validator=Number(gte=0.1, lte=86_400),
+        help="With --poll: seconds between calls, at least 0.1; 2 if omitted.",
+    ),
+]
+Poll = Annotated[
+    bool, Parameter(show_default=False, help="Request the balance again and again: no stream.")
 ]
 Port = Annotated[
     int,
@@ -277,35 +283,48 @@ def watch(
     account: AccountName = "spot",
     /,
     *,
-    every: Seconds = 2.0,
+    poll: Poll = False,
+    every: Seconds = None,
     options: OutputOptions = _OUTPUT,
 ) -> None:
     """
     Show changes of a balance live, until Ctrl-C.
 
-    A terminal shows a table with the newest change on top. A pipe or file gets a
-    line for each change, with --json a JSON object; standard error gets a line when
-    calls fail or recover. Errors are retried, unless the key or the account is
-    wrong.
+    HTX pushes the changes; a call every 10 s proves that none was lost. A terminal
+    shows a table with the newest change on top, the status of the stream, and how
+    long ago the amounts were proven equal to those of REST. A pipe or file gets a
+    line for each change; standard error gets a line for each gap and its end. With
+    --json, each change and each other event is an object on a line. The stream
+    reconnects by itself, unless the key or the account is wrong.
 
-    Each call takes a rate-limit token. HTX counts all programs of a user
-    together: 100 calls in 2 s.
+    With --poll, it calls HTX every 2 s instead. Each call takes a rate-limit token.
+    HTX counts all programs of a user together: 100 calls in 2 s.
 
     For example:
 
       htx-async watch
-      htx-async watch super-margin --every 0.5
+      htx-async watch super-margin
       htx-async watch spot | tee changes.txt
-      htx-async watch --json | jq .delta
+      htx-async watch --json | jq 'select(.kind == "changed") | .delta'
+      htx-async watch --poll --every 0.5
     """
-    asyncio.run(_watch(account, every, options))
+    if every is not None and not poll:
+        msg = "--every needs --poll: a stream shows changes at once"
+        raise InvalidInputError(msg)
+    if not poll:
+        session.check_stream_extra("Or poll: htx-async watch --poll")
+    asyncio.run(_watch(account, (every or 2.0) if poll else None, options))
 
 
-async def _watch(account: str, every: float, options: OutputOptions) -> None:
-    from htx_async.cli.watch.run import TIMEOUT, run  # noqa: PLC0415 - see `doctor`
+async def _watch(account: str, every: float | None, options: OutputOptions) -> None:
+    from htx_async.cli.watch import run  # noqa: PLC0415 - see `doctor`
 
-    async with session.open_client(options, timeout=TIMEOUT) as htx:
-        await run(htx, account, every, lines=options.debug, as_json=options.json)
+    lines, as_json = options.debug, options.json
+    async with session.open_client(options, timeout=run.TIMEOUT) as htx:
+        if every is None:
+            await run.run(htx, account, lines=lines, as_json=as_json)
+        else:
+            await run.poll(htx, account, every, lines=lines, as_json=as_json)
 
 
 @app.command(name="--install-completion")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import os
 from collections.abc import AsyncGenerator, Generator
@@ -118,6 +119,13 @@ async def _environment(*, has_keys: bool) -> AsyncGenerator[tuple[Credentials, s
         del url  # it may contain a password
         raise InvalidInputError(problem)
     yield Credentials.from_env() if has_keys else NO_KEYS, url
+
+
+def check_stream_extra(alternative: str = "") -> None:
+    """Raise `ImportError` if the library for WebSocket is not installed."""
+    if importlib.util.find_spec("websockets") is None:
+        msg = f'this needs the package websockets: pip install "htx-async[stream]". {alternative}'
+        raise ImportError(msg.rstrip(". "))
 
 
 def base_url() -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from typing import Protocol
+from typing import Any, Protocol
 
 from htx_async.auth.provider import CredentialStore
 from htx_async.clock import Clock, ServerClock
+from htx_async.stream.observer import ObservedKind, Observer
 from htx_async.stream.shared import Accounts, Settings, SharedConnection
 from htx_async.stream.sockets import OpenSocket, Socket
 from htx_async.validation import Origin
@@ -43,20 +44,19 @@ class StreamHub:
         self.clock: Clock = clock
         opener = open_socket or functools.partial(_open_websocket, origin)
         self.settings: Settings = Settings(origin, clock, server_clock, credentials, opener)
-        self._streams: list[Stream] = []
+        self._streams: dict[Stream, Observer] = {}
         self._shared: SharedConnection | None = None
 
-    def join(self, stream: Stream, accounts: Accounts) -> SharedConnection:
+    def join(self, stream: Stream, accounts: Accounts, observe: Observer) -> SharedConnection:
         """Add a stream, and return the connection that it shares."""
-        self._streams.append(stream)
+        self._streams[stream] = observe
         if self._shared is None:
-            self._shared = SharedConnection(self.settings, accounts)
+            self._shared = SharedConnection(self.settings, accounts, self._observe)
         return self._shared
 
     async def leave(self, stream: Stream) -> None:
         """Remove a stream; the last one closes the connection."""
-        if stream in self._streams:
-            self._streams.remove(stream)
+        self._streams.pop(stream, None)
         if not self._streams and self._shared is not None:
             shared, self._shared = self._shared, None
             await shared.aclose()
@@ -65,6 +65,10 @@ class StreamHub:
         """Close all streams: their iterators end."""
         for stream in tuple(self._streams):
             await stream.aclose()
+
+    def _observe(self, kind: ObservedKind, data: Any) -> None:
+        for observe in self._streams.values():
+            observe(kind, data)
 
 
 async def _open_websocket(origin: Origin) -> Socket:

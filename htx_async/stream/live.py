@@ -25,6 +25,7 @@ from htx_async.stream.buffer import EventBuffer
 from htx_async.stream.events import StreamEvent, StreamStatus
 from htx_async.stream.follower import BOUND_SLACK, Follower
 from htx_async.stream.hub import StreamHub
+from htx_async.stream.observer import ObservedKind, Observer
 from htx_async.stream.selection import Wanted, describe_account, matches, select, wanted_of
 from htx_async.stream.shared import Accounts, SharedConnection
 
@@ -97,6 +98,7 @@ class LiveBalances:
         self._shared: SharedConnection | None = None
         self._follower: Follower | None = None
         self._consumers: weakref.WeakSet[EventBuffer[Any]] = weakref.WeakSet()
+        self._observers: list[Observer] = []
         self._is_closed = False
 
     @property
@@ -221,7 +223,7 @@ class LiveBalances:
         try:
             async with self._hub.clock.timeout(self._timeout):
                 selected = select(await self._reads.list(), self._wanted)
-                self._shared = self._hub.join(self, self._reads)
+                self._shared = self._hub.join(self, self._reads, self._observe)
                 self._follower = self._shared.follow(
                     selected, self._audit_interval, self._emit, _log_status
                 )
@@ -248,6 +250,7 @@ class LiveBalances:
         return f"{what} within {self._timeout:g} s (timeout): its status is {self.status}"
 
     def _emit(self, event: StreamEvent) -> None:
+        self._observe("event", event)
         for consumer in tuple(self._consumers):
             consumer.put(event)
         if self._fill and event.kind == "resynced":
@@ -260,6 +263,10 @@ class LiveBalances:
         It is to read the history of each account from `gap.since` to `gap.until`, if that is less
         than an hour, in a task that `aclose` ends. Nothing is delivered so far.
         """
+
+    def _observe(self, kind: ObservedKind, data: Any) -> None:
+        for observe in self._observers:
+            observe(kind, data)
 
     def _consume(self, convert: Callable[[StreamEvent], T | None]) -> EventBuffer[T]:
         def on_overflow() -> None:
@@ -287,6 +294,11 @@ class LiveBalances:
             count = "several" if states else "no"
             problem = f"{count} accounts match; this stream has: {candidates or 'none'}"
         raise KeyError(problem)
+
+
+def observe(stream: LiveBalances, observer: Observer) -> None:
+    """Call *observer* with what happens to *stream* and its connection, until it is closed."""
+    stream._observers.append(observer)  # noqa: SLF001 - not for users: it gets amounts
 
 
 def _log_status(status: StreamStatus) -> None:

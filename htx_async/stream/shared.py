@@ -32,6 +32,7 @@ from htx_async.stream.account_state import FollowedAccount
 from htx_async.stream.events import StreamEvent, StreamStatus
 from htx_async.stream.follower import Follower
 from htx_async.stream.messages import PATH, Reply
+from htx_async.stream.observer import Observer
 from htx_async.stream.session import STEP_TIMEOUT, Outcome, Session
 from htx_async.stream.sockets import OpenSocket, Socket, SocketClosedError
 from htx_async.validation import Origin
@@ -90,13 +91,14 @@ class SharedConnection:
         is_refused: Whether HTX refused the key, and `error` is final.
     """
 
-    def __init__(self, settings: Settings, accounts: Accounts) -> None:
+    def __init__(self, settings: Settings, accounts: Accounts, observe: Observer) -> None:
         self.session: Session = Session()
         self.error: HTXError | None = None
         self.is_refused: bool = False
         self._settings = settings
         self._clock = settings.clock
         self._accounts = accounts
+        self._observe = observe
         self._task: asyncio.Task[None] | None = None
         self._audits: set[asyncio.Task[None]] = set()
         self._outbox: asyncio.Queue[str] = asyncio.Queue()
@@ -159,6 +161,7 @@ class SharedConnection:
             started_at = self._clock.monotonic()
             end = await self._connect()
             now = self._clock.monotonic()
+            self._observe("lost", end.error)
             self.session.cut(now)
             was_repeated = self._is_repeated
             if end.reply is not None:
@@ -192,6 +195,7 @@ class SharedConnection:
         ended = self._ended = asyncio.get_running_loop().create_future()
         tasks = [asyncio.create_task(self._read(socket)), asyncio.create_task(self._write(socket))]
         try:
+            self._observe("opened", None)
             self.session.opened(self._clock.monotonic())
             self._arm()
             waited: list[asyncio.Future[Any]] = [*tasks, ended]
@@ -216,6 +220,7 @@ class SharedConnection:
                 message = await socket.receive()
             except SocketClosedError as error:
                 return str(error)
+            self._observe("received", message)
             self._apply(self.session.receive(message, self._clock.monotonic()))
 
     async def _write(self, socket: Socket) -> str:
@@ -231,6 +236,7 @@ class SharedConnection:
 
     async def _send(self, socket: Socket, text: str | None) -> None:
         """Send a message; `None`: the authentication, which no local may contain."""
+        self._observe("sent", text)
         async with self._clock.timeout(STEP_TIMEOUT):
             await socket.send(self._authentication() if text is None else text)
 
@@ -308,10 +314,12 @@ class SharedConnection:
             balance = await self._accounts.balance(account_id)
         except HTXError as error:
             failure = copy_error(error)
+            self._observe("audit_failed", failure)
             outcome = self.session.fail(account_id, failure, self._clock.monotonic())
             if isinstance(error, AuthenticationError):
                 self._end(_End(failure, is_final=True))
         else:
+            self._observe("audited", (balance, sent_at))
             outcome = self.session.merge(balance, sent_at, self._clock.monotonic())
             self.error, self._is_repeated = None, False
         self._apply(outcome)

@@ -47,6 +47,6 @@ async def test_watch_of_the_sandbox_prints_changes(
     monkeypatch.setattr(market, "INTERVAL", 0.05)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1), session.open_client(ConnectionOptions(sandbox=True)) as htx:
-            await run.run(htx, "spot", 0.1, lines=True)
-    assert " usdt frozen " in capsys.readouterr().out
+            await run.run(htx, "spot", lines=True)
+    assert " order.place\n" in capsys.readouterr().out
     assert asyncio.all_tasks() == {asyncio.current_task()}

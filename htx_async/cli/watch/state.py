@@ -1,4 +1,4 @@
-"""State of `htx-async watch`, updated with each balance or error."""
+"""State of `htx-async watch --poll`, updated with each balance or error."""
 
 from __future__ import annotations
 
@@ -20,11 +20,19 @@ from htx_async import (
 MAX_CHANGES = 500
 """Changes that are kept: more than a terminal has lines."""
 
-FATAL = (InvalidInputError, ClientClosedError, AuthenticationError, AccountNotFoundError)
-"""Errors that end the watch. HTX may block an address that keeps using an invalid key."""
+_FATAL = (InvalidInputError, ClientClosedError, AuthenticationError, AccountNotFoundError)
 
 _UNSUPPORTED = "base-argument-unsupported"
 """HTX's code for an account whose balance it does not report, such as an OTC account."""
+
+
+def is_fatal(error: HTXError) -> bool:
+    """
+    Return whether *error* ends the watch, because later calls would raise it again.
+
+    HTX may block an address that keeps using an invalid key.
+    """
+    return isinstance(error, _FATAL) or error.code == _UNSUPPORTED
 
 
 @attrs.frozen
@@ -102,9 +110,7 @@ async def _next(
 ) -> WatchState:
     try:
         return state.with_balance(await fetch(), clock.now())
-    except FATAL:
-        raise
     except HTXError as error:
-        if error.code == _UNSUPPORTED:
+        if is_fatal(error):
             raise
         return state.with_error(error)

@@ -1,15 +1,15 @@
-"""Output of `htx-async watch`: a table that fits the terminal, or a line for each change."""
+"""Output of `htx-async watch --poll`; and the table and the lines of changes of every watch."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from htx_async import BalanceChange, RateLimitStatus
+from htx_async import AccountBalance, BalanceChange, RateLimitStatus
 from htx_async.cli.layout import Amount, Cell, DataTable
 from htx_async.cli.number_format import format_amount
 from htx_async.cli.watch.state import TimedChange, WatchState
@@ -24,7 +24,7 @@ def render(
 ) -> Group:
     """Return the screen at *now* (seconds since 1970), for a terminal of *height* lines."""
     # The status comes first: a small terminal cuts off the bottom.
-    changes = _changes_table(state, max(height - _OTHER_LINES, 1))
+    changes = changes_table(_title(state), state.changes[: rows_of(height)])
     return Group(*_status(state, now, limit), Text(), changes)
 
 
@@ -32,34 +32,52 @@ def summary(state: WatchState) -> Group:
     """Return what remains on the terminal after the watch: changes, last error and counts."""
     parts: list[RenderableType] = []
     if state.changes:
-        parts.append(_changes_table(state, len(state.changes)))
+        parts.append(changes_table(_title(state), state.changes))
     if state.last_error is not None:
         parts.append(Text(f"The last update failed: {state.last_error}", "yellow"))
     if state.updates:
-        omitted = state.change_count > len(state.changes)
-        suffix = f" The latest {len(state.changes)} are shown." if omitted else ""
-        parts.append(Text(f"{_counts(state)}.{suffix}"))
+        parts.append(Text(f"{_counts(state)}.{omission(state.changes, state.change_count)}"))
     return Group(*parts)
 
 
-def _changes_table(state: WatchState, max_rows: int) -> DataTable:
+def rows_of(height: int) -> int:
+    """Return the number of changes that a terminal of *height* lines shows."""
+    return max(height - _OTHER_LINES, 1)
+
+
+def changes_table(title: str, changes: Sequence[TimedChange]) -> DataTable:
+    """Return a table of changes, which omits amounts on a narrow terminal."""
     columns = ("time (UTC)", "currency", "type", "before", "now", "change")
-    rows = [_row(item) for item in state.changes[:max_rows]]
-    return DataTable(_title(state), columns, rows, optional=("before", "now"))
+    return DataTable(title, columns, list(map(_row, changes)), optional=("before", "now"))
+
+
+def changes_title(balance: AccountBalance | None, started_at: float) -> str:
+    """Return the title of the changes in an account; `None`: it is not known yet."""
+    if balance is None:
+        return "Waiting for the first balance"
+    name = f"{one_line(balance.type)} account {balance.id}"
+    return f"Changes in {name} since {time_of_day(started_at)}"
+
+
+def omission(changes: Sequence[TimedChange], count: int) -> str:
+    """Return a sentence that says how many of *count* changes are shown, if not all."""
+    return f" The latest {len(changes)} are shown." if count > len(changes) else ""
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return a number and a noun, in the plural if it is not one."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _row(item: TimedChange) -> tuple[Cell, ...]:
     change, sign = item.change, _sign(item.change)
     amounts = (Amount(format_amount(amount)) for amount in (change.before, change.after))
     delta = Amount(sign + format_amount(change.delta), "green" if sign else "red")
-    return _time(item.at), one_line(change.currency), one_line(change.type), *amounts, delta
+    return time_of_day(item.at), one_line(change.currency), one_line(change.type), *amounts, delta
 
 
 def _title(state: WatchState) -> str:
-    if state.balance is None:
-        return "Waiting for the first balance"
-    name = f"{one_line(state.balance.type)} account {state.balance.id}"
-    return f"Changes in {name} since {_time(state.started_at)}"
+    return changes_title(state.balance, state.started_at)
 
 
 def _status(state: WatchState, now: float, limit: RateLimitStatus | None) -> Iterator[Text]:
@@ -72,26 +90,38 @@ def _status(state: WatchState, now: float, limit: RateLimitStatus | None) -> Ite
 
 
 def _counts(state: WatchState, age: str = "") -> str:
-    updates, changes = state.updates, state.change_count
-    return f"{updates} update{'s' * (updates != 1)}{age}, {changes} change{'s' * (changes != 1)}"
+    changes = count_of(state.change_count, "change")
+    return f"{count_of(state.updates, 'update')}{age}, {changes}"
 
 
 def lines(state: WatchState) -> Iterator[str]:
     """Yield a line for each change of the latest balance, in the order of the balance."""
     for item in state.changes[: state.new_count]:
-        change = item.change
-        name = f"{one_line(change.currency)} {one_line(change.type)}"
-        amounts = f"{format_amount(change.before)} -> {format_amount(change.after)}"
-        yield f"{_iso(item.at)} {name} {amounts} ({_sign(change)}{format_amount(change.delta)})"
+        yield change_line(item)
 
 
 def json_lines(state: WatchState) -> Iterator[str]:
     """Yield a JSON object for each change of the latest balance."""
     for item in state.changes[: state.new_count]:
-        change, account = item.change, state.balance and state.balance.id
-        values = {"at": _iso(item.at), "account_id": account, **change.to_dict()}
-        values["delta"] = f"{change.delta:f}"
-        yield json.dumps(values, ensure_ascii=False)
+        yield json_line({"at": iso_time(item.at), **change_values(item)})
+
+
+def change_line(item: TimedChange) -> str:
+    """Return a change on one line."""
+    change = item.change
+    name = f"{one_line(change.currency)} {one_line(change.type)}"
+    amounts = f"{format_amount(change.before)} -> {format_amount(change.after)}"
+    return f"{iso_time(item.at)} {name} {amounts} ({_sign(change)}{format_amount(change.delta)})"
+
+
+def change_values(item: TimedChange) -> dict[str, object]:
+    """Return the values of a change for JSON."""
+    return {**item.change.to_dict(), "delta": f"{item.change.delta:f}"}
+
+
+def json_line(values: Mapping[str, object]) -> str:
+    """Return a JSON object on one line."""
+    return json.dumps(values, ensure_ascii=False)
 
 
 def notice(previous: WatchState, state: WatchState) -> str:
@@ -109,9 +139,11 @@ def _sign(change: BalanceChange) -> str:
     return "+" if change.delta > 0 else ""
 
 
-def _iso(at: float) -> str:
+def iso_time(at: float) -> str:
+    """Return a time as in ISO 8601, to the second."""
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _time(at: float) -> str:
+def time_of_day(at: float) -> str:
+    """Return the time of day, in UTC."""
     return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S}"
