@@ -23,6 +23,7 @@ from htx_async.models.balance_diff import BalanceChange
 from htx_async.stream.account_state import FollowedAccount
 from htx_async.stream.buffer import EventBuffer
 from htx_async.stream.events import StreamEvent, StreamStatus
+from htx_async.stream.filling import GapFiller
 from htx_async.stream.follower import BOUND_SLACK, Follower
 from htx_async.stream.hub import StreamHub
 from htx_async.stream.observer import ObservedKind, Observer
@@ -94,7 +95,7 @@ class LiveBalances:
         self._wanted = wanted
         self._audit_interval = audit_interval
         self._buffer = buffer
-        self._fill = fill
+        self._filler = GapFiller(accounts, hub.clock, self._deliver) if fill else None
         self._shared: SharedConnection | None = None
         self._follower: Follower | None = None
         self._consumers: weakref.WeakSet[EventBuffer[Any]] = weakref.WeakSet()
@@ -186,6 +187,8 @@ class LiveBalances:
     async def aclose(self) -> None:
         """Leave the stream. Its iterators end; the last stream closes the connection."""
         was_closed, self._is_closed = self._is_closed, True
+        if self._filler is not None:
+            self._filler.close()
         for consumer in tuple(self._consumers):
             consumer.close()
         if self._shared is not None:
@@ -251,18 +254,14 @@ class LiveBalances:
 
     def _emit(self, event: StreamEvent) -> None:
         self._observe("event", event)
+        if self._filler is None:
+            self._deliver(event)
+        else:
+            self._filler.put(event)
+
+    def _deliver(self, event: StreamEvent) -> None:
         for consumer in tuple(self._consumers):
             consumer.put(event)
-        if self._fill and event.kind == "resynced":
-            self._fill_gap(event)
-
-    def _fill_gap(self, gap: StreamEvent) -> None:
-        """
-        TO BE JOINED with `accounts.history`: deliver what happened during *gap*.
-
-        It is to read the history of each account from `gap.since` to `gap.until`, if that is less
-        than an hour, in a task that `aclose` ends. Nothing is delivered so far.
-        """
 
     def _observe(self, kind: ObservedKind, data: Any) -> None:
         for observe in self._observers:

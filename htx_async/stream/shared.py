@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -27,6 +27,7 @@ from htx_async.errors import (
 )
 from htx_async.models.account import Account
 from htx_async.models.balance import AccountBalance
+from htx_async.models.movements import HistoryRecord
 from htx_async.redaction import excerpt, redact_unknown
 from htx_async.stream.account_state import FollowedAccount
 from htx_async.stream.events import StreamEvent, StreamStatus
@@ -60,6 +61,10 @@ class Accounts(Protocol):
 
     async def balance(self, account: Account | int | str) -> AccountBalance:
         """Return the balance of an account."""
+        ...
+
+    def history(self, account: int, *, start: datetime) -> AsyncIterable[HistoryRecord]:
+        """Return the changes of an account's balances."""
         ...
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +19,9 @@ from htx_async import (
     BalanceEntry,
     BalanceType,
     Credentials,
+    HistoryRecord,
     HTXError,
+    TransactType,
 )
 from htx_async.auth.provider import CredentialStore
 from htx_async.clock import Clock, ServerClock
@@ -92,6 +95,7 @@ class FakeExchange:
         connect_errors: What the next connections fail with; a number: they take so long.
         read_errors: What the next reads of balances fail with.
         list_errors: What the next reads of the list fail with.
+        history_errors: What the next reads of the history fail with.
         rest_delay: Seconds of a REST read.
         rest_offset: How much larger REST's numbers are.
     """
@@ -103,6 +107,7 @@ class FakeExchange:
     connect_errors: list[HTXError | float] = attrs.field(factory=list)
     read_errors: list[HTXError | float] = attrs.field(factory=list)
     list_errors: list[HTXError] = attrs.field(factory=list)
+    history_errors: list[HTXError] = attrs.field(factory=list)
     rest_delay: float = 0.05
     rest_offset: int = 0
     sockets: list[FakeSocket] = attrs.field(factory=list)
@@ -111,6 +116,7 @@ class FakeExchange:
     stale: AccountBalance | None = None
     amounts: dict[int, dict[str, Amounts]] = attrs.field(factory=dict)
     numbers: dict[tuple[int, str], int] = attrs.field(factory=dict)
+    records: list[HistoryRecord] = attrs.field(factory=list)
     loans: dict[int, tuple[BalanceEntry, ...]] = attrs.field(factory=dict)
 
     @property
@@ -176,11 +182,36 @@ class FakeExchange:
     ) -> None:
         """Change a balance, and push it to the latest connection."""
         amounts = Amounts(Decimal(trade), Decimal(frozen))
+        self.records.append(self.record(account, currency, amounts, cause))
         self.amounts.setdefault(account, {})[currency] = amounts
         key = account, currency
         self.numbers[key] = self.numbers.get(key, 0) + 1
         if push and self.sockets and not self.socket.is_zombie:
             self.socket.say(self.push(account, currency, cause))
+
+    def record(
+        self, account: int, currency: str, amounts: Amounts, cause: str | None
+    ) -> HistoryRecord:
+        """Return the record of the history for a change."""
+        return HistoryRecord(
+            account,
+            currency,
+            len(self.records),
+            Decimal(0),
+            TransactType(cause or ""),
+            amounts.trade,
+            amounts.trade + amounts.frozen,
+            datetime.fromtimestamp(self.clock.now(), UTC),
+        )
+
+    async def history(self, account: int, *, start: datetime) -> AsyncIterator[HistoryRecord]:
+        """Yield the changes of an account since *start*."""
+        await self.clock.sleep(self.rest_delay)
+        if self.history_errors:
+            raise self.history_errors.pop(0)
+        for record in self.records:
+            if record.account_id == account and record.transact_time >= start:
+                yield record
 
     def push(self, account: int, currency: str, cause: str | None, **data: Any) -> dict[str, Any]:
         """Return the push of the state of a currency."""
