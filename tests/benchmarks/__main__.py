@@ -11,7 +11,10 @@ from typing import Final, cast
 
 from tests.benchmarks.tables import Goal, Options, goals_table, gross_regressions
 
-COMMANDS: Final = ("calls", "decode", "signing", "weight", "limits", "grants", "users", "outages")
+COMMANDS: Final = (
+    *("calls", "decode", "signing", "weight", "limits", "grants", "users", "outages"),
+    "stream",
+)
 
 
 def _parser() -> argparse.ArgumentParser:
