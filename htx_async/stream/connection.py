@@ -17,6 +17,7 @@ from websockets.exceptions import (
     InvalidStatus,
     WebSocketException,
 )
+from websockets.version import version as VERSION  # noqa: N812 - it is a constant
 
 from htx_async.error_codes import cause_of
 from htx_async.errors import APIError, ConnectError, HTXError
@@ -34,6 +35,7 @@ _CLOSE_TIMEOUT = 1.0
 _MAX_MESSAGE = 2**20
 """Bytes. HTX's pushes have some 250."""
 _TOO_MANY_REQUESTS, _SERVER_ERROR = 429, 500
+_DECODING_VERSION = 17
 
 # At DEBUG, websockets logs each message, the signature among them. Nobody can get this logger.
 _SILENT: Final = logging.Logger("htx_async.websockets", logging.CRITICAL + 1)  # noqa: LOG001
@@ -90,6 +92,11 @@ async def open_websocket(origin: Origin) -> WebSocket:
     environment = Environment(None, None)
     if origin.scheme == "https" or not origin.is_loopback:
         environment = await asyncio.to_thread(read_environment, origin)
+    if environment.proxy is not None and not _can_send_password(environment.proxy):
+        reason = (
+            f"websockets {VERSION} cannot send this proxy password. Install websockets>=17"
+        )
+        raise _failure(origin, reason, retryable=False)
     try:
         connection = await _Connect(_url(origin), **_options(environment, origin))
     except InvalidStatus as error:
@@ -140,11 +147,19 @@ def _options(environment: Environment, origin: Origin) -> dict[str, Any]:
 
 def _proxy_url(proxy: Proxy) -> str:
     """Return the URL of a proxy with its password, as websockets takes it."""
-    scheme = "https" if proxy.is_tls else "http"
+    return f"{'https' if proxy.is_tls else 'http'}://{_userinfo(proxy)}{proxy}"
+
+
+def _userinfo(proxy: Proxy) -> str:
+    """Return user and password, percent-encoded. It is a secret."""
     encoded = proxy.header.strip().rpartition(" ")[2]
     user, _, password = base64.b64decode(encoded).decode().partition(":")
-    userinfo = f"{quote(user, safe='')}:{quote(password, safe='')}@" if encoded else ""
-    return f"{scheme}://{userinfo}{proxy}"
+    return f"{quote(user, safe='')}:{quote(password, safe='')}@" if encoded else ""
+
+
+def _can_send_password(proxy: Proxy) -> bool:
+    """Return whether websockets decodes what must be encoded: versions before 17 do not."""
+    return int(VERSION.split(".")[0]) >= _DECODING_VERSION or "%" not in _userinfo(proxy)
 
 
 def _status_error(status: int, body: bytes, origin: Origin) -> HTXError:

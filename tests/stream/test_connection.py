@@ -128,7 +128,9 @@ async def test_proxy(
     scheme: str, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By CONNECT, with its password, which no error contains."""
-    command = [sys.executable, "-m", "tests.transports.connect_proxy", "user:p4ss@#"]
+    plain = connection.VERSION < "17"  # it would send the encoded password
+    password, encoded = ("p4ss", "p4ss") if plain else ("p4ss@#", "p4ss%40%23")
+    command = [sys.executable, "-m", "tests.transports.connect_proxy", f"user:{password}"]
     if scheme == "https":
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
             tmp_path / "proxy.pem"
@@ -141,7 +143,7 @@ async def test_proxy(
         context = server_context(authority, "htx.test")
         async with server(context=context, host="htx.test") as running:
             proxy = f"127.0.0.1:{port}"
-            monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://user:p4ss%40%23@{proxy}")
+            monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://user:{encoded}@{proxy}")
             socket = await open_websocket(running.origin)
             await socket.send("x")
             assert await socket.receive() == "x"
@@ -152,6 +154,18 @@ async def test_proxy(
             assert not caught.value.retryable
             assert "SECRET" not in shown(caught.value)
         process.communicate()
+
+
+async def test_proxy_password_that_an_old_library_cannot_send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The error names the version that can, and not the password."""
+    monkeypatch.setattr(connection, "VERSION", "16.0")
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:SECRET%40@127.0.0.1:1")
+    with pytest.raises(ConnectError, match=r"Install websockets>=17\.$") as caught:
+        await open_websocket(Origin("https", "htx.test", 443))
+    assert not caught.value.retryable
+    assert "SECRET" not in shown(caught.value)
 
 
 def shown(error: BaseException) -> str:
