@@ -13,9 +13,9 @@ from cyclopts import CycloptsError
 
 from htx_async import HTXError, InvalidInputError
 from htx_async.cli import messages
-from htx_async.cli.account_commands import app
 from htx_async.cli.exit_codes import FAILED, INTERRUPTED, OK, SIGPIPE, USAGE_ERROR
 from htx_async.cli.session import print_error
+from htx_async.cli.stream_commands import app
 
 COMMANDS = [name for name in app if not name.startswith("-")]
 

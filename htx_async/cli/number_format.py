@@ -1,4 +1,4 @@
-"""Amounts as text: every digit, no exponent, and aligned at the decimal point."""
+"""Numbers as text. Amounts: every digit, no exponent, and aligned at the decimal point."""
 
 from __future__ import annotations
 
@@ -18,3 +18,8 @@ def align(amounts: Iterable[str], width: int = 0) -> list[str]:
     decimals = max((len(point + digits) for _, point, digits in parts), default=0)
     texts = [whole + (point + digits).ljust(decimals) for whole, point, digits in parts]
     return [text.rjust(max(width, *map(len, texts))) for text in texts]
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return a number and a noun, in the plural if it is not one."""
+    return f"{number} {noun}{'s' * (number != 1)}"

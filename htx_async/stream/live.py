@@ -302,7 +302,8 @@ class LiveBalances:
 
 def observe(stream: LiveBalances, observer: Observer) -> None:
     """Call *observer* with what happens to *stream* and its connection, until it is closed."""
-    stream._observers.append(observer)  # noqa: SLF001 - not for users: it gets amounts
+    # Not a method: observers get amounts, and are not for users.
+    stream._observers.append(observer)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 def _log_status(status: StreamStatus) -> None:

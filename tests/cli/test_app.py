@@ -64,6 +64,7 @@ COMMANDS = (
     "points",
     "sandbox",
     "snapshot",
+    "stream",
     "sub-users",
     "valuation",
     "watch",
@@ -184,7 +185,7 @@ def test_json_amounts_are_strings(capsys: pytest.CaptureFixture[str]) -> None:
         (["balance", "otc", "--sandbox"], FAILED, "base-argument-unsupported"),
         (["points", "--sub-uid", "me", "--sandbox"], USAGE_ERROR, "--sub-uid must be digits"),
         (["nonsense", "x"], USAGE_ERROR, "unknown command: nonsense. Commands: demo, doctor, "),
-        (["nonsense"], USAGE_ERROR, "sub-users. See htx-async --help"),
+        (["nonsense"], USAGE_ERROR, "stream. See htx-async --help"),
         (["accounts", "a", "b"], USAGE_ERROR, "unexpected argument: a b. See htx-async accounts"),
         (["sandbox", "--port", "x"], USAGE_ERROR, "--port must be a whole number, got x. See"),
         (["watch", "--every", "x"], USAGE_ERROR, "--every must be a number, got x. See"),
@@ -199,6 +200,15 @@ def test_json_amounts_are_strings(capsys: pytest.CaptureFixture[str]) -> None:
         (["sandbox", "--port", "99999"], USAGE_ERROR, "--port"),
         (["watch", "--every", "0", "--sandbox"], USAGE_ERROR, "0.1. See htx-async watch --help"),
         (["watch", "42", "--sandbox"], FAILED, "account-inexistent-error"),
+        (["watch", "--every", "1"], USAGE_ERROR, "--every needs --poll"),
+        (["watch", "--poll", "42", "--sandbox"], FAILED, "account-inexistent-error"),
+        (["stream", "record"], USAGE_ERROR, "requires an argument"),
+        (["stream", "record", "/", "--sandbox"], USAGE_ERROR, "/ exists: name a file to create"),
+        (
+            ["stream", "record", "/none/x", "--sandbox"],
+            FAILED,
+            "/none/x cannot be created: No such",
+        ),
         (["balance", "--csv", "--json"], USAGE_ERROR, "--csv and --json are mutually exclusive"),
     ],
 )
@@ -259,6 +269,18 @@ def test_missing_extra_names_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(SystemExit) as caught:
         main()
     assert 'pip install "htx-async[cli]"' in str(caught.value.code)
+
+
+@pytest.mark.parametrize("arguments", [["watch"], ["stream", "record", "x"]])
+def test_missing_stream_extra_names_what_to_install(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is sent or created; a watch can poll instead."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert run([*arguments, "--sandbox"]) == FAILED
+    error = capsys.readouterr().err
+    assert 'pip install "htx-async[stream]"' in error
+    assert ("htx-async watch --poll" in error) == (arguments == ["watch"])
 
 
 @pytest.mark.slow

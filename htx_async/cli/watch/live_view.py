@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from htx_async import StreamEvent
+from htx_async.cli.number_format import count_of
 from htx_async.cli.watch import view
 from htx_async.cli.watch.live_state import LiveState
 from htx_async.redaction import one_line
@@ -115,7 +116,7 @@ def _proof(state: LiveState) -> str:
 
 def _counts(state: LiveState) -> str:
     changes, gaps = state.change_count, state.gap_count
-    return f"{view.count_of(changes, 'change')}, {view.count_of(gaps, 'gap')}"
+    return f"{count_of(changes, 'change')}, {count_of(gaps, 'gap')}"
 
 
 def _iso(at: datetime | None) -> str | None:

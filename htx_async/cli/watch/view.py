@@ -11,7 +11,7 @@ from rich.text import Text
 
 from htx_async import AccountBalance, BalanceChange, RateLimitStatus
 from htx_async.cli.layout import Amount, Cell, DataTable
-from htx_async.cli.number_format import format_amount
+from htx_async.cli.number_format import count_of, format_amount
 from htx_async.cli.watch.state import TimedChange, WatchState
 from htx_async.redaction import one_line
 
@@ -62,11 +62,6 @@ def changes_title(balance: AccountBalance | None, started_at: float) -> str:
 def omission(changes: Sequence[TimedChange], count: int) -> str:
     """Return a sentence that says how many of *count* changes are shown, if not all."""
     return f" The latest {len(changes)} are shown." if count > len(changes) else ""
-
-
-def count_of(number: int, noun: str) -> str:
-    """Return a number and a noun, in the plural if it is not one."""
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _row(item: TimedChange) -> tuple[Cell, ...]:

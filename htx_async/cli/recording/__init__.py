@@ -1,0 +1,1 @@
+"""`htx-async stream record`."""
