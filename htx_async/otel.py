@@ -1,5 +1,5 @@
 """
-OpenTelemetry spans and metrics of calls (extra `otel`).
+OpenTelemetry spans and metrics of calls, and metrics of streams (extra `otel`).
 
 Names follow OpenTelemetry's semantic conventions for HTTP clients; others begin with `htx.`.
 Events contain no query, key or signature, so neither do spans and metrics.
@@ -7,6 +7,8 @@ Events contain no query, key or signature, so neither do spans and metrics.
 
 from __future__ import annotations
 
+import math
+import weakref
 from collections.abc import Iterator
 from contextvars import Token
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,8 @@ from htx_async.clock import Clock
 from htx_async.errors import InvalidInputError
 from htx_async.events import Event
 from htx_async.ratelimit.queue import RateLimitStatus
+from htx_async.stream import live
+from htx_async.stream.observer import ObservedKind
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -65,7 +69,9 @@ class Telemetry:
     Each call has a span, a child of the caller's current span. While the call runs, its span is
     the current one. The span of a coalesced call has a link to the call that started the request.
     Metrics: `htx.call.duration`, `htx.call.queued`, `htx.attempt.errors`,
-    `htx.rate_limit.available`, `htx.clock.offset` and `htx.schema_drift`.
+    `htx.rate_limit.available`, `htx.clock.offset` and `htx.schema_drift`; of streams that
+    `observe` was called with: `htx.stream.age`, `htx.stream.gaps`, `htx.stream.audits` and
+    `htx.stream.reconnects`.
 
     One instance serves any number of clients of one user: tokens are reported by endpoint, and no
     metric has an attribute for the user.
@@ -104,6 +110,7 @@ class Telemetry:
         self._calls: dict[int, _Call] = {}
         self._reads: dict[int, _ReadSpan] = {}
         self._endpoints: dict[str, _EndpointState] = {}
+        self._streams: list[weakref.ref[live.LiveBalances]] = []
         self._offset: float | None = None
         self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
         meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
@@ -111,7 +118,13 @@ class Telemetry:
         self._queued = meter.create_histogram("htx.call.queued", "s", "Queueing time of calls")
         self._errors = meter.create_counter("htx.attempt.errors", "{attempt}", "Failed attempts")
         self._drift = meter.create_counter("htx.schema_drift", "{name}", "Unknown names and values")
+        self._gaps = meter.create_counter("htx.stream.gaps", "{gap}", "Gaps of streams")
+        self._audits = meter.create_counter("htx.stream.audits", "{audit}", "Audits of streams")
+        self._reconnects = meter.create_counter(
+            "htx.stream.reconnects", "{connection}", "Connections opened after one was lost"
+        )
         gauge = meter.create_observable_gauge
+        gauge("htx.stream.age", [self._age], "s", "Seconds since the oldest stream was proven")
         gauge("htx.rate_limit.available", [self._available], "{token}", "Available tokens")
         gauge("htx.clock.offset", [self._clock_offset], "s", "Seconds that HTX's clock is ahead")
 
@@ -126,6 +139,37 @@ class Telemetry:
             self._drift.add(1, {"htx.schema_drift": event.unknown or "", **attributes})
         else:
             self._on_progress(event)
+
+    def observe(self, stream: live.LiveBalances) -> None:
+        """
+        Record the age of *stream*, its gaps, audits and reconnects, until it is closed.
+
+        Call it once for each stream. It does not keep the stream alive.
+
+        Args:
+            stream: What `htx.accounts.stream()` returns.
+
+        Raises:
+            InvalidInputError: It is something else.
+        """
+        validation.instance_of(stream, live.LiveBalances, "stream", "LiveBalances")
+        self._streams = [each for each in self._streams if each() is not None]
+        self._streams.append(weakref.ref(stream))
+        was_lost = False
+
+        def record(kind: ObservedKind, data: Any) -> None:
+            nonlocal was_lost
+            if kind == "opened" and was_lost:
+                self._reconnects.add(1)
+            if kind in ("opened", "lost"):
+                was_lost = kind == "lost"
+            elif kind in ("audited", "audit_failed"):
+                outcome = {} if kind == "audited" else {"error.type": type(data).__name__}
+                self._audits.add(1, outcome)
+            elif kind == "event" and data.kind == "gap":
+                self._gaps.add(1, {"htx.gap.reason": data.reason})
+
+        live.observe(stream, record)
 
     def _start(self, event: Event) -> None:
         url = urlsplit(event.base_url or "")
@@ -202,6 +246,14 @@ class Telemetry:
             is_full = not state.in_use and now - state.at > limit.per
             available = limit.requests if is_full else state.limits.available
             yield self._metrics.Observation(available, _endpoint_attributes(endpoint))
+
+    def _age(self, _: CallbackOptions) -> Iterator[Observation]:
+        """Yield the age of the stream that was proven the longest time ago."""
+        streams = [stream for each in tuple(self._streams) if (stream := each()) is not None]
+        ages = [stream.age for stream in streams if stream.status != "closed"]
+        known = [age for age in ages if math.isfinite(age)]
+        if known:
+            yield self._metrics.Observation(max(known))
 
     def _clock_offset(self, _: CallbackOptions) -> Iterator[Observation]:
         if self._offset is not None:

@@ -439,6 +439,7 @@ TABLE: dict[str, Row] = {
     "Telemetry.tracer_provider": Row(Telemetry, {"None"}),
     "Telemetry.meter_provider": Row(lambda value: Telemetry(meter_provider=value), {"None"}),
     "Telemetry.clock": Row(lambda value: Telemetry(clock=value), {"None"}),
+    "Telemetry.observe.stream": Row(lambda value: Telemetry().observe(value), set()),
 }
 
 EXEMPT: dict[str, str] = {

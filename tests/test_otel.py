@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
 import sys
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +28,7 @@ from htx_async import (
     Event,
     HTXClient,
     InvalidInputError,
+    NoResponseError,
     RateLimit,
     RetryPolicy,
     SignatureError,
@@ -33,6 +36,7 @@ from htx_async import (
 from htx_async.otel import Telemetry
 from htx_async.sandbox import Sandbox
 from htx_async.testing import ScriptedTransport
+from tests.stream.exchange import make
 from tests.virtual import DAY, VirtualClock
 
 KEYS = Credentials("access-key", "secret-key")
@@ -49,10 +53,14 @@ class Recorder:
     tracers: TracerProvider = attrs.field(factory=TracerProvider)
     transport: httpx.AsyncBaseTransport | None = None
 
+    @property
+    def meters(self) -> MeterProvider:
+        """A new provider of the metrics."""
+        return MeterProvider([self.reader], shutdown_on_exit=False)
+
     def client(self, keys: Credentials = KEYS, **options: Any) -> HTXClient:
         self.tracers.add_span_processor(SimpleSpanProcessor(self.spans))
-        meters = MeterProvider([self.reader], shutdown_on_exit=False)
-        telemetry = Telemetry(self.tracers, meters, clock=self.clock)
+        telemetry = Telemetry(self.tracers, self.meters, clock=self.clock)
         transport = self.transport or httpx.ASGITransport(app=Sandbox(clock=self.clock))
         return HTXClient(keys, transport=transport, clock=self.clock, on_event=telemetry, **options)
 
@@ -313,3 +321,52 @@ def test_schema_drift_is_counted_by_name() -> None:
     (point,) = recorder.metrics()["htx.schema_drift"]
     assert point.value == 1
     assert point.attributes["htx.schema_drift"] == "data.new"
+
+
+async def test_stream_metrics(virtual_time: VirtualClock) -> None:
+    """Age, audits, gaps and reconnects of streams, until they are closed."""
+    recorder = Recorder(clock=virtual_time)
+    telemetry = Telemetry(meter_provider=recorder.meters, clock=virtual_time)
+    setup = make(virtual_time)
+    live, other = setup.stream(), setup.stream(audit_interval=1.0)
+    telemetry.observe(live)
+    assert recorder.metrics() == {}
+    async with live:
+        telemetry.observe(other)
+        async with other:
+            await asyncio.sleep(1.5)
+        setup.exchange.read_errors.append(NoResponseError("down"))
+        setup.exchange.socket.cut()
+        await asyncio.sleep(5)
+        metrics = recorder.metrics()
+        (age,) = metrics["htx.stream.age"]
+        assert age.value == pytest.approx(live.age) != 0
+        (gaps,) = metrics["htx.stream.gaps"]
+        assert (gaps.value, gaps.attributes) == (1, {"htx.gap.reason": "disconnected"})
+        (reconnects,) = metrics["htx.stream.reconnects"]
+        assert reconnects.value == 1
+        audits = {each.attributes.get("error.type"): each for each in metrics["htx.stream.audits"]}
+        assert audits["NoResponseError"].value == 1
+        assert audits[None].value > len(setup.exchange.reads) - 1  # those of both streams
+    counted = [point.value for point in recorder.metrics()["htx.stream.audits"]]
+    async with setup.stream():
+        await asyncio.sleep(1)
+    metrics = recorder.metrics()
+    assert "htx.stream.age" not in metrics
+    assert [point.value for point in metrics["htx.stream.audits"]] == counted
+
+
+async def test_stream_metrics_do_not_keep_the_stream(virtual_time: VirtualClock) -> None:
+    recorder = Recorder(clock=virtual_time)
+    telemetry = Telemetry(meter_provider=recorder.meters, clock=virtual_time)
+    setup = make(virtual_time)
+    live = setup.stream()
+    telemetry.observe(live)
+    assert recorder.metrics() == {}  # its age is infinite
+    gone = weakref.ref(live)
+    del live
+    gc.collect()
+    assert gone() is None
+    assert recorder.metrics() == {}
+    telemetry.observe(setup.stream())
+    assert len(telemetry._streams) == 1
