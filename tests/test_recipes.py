@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import gc
 import importlib.util
 import io
+import json
 import os
 import re
 import signal
@@ -19,7 +21,7 @@ from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 import httpx
@@ -77,6 +79,7 @@ async def read_until(stream: asyncio.StreamReader | None, pattern: str) -> re.Ma
 async def application() -> AsyncIterator[Served]:
     """Serve the FastAPI recipe; return its sandbox and an HTTP client for it."""
     options = ("--port", "0", "--backlog", "4096", "--ws", "none")
+    options += ("--timeout-graceful-shutdown", "2")
     sandbox = Sandbox()
     async with (
         sandbox.serve() as htx,
@@ -112,6 +115,65 @@ async def test_fastapi_recipe_returns_exact_amounts(application: Served) -> None
     assert schema["Currency"]["properties"]["trade"]["type"] == "string"
     assert schema["PointBalance"]["properties"]["acct_balance"]["type"] == "string"
     assert set(schema["Account"]["properties"]) == {"id", "type", "subtype", "state"}
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_fastapi_recipe_sends_balances_as_events(application: Served) -> None:
+    """First the balance, then each change; two callers share a stream."""
+    sandbox, client = application
+    url = "/accounts/1000001/events"
+    async with client.stream("GET", url) as first, client.stream("GET", url) as second:
+        assert first.headers["content-type"].startswith("text/event-stream")
+        for response in (first, second):
+            lines = response.aiter_lines()
+            assert await anext(lines) == "event: balance"
+            assert "91.850043797676510303" in await anext(lines)
+            sandbox.move("margin:btcusdt", "usdt", trade="7")
+            sandbox.move("spot", "usdt", trade="50", cause="deposit")
+            assert [await anext(lines) for _ in range(2)] == ["", "event: change"]
+            change = json.loads((await anext(lines)).removeprefix("data: "))
+            assert (change["account_id"], change["after"]) == (1000001, "50")
+            assert change["cause"] == "deposit"
+            sandbox.move("spot", "usdt", trade=EXAMPLE)
+    streams = [each for each in sandbox.arrivals if (each.method, each.path) == ("GET", "/ws/v2")]
+    assert len(streams) == 1
+    assert (await client.get("/accounts/42/events")).status_code == 404
+
+
+async def test_fastapi_recipe_keeps_nothing_of_a_caller_that_has_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither its task nor its buffer; callers that are silent get a comment."""
+    monkeypatch.setenv("HTX_ACCESS_KEY", "access-key")
+    monkeypatch.setenv("HTX_SECRET_KEY", "secret-key")
+    recipe = module_of("fastapi_app")
+    recipe.KEEP_ALIVE = 0.05
+    gone, sent = asyncio.Event(), asyncio.Queue[str]()
+
+    async def receive() -> dict[str, Any]:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.put_nowait(message.get("body", b"").decode())
+
+    async with Sandbox().serve() as base_url:
+        monkeypatch.setenv("HTX_BASE_URL", base_url)
+        app = recipe.app
+        scope = {"type": "http", "method": "GET", "path": "/accounts/1000001/events", "headers": []}
+        scope |= {"query_string": b"", "http_version": "1.1"}
+        async with recipe.lifespan(app):
+            calls = [asyncio.create_task(app({**scope}, receive, send)) for _ in range(20)]
+            while "keep-alive" not in await sent.get():
+                pass
+            live = app.state.stream.live
+            assert len(live._consumers) == 20
+            gone.set()
+            await asyncio.gather(*calls)
+            gc.collect()
+            assert len(live._consumers) == 0
+            assert live.synced
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -168,26 +230,31 @@ async def fetch(url: httpx.URL, path: str) -> tuple[bytes, bytes]:
 
 
 async def test_engine_recipe_reports_changes_through_faults_and_a_restart() -> None:
-    """It prints changes only, and stops on a signal."""
+    """It prints changes, decides by proven balances, reports gaps, and stops on a signal."""
     sandbox = Sandbox()
     async with AsyncExitStack() as stack:
         async with sandbox.serve() as base_url:
             engine = await stack.enter_async_context(process(base_url, ENGINE))
-            await read_until(engine.stdout, r"watching 5 accounts every 0\.2 s")
-            await wait_for_requests(sandbox, 10)
-            sandbox.faults.at(1, faults.reset())
-            sandbox.faults.next(faults.maintenance(), times=5)
-            sandbox.faults.at(10, faults.html(502))
-            await wait_for_requests(sandbox, 24)
-            sandbox.faults.always(faults.field(FIRST_ROW, "0.5"), endpoint=BALANCE)
+            await read_until(engine.stdout, r"1000001 spot usdt 97\.010043797676510318")
+            await read_until(engine.stdout, r"following \d accounts")
+            sandbox.move("spot", "usdt", trade="50", cause="order.place")
             change = await read_until(engine.stdout, "1000001 usdt trade .*")
-        assert change[0] == "1000001 usdt trade 91.850043797676510303 -> 0.5"
+            assert change[0] == "1000001 usdt trade 91.850043797676510303 -> 50 order.place"
+            await read_until(engine.stdout, "an order may use 50 usdt")
+            sandbox.faults.next(faults.maintenance(), times=3, endpoint=BALANCE)
+            sandbox.interrupt_streams(faults.reset())
+            await read_until(engine.stdout, "gap disconnected")
+            sandbox.move("spot", "usdt", trade="0.5")
+            await read_until(engine.stdout, r"1000001 usdt trade 50 -> 0\.5 (resync|other)")
+            await read_until(engine.stdout, "resynced disconnected")
+            await read_until(engine.stdout, "synced")
         assert sandbox.rate_limited == 0
-        await read_until(engine.stdout, "retrying after ConnectError")
+        await read_until(engine.stdout, "gap disconnected")
         restarted = Sandbox(changed_users())
         async with restarted.serve(port=int(base_url.rpartition(":")[2])):
             change = await read_until(engine.stdout, "1000001 usdt .*")
-            assert change[0] == "1000001 usdt trade 0.5 -> 7.25"
+            assert change[0] == "1000001 usdt trade 0.5 -> 7.25 resync"
+            await read_until(engine.stdout, "resynced disconnected")
             engine.send_signal(signal.SIGTERM)
             await assert_stops(engine)
             assert restarted.rate_limited == 0
@@ -263,7 +330,7 @@ async def test_tax_export_prints_all_movements_of_thirty_days(virtual_time: Virt
         transport=httpx.ASGITransport(app=sandbox),
         clock=virtual_time,
     ) as htx:
-        assert await tax_export().export(htx, file, 30, now) == 0
+        assert await module_of("tax_export").export(htx, file, 30, now) == 0
     rows = list(csv.DictReader(file.getvalue().splitlines()))
     assert {str(row.record_id) for row in added} < {row["record"] for row in rows}
     assert len(rows) == len({row["record"] for row in rows}) == len(added) + 4 * 30 * 4
@@ -286,9 +353,9 @@ async def test_tax_export_reports_an_account_that_failed_and_its_position() -> N
     assert (position.list, position.account_id) == ("history", 14403739)
 
 
-def tax_export() -> ModuleType:
-    """Return the recipe as a module."""
-    spec = importlib.util.spec_from_file_location("tax_export", TAX_EXPORT)
+def module_of(name: str) -> ModuleType:
+    """Return a recipe as a module."""
+    spec = importlib.util.spec_from_file_location(name, RECIPES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -1,59 +1,68 @@
 """
-Poll the balances of all accounts, and react when an amount changes.
+Follow the balances of all accounts live, and decide by a balance that is proven.
 
-    pip install .  # in the directory of the checkout
+    pip install ".[stream]"  # in the directory of the checkout
     python docs/recipes/engine.py
 """
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
-from htx_async import Account, AccountType, BalanceChange, HTXClient, HTXError
+from htx_async import (
+    BalanceChange,
+    DeadlineExceededError,
+    HTXClient,
+    HTXError,
+    LiveBalances,
+)
 
-T = TypeVar("T")
-FRACTION = 0.5  # of HTX's rate limit; the rest is for other programs
-
-
-def react(account: Account, change: BalanceChange) -> None:
-    amounts = f"{change.before:f} -> {change.after:f}"
-    print(account.id, change.currency, change.type, amounts, flush=True)
+MAX_AGE = 0.5  # seconds: how old the proof may be before an order
 
 
-async def retrying(call: Callable[[], Awaitable[T]]) -> T:
-    """Retry a call until it succeeds; raise errors that are not retryable."""
+def react(change: BalanceChange) -> None:
+    amounts = f"{change.before:f} -> {change.after:f} {change.cause}"
+    print(change.account_id, change.currency, change.type, amounts, flush=True)
+
+
+async def decide(live: LiveBalances, change: BalanceChange) -> None:
+    """Decide whether to place an order, by a balance that REST confirms."""
+    try:
+        balance = await live.verified(change.account_id, max_age=MAX_AGE)
+    except DeadlineExceededError:
+        print("no order: the balance is not proven", flush=True)
+        return
+    free = balance[change.currency].trade
+    print(f"an order may use {free:f} {change.currency}", flush=True)
+
+
+async def follow(live: LiveBalances) -> None:
+    events = live.events()
+    for account in live.accounts:
+        for row in live[account].balance().nonzero():
+            print(account.id, account.type, row.currency, f"{row.total:f}", flush=True)
+    print(f"following {len(live.accounts)} accounts", flush=True)
+    async for event in events:
+        if event.change is not None:
+            react(event.change)
+            if live.synced:  # in a gap, amounts may be old: no orders
+                await decide(live, event.change)
+        elif event.error is not None and event.kind == "refused":
+            raise event.error
+        else:
+            print(event.kind, event.reason or "", flush=True)
+
+
+async def run(htx: HTXClient) -> None:
+    """Open the stream, until that succeeds; then it reconnects by itself."""
     while True:
         try:
-            return await call()
+            async with htx.accounts.stream() as live:
+                return await follow(live)
         except HTXError as error:
             if not error.retryable:
                 raise
             print("retrying after", type(error).__name__, flush=True)
             await asyncio.sleep(error.retry_after or 1.0)
-
-
-async def watch(htx: HTXClient, account: Account, interval: float) -> None:
-    previous = await retrying(lambda: htx.accounts.balance(account))
-    for row in previous.nonzero():
-        print(account.id, account.type, row.currency, f"{row.total:f}", flush=True)
-    while True:
-        await asyncio.sleep(interval)
-        balance = await retrying(lambda: htx.accounts.balance(account))
-        for change in balance.changes(since=previous):
-            react(account, change)
-        previous = balance
-
-
-async def run(htx: HTXClient) -> None:
-    accounts = await retrying(htx.accounts.list)
-    watched = [account for account in accounts if account.type != AccountType.OTC]
-    limit = htx.limits()["GET /v1/account/accounts/{account-id}/balance"].limit
-    interval = len(watched) * limit.per / (limit.requests * FRACTION)
-    print(f"watching {len(watched)} accounts every {interval:g} s", flush=True)
-    async with asyncio.TaskGroup() as group:
-        for account in watched:
-            group.create_task(watch(htx, account, interval))
 
 
 async def main() -> None:
