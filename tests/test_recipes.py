@@ -78,8 +78,7 @@ async def read_until(stream: asyncio.StreamReader | None, pattern: str) -> re.Ma
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def application() -> AsyncIterator[Served]:
     """Serve the FastAPI recipe; return its sandbox and an HTTP client for it."""
-    options = ("--port", "0", "--backlog", "4096", "--ws", "none")
-    options += ("--timeout-graceful-shutdown", "2")
+    options = "--port 0 --backlog 4096 --ws none --timeout-graceful-shutdown 2".split()
     sandbox = Sandbox()
     async with (
         sandbox.serve() as htx,
@@ -147,7 +146,7 @@ async def test_fastapi_recipe_keeps_nothing_of_a_caller_that_has_gone(
     monkeypatch.setenv("HTX_ACCESS_KEY", "access-key")
     monkeypatch.setenv("HTX_SECRET_KEY", "secret-key")
     recipe = module_of("fastapi_app")
-    recipe.KEEP_ALIVE = 0.05
+    monkeypatch.setattr(recipe, "KEEP_ALIVE", 0.05)
     gone, sent = asyncio.Event(), asyncio.Queue[str]()
 
     async def receive() -> dict[str, Any]:
@@ -160,7 +159,12 @@ async def test_fastapi_recipe_keeps_nothing_of_a_caller_that_has_gone(
     async with Sandbox().serve() as base_url:
         monkeypatch.setenv("HTX_BASE_URL", base_url)
         app = recipe.app
-        scope = {"type": "http", "method": "GET", "path": "/accounts/1000001/events", "headers": []}
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": "GET",
+            "path": "/accounts/1000001/events",
+            "headers": [],
+        }
         scope |= {"query_string": b"", "http_version": "1.1"}
         async with recipe.lifespan(app):
             calls = [asyncio.create_task(app({**scope}, receive, send)) for _ in range(20)]
