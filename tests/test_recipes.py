@@ -78,11 +78,12 @@ async def read_until(stream: asyncio.StreamReader | None, pattern: str) -> re.Ma
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def application() -> AsyncIterator[Served]:
     """Serve the FastAPI recipe; return its sandbox and an HTTP client for it."""
-    options = "--port 0 --backlog 4096 --ws none --timeout-graceful-shutdown 2".split()
+    options = ("--port", "0", "--backlog", "4096", "--ws", "none")
+    graceful = ("--timeout-graceful-shutdown", "2")
     sandbox = Sandbox()
     async with (
         sandbox.serve() as htx,
-        process(htx, "-m", "uvicorn", *options, "fastapi_app:app") as server,
+        process(htx, "-m", "uvicorn", *options, *graceful, "fastapi_app:app") as server,
         httpx.AsyncClient(trust_env=False) as client,
     ):
         client.base_url = httpx.URL((await read_until(server.stderr, r"http://[\d.:]+"))[0])
