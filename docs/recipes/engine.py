@@ -25,7 +25,7 @@ def react(change: BalanceChange) -> None:
 
 
 async def decide(live: LiveBalances, change: BalanceChange) -> None:
-    """Decide whether to place an order, by a balance that REST confirms."""
+    """Decide whether to place an order, by a balance that REST confirms; never in a gap."""
     try:
         balance = await live.verified(change.account_id, max_age=MAX_AGE)
     except DeadlineExceededError:
@@ -44,8 +44,7 @@ async def follow(live: LiveBalances) -> None:
     async for event in events:
         if event.change is not None:
             react(event.change)
-            if live.synced:  # in a gap, amounts may be old: no orders
-                await decide(live, event.change)
+            await decide(live, event.change)
         elif event.error is not None and event.kind == "refused":
             raise event.error
         else:

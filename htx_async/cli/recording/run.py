@@ -61,7 +61,7 @@ class Recorder:
                 while self._refusal is None:
                     self._write(await self._lines.get())
         except TimeoutError:
-            if not limit.expired():
+            if not limit.expired():  # a `DeadlineExceededError`
                 raise
         finally:
             while not self._lines.empty():

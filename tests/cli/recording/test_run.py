@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from htx_async import AccessKeyError, Credentials, HTXClient
+from htx_async import AccessKeyError, Credentials, DeadlineExceededError, HTXClient
 from htx_async.cli.exit_codes import OK
 from htx_async.cli.main import run
 from htx_async.cli.recording.run import Recorder
+from htx_async.resources.accounts import BALANCE
 from htx_async.sandbox import Sandbox, default_users, faults
 
 KEYS = Credentials("access-key", "secret-key")
@@ -84,6 +85,22 @@ async def test_record_continues_after_a_cut() -> None:
     assert (kinds.count("opened"), kinds.count("lost")) == (2, 1)
     assert "2 connections" in recorder.summary()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.slow
+async def test_record_raises_if_the_stream_is_not_synced_in_time() -> None:
+    """What happened until then is recorded: it is what a report needs."""
+    sandbox, file = Sandbox(), io.StringIO()
+    sandbox.faults.always(faults.maintenance(), endpoint=BALANCE.name)
+    async with (
+        sandbox.serve() as base_url,
+        HTXClient(KEYS, base_url=base_url, timeout=1.0) as htx,
+    ):
+        with pytest.raises(DeadlineExceededError):
+            await Recorder(file).run(htx, "spot", 20.0)
+    kinds = [each["kind"] for each in objects(file.getvalue())]
+    assert kinds[0] == "start"
+    assert "received" in kinds
 
 
 @pytest.mark.slow
