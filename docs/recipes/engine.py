@@ -25,7 +25,7 @@ def react(change: BalanceChange) -> None:
 
 
 async def decide(live: LiveBalances, change: BalanceChange) -> None:
-    """Decide whether to place an order, by a balance that REST confirms; never in a gap."""
+    """Decide whether to place an order, by a balance that REST confirms."""
     try:
         balance = await live.verified(change.account_id, max_age=MAX_AGE)
     except DeadlineExceededError:

@@ -8,6 +8,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_record_stops_on_ctrl_c(tmp_path: Path) -> None:
         assert process.stderr is not None
         process.stderr.readline()
         while not file.read_text(encoding="ascii").count("audited"):
-            pass
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == OK
         assert "Traceback" not in process.stderr.read()
