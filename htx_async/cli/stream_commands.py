@@ -63,7 +63,7 @@ def record(
 
       htx-async stream record stream.jsonl
       htx-async stream record stream.jsonl spot --seconds 3600
-      htx-async stream record /tmp/example.jsonl --sandbox --seconds 10
+      htx-async stream record example.jsonl --sandbox --seconds 10
     """
     session.check_stream_extra()
     try:
