@@ -12,7 +12,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import datetime
 from decimal import Decimal
 from multiprocessing import get_context
@@ -49,7 +49,7 @@ _ACCOUNTS: Final = tuple(
 _PAUSE: Final = 6.0
 _GOAL: Final = 15.0
 
-Client: TypeAlias = Callable[[int, int], Awaitable[tuple[float, float]]]
+Client: TypeAlias = Callable[[int, int], Coroutine[None, None, tuple[float, float]]]
 
 
 def _push(number: int) -> str:
@@ -115,7 +115,8 @@ class _Rest:
     async def history(self, account: int, *, start: datetime) -> AsyncIterator[HistoryRecord]:
         """Yield nothing."""
         del account, start
-        for record in ():
+        records: tuple[HistoryRecord, ...] = ()
+        for record in records:
             yield record
 
 
