@@ -93,9 +93,7 @@ async def open_websocket(origin: Origin) -> WebSocket:
     if origin.scheme == "https" or not origin.is_loopback:
         environment = await asyncio.to_thread(read_environment, origin)
     if environment.proxy is not None and not _can_send_password(environment.proxy):
-        reason = (
-            f"websockets {VERSION} cannot send this proxy password. Install websockets>=17"
-        )
+        reason = f"websockets {VERSION} cannot send this proxy password. Install websockets>=17"
         raise _failure(origin, reason, retryable=False)
     try:
         connection = await _Connect(_url(origin), **_options(environment, origin))

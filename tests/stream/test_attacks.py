@@ -1,0 +1,33 @@
+"""Attacks on streams: what a client does at the worst moment, and what HTX was not expected to."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from htx_async import ClientClosedError
+from tests.stream.exchange import make
+from tests.virtual import VirtualClock
+
+
+def others() -> set[asyncio.Task[Any]]:
+    """Return the tasks besides the current one."""
+    return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+
+
+async def test_stream_that_enters_while_the_client_closes_raises(
+    virtual_time: VirtualClock,
+) -> None:
+    """The list of accounts may still arrive: nothing is connected after it."""
+    setup = make(virtual_time)
+    entering = asyncio.create_task(setup.stream().__aenter__())
+    await asyncio.sleep(0.01)
+    await setup.hub.aclose()
+    started = virtual_time.monotonic()
+    with pytest.raises(ClientClosedError):
+        await entering
+    assert virtual_time.monotonic() - started < 1
+    assert not setup.exchange.sockets
+    assert not others()
