@@ -140,14 +140,16 @@ class SharedConnection:
         await self._progress.wait()
 
     async def aclose(self) -> None:
-        """Close the connection, and end all tasks."""
-        self._is_closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        """Close the connection, and end all tasks. Cancelling this does not disturb them."""
         tasks = [task for task in (self._task, *self._audits) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if not self._is_closed:
+            self._is_closed = True
+            if self._timer is not None:
+                self._timer.cancel()
+            for task in tasks:
+                task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def notify(self) -> None:
         """Wake everything that waits for progress."""
@@ -209,8 +211,10 @@ class SharedConnection:
             self._ended = None
             for task in tasks:
                 task.cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-            await self._close(socket)
+            try:
+                results = await asyncio.gather(*tasks, return_exceptions=True)
+            finally:
+                await self._close(socket)
         if ended.done():
             return ended.result()
         reason = next(each for each in results if not isinstance(each, asyncio.CancelledError))

@@ -31,3 +31,25 @@ async def test_stream_that_enters_while_the_client_closes_raises(
     assert virtual_time.monotonic() - started < 1
     assert not setup.exchange.sockets
     assert not others()
+
+
+async def test_second_cancellation_still_closes_the_socket(virtual_time: VirtualClock) -> None:
+    """Leaving is cancelled, too."""
+    for step in range(8):
+        setup = make(virtual_time)
+
+        async def run(setup: Any = setup) -> None:
+            async with setup.stream():
+                await asyncio.sleep(1000)
+
+        task = asyncio.create_task(run())
+        await asyncio.sleep(1)
+        task.cancel()
+        for _ in range(step):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await setup.hub.aclose()
+        assert not setup.exchange.socket.is_open, step
+        assert not others()
