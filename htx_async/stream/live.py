@@ -33,6 +33,7 @@ from htx_async.stream.shared import Accounts, SharedConnection
 T = TypeVar("T")
 
 _CLOSED: Final = "this stream is closed: create a new one"
+_ENTERED: Final = "this stream was entered already: create another one"
 
 _log: Final = logging.getLogger("htx_async")
 
@@ -101,6 +102,7 @@ class LiveBalances:
         # Iterating a `WeakSet` would take a tenth of the CPU of a push.
         self._consumers: list[weakref.ref[EventBuffer[Any]]] = []
         self._observers: list[Observer] = []
+        self._is_entered = False
         self._is_closed = False
 
     @property
@@ -201,8 +203,9 @@ class LiveBalances:
         await self._hub.leave(self)
 
     async def __aenter__(self) -> Self:
-        if self._is_closed or self._shared is not None:
-            raise ClientClosedError(_CLOSED)
+        if self._is_closed or self._is_entered:
+            raise ClientClosedError(_CLOSED if self._is_closed else _ENTERED)
+        self._is_entered = True
         try:
             await self._enter()
         except BaseException:
@@ -227,6 +230,8 @@ class LiveBalances:
         try:
             async with self._hub.clock.timeout(self._timeout):
                 selected = select(await self._reads.list(), self._wanted)
+                if self._is_closed:
+                    raise ClientClosedError(_CLOSED)
                 self._shared = self._hub.join(self, self._reads, self._observe)
                 self._follower = self._shared.follow(
                     selected, self._audit_interval, self._emit, _log_status

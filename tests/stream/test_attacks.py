@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from htx_async import ClientClosedError
-from tests.stream.exchange import make
+from tests.stream.exchange import MARGIN, SPOT, make
 from tests.virtual import VirtualClock
 
 
@@ -53,3 +53,32 @@ async def test_second_cancellation_still_closes_the_socket(virtual_time: Virtual
         await setup.hub.aclose()
         assert not setup.exchange.socket.is_open, step
         assert not others()
+
+
+async def test_entering_twice_at_once_raises(virtual_time: VirtualClock) -> None:
+    setup = make(virtual_time)
+    stream = setup.stream()
+    results = await asyncio.gather(stream.__aenter__(), stream.__aenter__(), return_exceptions=True)
+    assert results[0] is stream
+    assert isinstance(results[1], ClientClosedError)
+    assert stream.synced
+    await stream.aclose()
+    assert not others()
+
+
+async def test_stream_that_is_left_while_it_enters_is_not_followed(
+    virtual_time: VirtualClock,
+) -> None:
+    """Another stream shares its connection."""
+    setup = make(virtual_time, accounts=(SPOT, MARGIN))
+    async with setup.stream("spot") as live:
+        for delay in (0.01, 0.06):
+            stream = setup.stream("margin")
+            entering = asyncio.create_task(stream.__aenter__())
+            await asyncio.sleep(delay)
+            await stream.aclose()
+            with pytest.raises(ClientClosedError):
+                await entering
+            assert live._shared is not None
+            assert set(live._shared.session.accounts) == {SPOT.id}
+            assert len(live._shared.session._followers) == 1
