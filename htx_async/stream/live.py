@@ -96,7 +96,7 @@ class LiveBalances:
         self._wanted = wanted
         self._audit_interval = audit_interval
         self._buffer = buffer
-        self._filler = GapFiller(accounts, hub.clock, self._deliver) if fill else None
+        self._filler = GapFiller(accounts, hub.clock, self._deliver, buffer) if fill else None
         self._shared: SharedConnection | None = None
         self._follower: Follower | None = None
         # Iterating a `WeakSet` would take a tenth of the CPU of a push.
@@ -191,7 +191,7 @@ class LiveBalances:
         """Leave the stream. Its iterators end; the last stream closes the connection."""
         was_closed, self._is_closed = self._is_closed, True
         if self._filler is not None:
-            self._filler.close()
+            self._filler.release()
         for consumer in self._live_consumers():
             consumer.close()
         if self._shared is not None:
@@ -201,6 +201,8 @@ class LiveBalances:
                 _log_status("closed")
             self._shared.notify()
         await self._hub.leave(self)
+        if self._filler is not None:
+            await self._filler.wait()
 
     async def __aenter__(self) -> Self:
         if self._is_closed or self._is_entered:

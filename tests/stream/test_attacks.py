@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from htx_async import ClientClosedError
-from tests.stream.exchange import MARGIN, SPOT, make
+from htx_async import ClientClosedError, HTXError
+from tests.stream.exchange import MARGIN, SPOT, make, refusal
+from tests.stream.test_live import drain
 from tests.virtual import VirtualClock
 
 
@@ -82,3 +83,61 @@ async def test_stream_that_is_left_while_it_enters_is_not_followed(
             assert live._shared is not None
             assert set(live._shared.session.accounts) == {SPOT.id}
             assert len(live._shared.session._followers) == 1
+
+
+async def test_refusal_while_a_gap_is_filled(virtual_time: VirtualClock) -> None:
+    """It is delivered, and the read of the history ends without an error of its own."""
+    setup = make(virtual_time)
+    problems: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+    async with setup.stream(fill=True) as live:
+        events = live.events()
+        setup.exchange.socket.cut()
+        await asyncio.sleep(0.01)
+        setup.exchange.move("usdt", "4", push=False)
+        setup.exchange.rest_delay = 5.0
+        await asyncio.sleep(9)
+        assert live._filler is not None
+        assert live._filler._task is not None
+        setup.exchange.auth.append(refusal(2001, "invalid.action"))
+        setup.exchange.socket.cut()
+        await asyncio.sleep(20)
+        kinds = [event.kind for event in await drain(events)]
+        assert kinds[:3] == ["gap", "changed", "resynced"]
+        assert kinds[-1] == "refused"
+    await asyncio.sleep(0)
+    assert not problems
+
+
+async def test_gap_that_does_not_end_holds_back_no_more_than_the_buffer(
+    virtual_time: VirtualClock,
+) -> None:
+    """REST is unreachable after a cut, and HTX pushes."""
+    setup = make(virtual_time)
+    async with setup.stream(fill=True, buffer=10) as live:
+        setup.exchange.read_errors += [HTXError("x")] * 1000
+        setup.exchange.socket.cut()
+        await asyncio.sleep(2)
+        for amount in range(500):
+            setup.exchange.move("usdt", str(amount))
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.1)
+        assert live._filler is not None
+        assert len(live._filler._held) <= 20
+
+
+async def test_leaving_ends_the_read_of_the_history(virtual_time: VirtualClock) -> None:
+    """Nothing of it is left, although the connection stays open for another stream."""
+    setup = make(virtual_time)
+    async with setup.stream():
+        before = len(others())
+        stream = await setup.stream(fill=True).__aenter__()
+        setup.exchange.rest_delay = 5.0
+        setup.exchange.socket.cut()
+        await asyncio.sleep(0.01)
+        setup.exchange.move("usdt", "4", push=False)
+        await asyncio.sleep(9)
+        assert stream._filler is not None
+        assert stream._filler._task is not None
+        await stream.aclose()
+        assert len(others()) == before
