@@ -86,7 +86,7 @@ _decoder = msgspec.json.Decoder(_Frame, float_hook=parse_decimal)
 
 
 def parse(message: str | bytes) -> Ping | Reply | Push | None:
-    """Return what HTX sent; `None`: it cannot be decoded."""
+    """Return what HTX sent; `None`: it cannot be decoded, or is of an unknown kind."""
     try:
         frame = _decoder.decode(message)
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -95,6 +95,8 @@ def parse(message: str | bytes) -> Ping | Reply | Push | None:
         return _parse_push(frame.data) if _is_topic(frame.ch) else None
     if frame.action == "ping":
         return Ping(_parse_ts(frame.data))
+    if frame.code is None:
+        return None
     return Reply(_text(frame.ch), _or_none(parse_id, frame.code), _text(frame.message))
 
 

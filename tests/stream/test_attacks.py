@@ -126,6 +126,21 @@ async def test_gap_that_does_not_end_holds_back_no_more_than_the_buffer(
         assert len(live._filler._held) <= 20
 
 
+async def test_message_of_an_unknown_kind_does_not_end_the_connection(
+    virtual_time: VirtualClock,
+) -> None:
+    """It has no code, so it refuses nothing; REST is read, as it may have been a push."""
+    setup = make(virtual_time)
+    async with setup.stream() as live:
+        reads = len(setup.exchange.reads)
+        for message in ({"action": "notice", "data": {}}, {}, {"ch": "x", "code": None}):
+            setup.exchange.socket.say(message)
+        await asyncio.sleep(1)
+        assert live.synced
+        assert len(setup.exchange.sockets) == 1
+        assert len(setup.exchange.reads) > reads
+
+
 async def test_leaving_ends_the_read_of_the_history(virtual_time: VirtualClock) -> None:
     """Nothing of it is left, although the connection stays open for another stream."""
     setup = make(virtual_time)
