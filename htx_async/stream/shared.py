@@ -129,6 +129,7 @@ class SharedConnection:
         if self._task is None or self._task.done():
             self.error, self.is_refused, self._is_repeated = None, False, False
             self._task = asyncio.create_task(self._run(), name="htx_async stream")
+            self._task.add_done_callback(self._on_end)
         return follower
 
     def audit(self, account: FollowedAccount) -> None:
@@ -155,6 +156,12 @@ class SharedConnection:
         """Wake everything that waits for progress."""
         progress, self._progress = self._progress, asyncio.Event()
         progress.set()
+
+    def _on_end(self, _: object) -> None:
+        """Note that nothing is pushed any more; also after a fault, or if others end the task."""
+        if not self._is_closed and self.session.phase != "disconnected":
+            self.session.cut(self._clock.monotonic())
+            self.notify()
 
     def _to_datetime(self, at: float) -> datetime:
         """Return the wall-clock time of *at* (monotonic seconds)."""

@@ -141,6 +141,19 @@ async def test_message_of_an_unknown_kind_does_not_end_the_connection(
         assert len(setup.exchange.reads) > reads
 
 
+async def test_task_that_is_cancelled_from_outside_ends_synced(virtual_time: VirtualClock) -> None:
+    """Code that cancels all tasks of a loop: nothing is pushed any more."""
+    setup = make(virtual_time)
+    async with setup.stream() as live:
+        events = live.events()
+        for task in others():
+            task.cancel()
+        await asyncio.sleep(1)
+        assert live.status == "disconnected"
+        assert [event.kind for event in await drain(events)] == ["gap"]
+    assert not others()
+
+
 async def test_leaving_ends_the_read_of_the_history(virtual_time: VirtualClock) -> None:
     """Nothing of it is left, although the connection stays open for another stream."""
     setup = make(virtual_time)
