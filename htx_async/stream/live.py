@@ -248,6 +248,8 @@ class LiveBalances:
                     return
         except TimeoutError:
             pass
+        if failure is None and self._follower is not None:
+            failure = self._follower.failure
         if failure is None:
             raise DeadlineExceededError(self._late("the stream was not synced"))
         raise copy_error(failure)

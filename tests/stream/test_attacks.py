@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from htx_async import ClientClosedError, HTXError
+from htx_async import ClientClosedError, HTXError, IPAddressError
 from tests.stream.exchange import MARGIN, SPOT, make, refusal
 from tests.stream.test_live import drain
 from tests.virtual import VirtualClock
@@ -152,6 +152,17 @@ async def test_task_that_is_cancelled_from_outside_ends_synced(virtual_time: Vir
         assert live.status == "disconnected"
         assert [event.kind for event in await drain(events)] == ["gap"]
     assert not others()
+
+
+async def test_failing_reads_are_the_error_of_entering(virtual_time: VirtualClock) -> None:
+    """Not that it took too long."""
+    setup = make(virtual_time)
+    setup.exchange.read_errors += [IPAddressError("x", retryable=False)]
+    with pytest.raises(IPAddressError):
+        await setup.stream(timeout=5).__aenter__()
+    setup.exchange.read_errors[:] = [HTXError("frozen")] * 100
+    with pytest.raises(HTXError, match="frozen"):
+        await setup.stream(timeout=5).__aenter__()
 
 
 async def test_leaving_ends_the_read_of_the_history(virtual_time: VirtualClock) -> None:
