@@ -154,6 +154,18 @@ async def test_task_that_is_cancelled_from_outside_ends_synced(virtual_time: Vir
     assert not others()
 
 
+async def test_messages_of_an_unknown_kind_do_not_flood_rest(virtual_time: VirtualClock) -> None:
+    """REST is read at most twice a second."""
+    setup = make(virtual_time, rest_delay=0.01)
+    async with setup.stream() as live:
+        reads = len(setup.exchange.reads)
+        for _ in range(500):
+            setup.exchange.socket.say("?")
+            await asyncio.sleep(0.01)
+        assert live.synced
+        assert 5 <= len(setup.exchange.reads) - reads <= 12
+
+
 async def test_failing_reads_are_the_error_of_entering(virtual_time: VirtualClock) -> None:
     """Not that it took too long."""
     setup = make(virtual_time)
