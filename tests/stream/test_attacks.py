@@ -192,3 +192,15 @@ async def test_leaving_ends_the_read_of_the_history(virtual_time: VirtualClock) 
         assert stream._filler._task is not None
         await stream.aclose()
         assert len(others()) == before
+
+
+async def test_evidence_is_bounded(virtual_time: VirtualClock) -> None:
+    """A connection may last for months."""
+    setup = make(virtual_time)
+    async with setup.stream(audit_interval=1) as live:
+        for amount in range(100):
+            setup.exchange.move("usdt", str(amount))
+            await asyncio.sleep(1)
+        assert live._shared is not None
+        witnesses = live._shared.session._numbers._witnesses
+        assert {len(numbers) for numbers in witnesses.values()} == {3}
