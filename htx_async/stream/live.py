@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import weakref
@@ -10,9 +11,11 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from htx_async import validation
+from htx_async.clock import running_loop
 from htx_async.errors import (
     ClientClosedError,
     DeadlineExceededError,
+    EventLoopError,
     HTXError,
     InvalidInputError,
     copy_error,
@@ -34,6 +37,10 @@ T = TypeVar("T")
 
 _CLOSED: Final = "this stream is closed: create a new one"
 _ENTERED: Final = "this stream was entered already: create another one"
+
+_OTHER_LOOP: Final = (
+    "this stream belongs to another event loop: create one client for each event loop"
+)
 
 _log: Final = logging.getLogger("htx_async")
 
@@ -97,6 +104,7 @@ class LiveBalances:
         self._audit_interval = audit_interval
         self._buffer = buffer
         self._filler = GapFiller(accounts, hub.clock, self._deliver, buffer) if fill else None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._shared: SharedConnection | None = None
         self._follower: Follower | None = None
         # Iterating a `WeakSet` would take a tenth of the CPU of a push.
@@ -165,9 +173,11 @@ class LiveBalances:
             InvalidInputError: *max_age* is not a number of seconds.
             DeadlineExceededError: It was not proven within the client's `timeout`.
             ClientClosedError: The stream is closed.
+            EventLoopError: The stream belongs to another event loop.
             HTXError: HTX refused the key.
         """
         validation.seconds(max_age, "max_age")
+        self._check_loop()
         state = self._find(account)
         wanted_at = self._hub.clock.monotonic() - max_age
         reads = state.reads + 1 + state.is_reading if max_age == 0 else 0
@@ -188,7 +198,13 @@ class LiveBalances:
         raise DeadlineExceededError(self._late("the balance was not proven"))
 
     async def aclose(self) -> None:
-        """Leave the stream. Its iterators end; the last stream closes the connection."""
+        """
+        Leave the stream. Its iterators end; the last stream closes the connection.
+
+        Raises:
+            EventLoopError: The stream belongs to another event loop: leave it there.
+        """
+        self._check_loop()
         was_closed, self._is_closed = self._is_closed, True
         if self._filler is not None:
             self._filler.release()
@@ -207,7 +223,7 @@ class LiveBalances:
     async def __aenter__(self) -> Self:
         if self._is_closed or self._is_entered:
             raise ClientClosedError(_CLOSED if self._is_closed else _ENTERED)
-        self._is_entered = True
+        self._is_entered, self._loop = True, running_loop()
         try:
             await self._enter()
         except BaseException:
@@ -258,6 +274,10 @@ class LiveBalances:
         if self._is_closed or self._shared is None:
             raise ClientClosedError(_CLOSED)
         return self._shared
+
+    def _check_loop(self) -> None:
+        if self._loop not in (None, running_loop()):
+            raise EventLoopError(_OTHER_LOOP)
 
     def _late(self, what: str) -> str:
         return f"{what} within {self._timeout:g} s (timeout): its status is {self.status}"

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from htx_async import ClientClosedError, HTXError, IPAddressError
+from htx_async import ClientClosedError, EventLoopError, HTXError, IPAddressError, LiveBalances
 from tests.stream.exchange import MARGIN, SPOT, make, refusal
 from tests.stream.test_live import drain
-from tests.virtual import VirtualClock
+from tests.virtual import VirtualClock, run
 
 
 def others() -> set[asyncio.Task[Any]]:
@@ -204,3 +204,21 @@ async def test_evidence_is_bounded(virtual_time: VirtualClock) -> None:
         assert live._shared is not None
         witnesses = live._shared.session._numbers._witnesses
         assert {len(numbers) for numbers in witnesses.values()} == {3}
+
+
+def test_another_event_loop_is_an_error_at_once() -> None:
+    """The loop of the stream has ended, and everything in it."""
+
+    async def enter() -> LiveBalances:
+        return await make(VirtualClock()).stream().__aenter__()
+
+    async def use() -> None:
+        with pytest.raises(EventLoopError, match="another event loop"):
+            await live.verified("spot", max_age=0)
+        with pytest.raises(EventLoopError, match="another event loop"):
+            await live.aclose()
+
+    live = run(enter())
+    assert live._shared is not None
+    assert live._shared.session.phase == "disconnected"
+    run(use())
