@@ -12,7 +12,7 @@ from collections.abc import AsyncIterable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol
 
-from htx_async.auth.credentials import secrets_of
+from htx_async.auth.credentials import Credentials, secrets_of
 from htx_async.auth.provider import CredentialStore
 from htx_async.auth.signature import websocket_params
 from htx_async.clock import Clock, ServerClock
@@ -110,6 +110,7 @@ class SharedConnection:
         self._ended: asyncio.Future[_End] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed_at = math.inf
+        self._signed_at = 0.0
         self._progress: asyncio.Event = asyncio.Event()
         self._is_repeated = False
         self._is_closed = False
@@ -263,6 +264,7 @@ class SharedConnection:
         assert credentials is not None, "the connection ensures it"
         offset = server_clock.offset() if self._is_repeated else None
         at = self._clock.now() + (server_clock.correction() if offset is None else offset)
+        self._signed_at = at
         params = websocket_params(settings.origin.host, PATH, credentials, at)
         return json.dumps({"action": "req", "ch": "auth", "params": params})
 
@@ -308,8 +310,9 @@ class SharedConnection:
     def _error_of(self, reply: Reply) -> HTXError:
         """Return the error for what HTX refused. It may repeat a part of the request."""
         credentials = self._settings.credentials.current
-        secrets = () if credentials is None else secrets_of(credentials)
+        secrets = () if credentials is None else self._secrets(credentials)
         message = redact_unknown(excerpt(reply.text, secrets))
+        del secrets
         status = _TOO_MANY_REQUESTS if reply.code == _TOO_MANY_REQUESTS else 200
         cause = cause_of(reply.code, message, status)
         kind, hint = (APIError, "") if cause is None else (cause.error, f". {cause.hint}")
@@ -322,6 +325,13 @@ class SharedConnection:
             message=message or None,
             retryable=cause is None or cause.retryable,
         )
+
+    def _secrets(self, credentials: Credentials) -> tuple[str, ...]:
+        """Return what was sent to authenticate; the signature is made again, as it is not kept."""
+        host, at = self._settings.origin.host, self._signed_at
+        signature = websocket_params(host, PATH, credentials, at)["signature"]
+        # In a form, a plus sign is a blank.
+        return (*secrets_of(credentials), signature, signature.replace("+", " "))
 
     async def _audit(self, account_id: int) -> None:
         """Read an account by REST, with all that the client does for a call."""

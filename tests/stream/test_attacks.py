@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -222,3 +225,30 @@ def test_another_event_loop_is_an_error_at_once() -> None:
     assert live._shared is not None
     assert live._shared.session.phase == "disconnected"
     run(use())
+
+
+async def test_signature_that_htx_repeats_in_any_encoding_is_hidden(
+    virtual_time: VirtualClock,
+) -> None:
+    """As it is, as in URLs, as in JSON: also without the name of the parameter."""
+    encodings: list[Callable[[str], str]] = [
+        str,
+        lambda text: quote(text, safe=""),
+        lambda text: quote(quote(text, safe=""), safe=""),
+        lambda text: text.replace("/", "\\/"),
+        lambda text: text.replace("+", " "),
+    ]
+    for encode in encodings:
+        for _ in range(20):
+            setup = make(virtual_time)
+            stream = setup.stream()
+            entering = asyncio.create_task(stream.__aenter__())
+            setup.exchange.auth.append(None)
+            await asyncio.sleep(0.15)
+            signature = setup.exchange.socket.sent[0]["params"]["signature"]
+            setup.exchange.socket.say(refusal(2001, f"bad {encode(signature)}"))
+            with pytest.raises(HTXError) as caught:
+                await entering
+            parts = [part for part in re.split(r"\W+", signature) if len(part) > 3]
+            assert not any(part in str(caught.value) for part in parts)
+            await asyncio.sleep(1)
