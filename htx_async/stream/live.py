@@ -190,7 +190,7 @@ class LiveBalances:
                     is_recent = state.proven_at >= wanted_at and state.reads >= reads
                     if is_recent and state.is_merged:
                         return state.balance()
-                    if not state.is_pending:
+                    if not state.is_pending and state.failure is None:  # else it is read soon
                         shared.audit(state)
                     await shared.wait()
         except TimeoutError:

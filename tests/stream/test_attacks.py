@@ -10,7 +10,14 @@ from urllib.parse import quote
 
 import pytest
 
-from htx_async import ClientClosedError, EventLoopError, HTXError, IPAddressError, LiveBalances
+from htx_async import (
+    ClientClosedError,
+    DeadlineExceededError,
+    EventLoopError,
+    HTXError,
+    IPAddressError,
+    LiveBalances,
+)
 from tests.stream.exchange import MARGIN, SPOT, make, refusal
 from tests.stream.test_live import drain
 from tests.virtual import VirtualClock, run
@@ -252,3 +259,16 @@ async def test_signature_that_htx_repeats_in_any_encoding_is_hidden(
             parts = [part for part in re.split(r"\W+", signature) if len(part) > 3]
             assert not any(part in str(caught.value) for part in parts)
             await asyncio.sleep(1)
+
+
+async def test_verified_does_not_flood_rest_that_fails(virtual_time: VirtualClock) -> None:
+    """It waits for the reads that are due, which become rarer."""
+    setup = make(virtual_time)
+    async with setup.stream(timeout=6.0) as live:
+        reads = len(setup.exchange.reads)
+        setup.exchange.read_errors += [HTXError("frozen")] * 1000
+        with pytest.raises(DeadlineExceededError):
+            await live.verified("spot", max_age=0)
+        assert 3 <= len(setup.exchange.reads) - reads <= 5
+        setup.exchange.read_errors.clear()
+        assert (await live.verified("spot", max_age=0))["usdt"].trade == 1
