@@ -61,7 +61,7 @@ class Push(msgspec.Struct, frozen=True):
 
     Attributes:
         account_type: `trade`, `loan`, `interest` or another one.
-        amounts: The amounts; `None`: missing or malformed.
+        amounts: The amounts; `None`: missing or malformed, such as more free than there is.
         seq: HTX's serial number; `None`: 0, missing or malformed.
         cause: HTX's `changeType`; `None` in a snapshot.
     """
@@ -143,6 +143,9 @@ def _parse_push(data: Any) -> Push | None:
 def _parse_amounts(data: Any) -> Amounts:
     """Return the amounts: HTX's `balance` is the total, and `available` is free to be used."""
     balance, available = (_parse_amount(data.get(name)) for name in ("balance", "available"))
+    if available > balance:
+        msg = "must not be more than the balance"
+        raise InvalidValueError(msg, ".available")
     return Amounts(available, difference(balance, available))
 
 

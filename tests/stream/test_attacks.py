@@ -272,3 +272,18 @@ async def test_verified_does_not_flood_rest_that_fails(virtual_time: VirtualCloc
         assert 3 <= len(setup.exchange.reads) - reads <= 5
         setup.exchange.read_errors.clear()
         assert (await live.verified("spot", max_age=0))["usdt"].trade == 1
+
+
+async def test_push_with_more_free_than_there_is(virtual_time: VirtualClock) -> None:
+    """It is malformed: it does not count, and its number neither."""
+    setup = make(virtual_time)
+    async with setup.stream() as live:
+        reads = len(setup.exchange.reads)
+        push = setup.exchange.push(1, "usdt", "other", balance="1", available="5", seqNum=9)
+        setup.exchange.socket.say(push)
+        await asyncio.sleep(1)
+        assert live["spot"]["usdt"].trade == 1
+        assert live["spot"]["usdt"].frozen == 0
+        assert len(setup.exchange.reads) > reads
+        await asyncio.sleep(60)
+        assert live.synced
