@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +18,9 @@ from htx_async import (
     HTXError,
     IPAddressError,
     LiveBalances,
+    StreamEvent,
 )
+from htx_async.stream.buffer import EventBuffer
 from tests.stream.exchange import MARGIN, SPOT, make, refusal
 from tests.stream.test_live import drain
 from tests.virtual import VirtualClock, run
@@ -287,3 +290,15 @@ async def test_push_with_more_free_than_there_is(virtual_time: VirtualClock) -> 
         assert len(setup.exchange.reads) > reads
         await asyncio.sleep(60)
         assert live.synced
+
+
+async def test_large_buffer_is_emptied_in_linear_time() -> None:
+    """It took 9 s when each item was searched for from the start."""
+    event = StreamEvent(kind="synced")
+    buffer = EventBuffer[StreamEvent](100_000, lambda each: each, lambda: None)
+    for _ in range(100_000):
+        buffer.put(event)
+    started = time.process_time()
+    for _ in range(100_000):
+        await anext(buffer)
+    assert time.process_time() - started < 2
