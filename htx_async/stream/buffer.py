@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Hashable
 from decimal import Decimal
 from typing import Generic, TypeVar
@@ -39,7 +40,8 @@ class EventBuffer(AsyncIterator[T], Generic[T]):
         self._convert = convert
         self._on_overflow = on_overflow
         # Each event, and the first amount of the changes that it continues.
-        self._events: dict[Hashable, tuple[StreamEvent, Decimal | None]] = {}
+        # To remove the first item of a `dict` that was long takes a scan of it.
+        self._events: OrderedDict[Hashable, tuple[StreamEvent, Decimal | None]] = OrderedDict()
         self._numbers = itertools.count()
         self._is_conflated = False
         self._is_closed = False
@@ -55,7 +57,7 @@ class EventBuffer(AsyncIterator[T], Generic[T]):
         overflows = not self._is_conflated and len(self._events) >= self._limit
         if overflows:
             self._is_conflated = True
-            events, self._events = self._events, {}
+            events, self._events = self._events, OrderedDict()
             for earlier, _ in events.values():
                 self._merge(earlier)
         if self._is_conflated:
@@ -77,7 +79,7 @@ class EventBuffer(AsyncIterator[T], Generic[T]):
                 raise StopAsyncIteration
             self._ready.clear()
             await self._ready.wait()
-        event, before = self._events.pop(next(iter(self._events)))
+        _, (event, before) = self._events.popitem(last=False)
         self._is_conflated &= bool(self._events)
         if before is not None and event.change is not None:
             event = attrs.evolve(event, change=attrs.evolve(event.change, before=before))

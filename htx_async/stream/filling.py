@@ -82,29 +82,36 @@ class GapFiller:
     """
     Holds the changes of a gap back until the history was read, then delivers them in order.
 
-    What the stream shows is not delayed. If the history cannot be read in time, the changes are
-    delivered as they are.
+    What the stream shows is not delayed. If the history cannot be read in time, or the gap is too
+    long, the changes are delivered as they are.
 
     Args:
         history: Reads the history.
         clock: Source of time.
         deliver: Called with each event.
+        limit: Events that are held back at most.
     """
 
     def __init__(
-        self, history: History, clock: Clock, deliver: Callable[[StreamEvent], object]
+        self,
+        history: History,
+        clock: Clock,
+        deliver: Callable[[StreamEvent], object],
+        limit: int,
     ) -> None:
         self._history = history
         self._clock = clock
         self._deliver = deliver
+        self._limit = limit
         self._held: list[StreamEvent] = []
         self._is_holding = False
         self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def put(self, event: StreamEvent) -> None:
         """Deliver an event, or hold it back."""
-        if event.kind == "refused":
-            self._deliver_all(self._take(), ())
+        if event.kind == "refused" or len(self._held) >= self._limit:
+            self.release()
         if not self._is_holding:
             self._deliver(event)
             self._is_holding = event.kind == "gap" and event.until is None
@@ -112,12 +119,20 @@ class GapFiller:
         self._held.append(event)
         if event.kind == "resynced" and self._task is None:
             self._task = asyncio.create_task(self._fill(event), name="htx_async gap")
+            self._tasks.add(self._task)
+            self._task.add_done_callback(self._tasks.discard)
 
-    def close(self) -> None:
-        """Deliver what is held back, and end the read."""
+    def release(self) -> None:
+        """Deliver what is held back as it is, and end the read."""
         if self._task is not None:
             self._task.cancel()
+            self._task = None
         self._deliver_all(self._take(), ())
+
+    async def wait(self) -> None:
+        """Wait until reads that were ended have ended."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _fill(self, gap: StreamEvent) -> None:
         changes = [event.change for event in self._held if event.change is not None]

@@ -49,13 +49,20 @@ class Follower:
         """What is shown was right at some moment since then."""
         return min((account.proven_at for account in self.accounts.values()), default=-math.inf)
 
+    @property
+    def failure(self) -> HTXError | None:
+        """Why REST could not be read last; `None`: it could, for all accounts."""
+        failures = (account.failure for account in self.accounts.values())
+        return next((failure for failure in failures if failure is not None), None)
+
     def status_at(self, phase: StreamStatus, now: float) -> StreamStatus:
         """Return the status in *phase*; `syncing` means that the stream is subscribed."""
         accounts = self.accounts.values()
         if phase != "syncing" or not all(account.is_merged for account in accounts):
             return phase
-        is_readable = all(account.failure is None for account in accounts)
-        return "synced" if is_readable and now - self.proven_at <= self.bound else "suspect"
+        return (
+            "synced" if self.failure is None and now - self.proven_at <= self.bound else "suspect"
+        )
 
     def update(self, phase: StreamStatus, now: float) -> None:
         """Emit the events of a change of the status."""
@@ -71,9 +78,7 @@ class Follower:
                 self.emit(StreamEvent(kind="resynced", since=since, until=until, reason=reason))
             self.emit(StreamEvent(kind="synced"))
         elif self.status == "suspect":
-            accounts = self.accounts.values()
-            error = next((each.failure for each in accounts if each.failure is not None), None)
-            self.emit(StreamEvent(kind="stale", error=error))
+            self.emit(StreamEvent(kind="stale", error=self.failure))
 
     def open_gap(self, since: float, reason: GapReason) -> None:
         """Report that changes may be missed from now on, unless that is known already."""

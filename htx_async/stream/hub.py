@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from htx_async.auth.provider import CredentialStore
 from htx_async.clock import Clock, ServerClock
+from htx_async.errors import ClientClosedError
 from htx_async.stream.observer import ObservedKind, Observer
 from htx_async.stream.shared import Accounts, Settings, SharedConnection
 from htx_async.stream.sockets import OpenSocket, Socket
@@ -46,9 +47,14 @@ class StreamHub:
         self.settings: Settings = Settings(origin, clock, server_clock, credentials, opener)
         self._streams: dict[Stream, Observer] = {}
         self._shared: SharedConnection | None = None
+        self._closing: list[SharedConnection] = []
+        self._is_closed = False
 
     def join(self, stream: Stream, accounts: Accounts, observe: Observer) -> SharedConnection:
         """Add a stream, and return the connection that it shares."""
+        if self._is_closed:
+            msg = "this client is closed: create a new one"
+            raise ClientClosedError(msg)
         self._streams[stream] = observe
         if self._shared is None:
             self._shared = SharedConnection(self.settings, accounts, self._observe)
@@ -58,13 +64,24 @@ class StreamHub:
         """Remove a stream; the last one closes the connection."""
         self._streams.pop(stream, None)
         if not self._streams and self._shared is not None:
-            shared, self._shared = self._shared, None
-            await shared.aclose()
+            self._closing.append(self._shared)
+            self._shared = None
+        await self._close()
 
     async def aclose(self) -> None:
         """Close all streams: their iterators end."""
+        self._is_closed = True
         for stream in tuple(self._streams):
             await stream.aclose()
+        await self._close()
+
+    async def _close(self) -> None:
+        """Wait for connections that nobody uses, also for those whose `leave` was cancelled."""
+        while self._closing:
+            shared = self._closing[0]
+            await shared.aclose()
+            if shared in self._closing:
+                self._closing.remove(shared)
 
     def _observe(self, kind: ObservedKind, data: Any) -> None:
         for observe in self._streams.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import weakref
@@ -10,9 +11,11 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from htx_async import validation
+from htx_async.clock import running_loop
 from htx_async.errors import (
     ClientClosedError,
     DeadlineExceededError,
+    EventLoopError,
     HTXError,
     InvalidInputError,
     copy_error,
@@ -33,6 +36,11 @@ from htx_async.stream.shared import Accounts, SharedConnection
 T = TypeVar("T")
 
 _CLOSED: Final = "this stream is closed: create a new one"
+_ENTERED: Final = "this stream was entered already: create another one"
+
+_OTHER_LOOP: Final = (
+    "this stream belongs to another event loop: create one client for each event loop"
+)
 
 _log: Final = logging.getLogger("htx_async")
 
@@ -95,12 +103,14 @@ class LiveBalances:
         self._wanted = wanted
         self._audit_interval = audit_interval
         self._buffer = buffer
-        self._filler = GapFiller(accounts, hub.clock, self._deliver) if fill else None
+        self._filler = GapFiller(accounts, hub.clock, self._deliver, buffer) if fill else None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._shared: SharedConnection | None = None
         self._follower: Follower | None = None
         # Iterating a `WeakSet` would take a tenth of the CPU of a push.
         self._consumers: list[weakref.ref[EventBuffer[Any]]] = []
         self._observers: list[Observer] = []
+        self._is_entered = False
         self._is_closed = False
 
     @property
@@ -163,9 +173,11 @@ class LiveBalances:
             InvalidInputError: *max_age* is not a number of seconds.
             DeadlineExceededError: It was not proven within the client's `timeout`.
             ClientClosedError: The stream is closed.
+            EventLoopError: The stream belongs to another event loop.
             HTXError: HTX refused the key.
         """
         validation.seconds(max_age, "max_age")
+        self._check_loop()
         state = self._find(account)
         wanted_at = self._hub.clock.monotonic() - max_age
         reads = state.reads + 1 + state.is_reading if max_age == 0 else 0
@@ -178,7 +190,7 @@ class LiveBalances:
                     is_recent = state.proven_at >= wanted_at and state.reads >= reads
                     if is_recent and state.is_merged:
                         return state.balance()
-                    if not state.is_pending:
+                    if not state.is_pending and state.failure is None:  # else it is read soon
                         shared.audit(state)
                     await shared.wait()
         except TimeoutError:
@@ -186,10 +198,16 @@ class LiveBalances:
         raise DeadlineExceededError(self._late("the balance was not proven"))
 
     async def aclose(self) -> None:
-        """Leave the stream. Its iterators end; the last stream closes the connection."""
+        """
+        Leave the stream. Its iterators end; the last stream closes the connection.
+
+        Raises:
+            EventLoopError: The stream belongs to another event loop: leave it there.
+        """
+        self._check_loop()
         was_closed, self._is_closed = self._is_closed, True
         if self._filler is not None:
-            self._filler.close()
+            self._filler.release()
         for consumer in self._live_consumers():
             consumer.close()
         if self._shared is not None:
@@ -199,10 +217,13 @@ class LiveBalances:
                 _log_status("closed")
             self._shared.notify()
         await self._hub.leave(self)
+        if self._filler is not None:
+            await self._filler.wait()
 
     async def __aenter__(self) -> Self:
-        if self._is_closed or self._shared is not None:
-            raise ClientClosedError(_CLOSED)
+        if self._is_closed or self._is_entered:
+            raise ClientClosedError(_CLOSED if self._is_closed else _ENTERED)
+        self._is_entered, self._loop = True, running_loop()
         try:
             await self._enter()
         except BaseException:
@@ -227,6 +248,8 @@ class LiveBalances:
         try:
             async with self._hub.clock.timeout(self._timeout):
                 selected = select(await self._reads.list(), self._wanted)
+                if self._is_closed:
+                    raise ClientClosedError(_CLOSED)
                 self._shared = self._hub.join(self, self._reads, self._observe)
                 self._follower = self._shared.follow(
                     selected, self._audit_interval, self._emit, _log_status
@@ -241,6 +264,8 @@ class LiveBalances:
                     return
         except TimeoutError:
             pass
+        if failure is None and self._follower is not None:
+            failure = self._follower.failure
         if failure is None:
             raise DeadlineExceededError(self._late("the stream was not synced"))
         raise copy_error(failure)
@@ -249,6 +274,10 @@ class LiveBalances:
         if self._is_closed or self._shared is None:
             raise ClientClosedError(_CLOSED)
         return self._shared
+
+    def _check_loop(self) -> None:
+        if self._loop not in (None, running_loop()):
+            raise EventLoopError(_OTHER_LOOP)
 
     def _late(self, what: str) -> str:
         return f"{what} within {self._timeout:g} s (timeout): its status is {self.status}"

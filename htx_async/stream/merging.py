@@ -98,7 +98,9 @@ class Numbers:
         is_equal = read.amounts == pushed.amounts
         if read.seq == pushed.seq:
             if is_equal:
-                self._witnesses.setdefault(key, set()).add(read.seq)
+                numbers = self._witnesses.setdefault(key, set())
+                if len(numbers) < _CERTAIN:  # more would prove no more
+                    numbers.add(read.seq)
                 self._mismatches.discard(key)
             else:
                 self.is_contradicted = True

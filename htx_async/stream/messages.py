@@ -61,7 +61,7 @@ class Push(msgspec.Struct, frozen=True):
 
     Attributes:
         account_type: `trade`, `loan`, `interest` or another one.
-        amounts: The amounts; `None`: missing or malformed.
+        amounts: The amounts; `None`: missing or malformed, such as more free than there is.
         seq: HTX's serial number; `None`: 0, missing or malformed.
         cause: HTX's `changeType`; `None` in a snapshot.
     """
@@ -86,7 +86,7 @@ _decoder = msgspec.json.Decoder(_Frame, float_hook=parse_decimal)
 
 
 def parse(message: str | bytes) -> Ping | Reply | Push | None:
-    """Return what HTX sent; `None`: it cannot be decoded."""
+    """Return what HTX sent; `None`: it cannot be decoded, or is of an unknown kind."""
     try:
         frame = _decoder.decode(message)
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -95,6 +95,8 @@ def parse(message: str | bytes) -> Ping | Reply | Push | None:
         return _parse_push(frame.data) if _is_topic(frame.ch) else None
     if frame.action == "ping":
         return Ping(_parse_ts(frame.data))
+    if frame.code is None:
+        return None
     return Reply(_text(frame.ch), _or_none(parse_id, frame.code), _text(frame.message))
 
 
@@ -141,6 +143,9 @@ def _parse_push(data: Any) -> Push | None:
 def _parse_amounts(data: Any) -> Amounts:
     """Return the amounts: HTX's `balance` is the total, and `available` is free to be used."""
     balance, available = (_parse_amount(data.get(name)) for name in ("balance", "available"))
+    if available > balance:
+        msg = "must not be more than the balance"
+        raise InvalidValueError(msg, ".available")
     return Amounts(available, difference(balance, available))
 
 

@@ -18,7 +18,7 @@ from htx_async.models.account import Account
 from htx_async.models.balance import AccountBalance
 from htx_async.models.balance_diff import BalanceChange
 from htx_async.stream import messages
-from htx_async.stream.account_state import FollowedAccount, Loss
+from htx_async.stream.account_state import FIRST_REREAD, FollowedAccount, Loss
 from htx_async.stream.events import GapReason, StreamEvent, StreamStatus
 from htx_async.stream.follower import Follower
 from htx_async.stream.merging import Numbers
@@ -136,7 +136,7 @@ class Session:
         elif isinstance(parsed, Reply):
             self._reply(parsed, outcome, now)
         else:  # it may have been a push
-            self.audit_all(now)
+            self._audit_all(now + FIRST_REREAD)
         return outcome
 
     def merge(self, balance: AccountBalance, sent_at: float, now: float) -> Outcome:
@@ -171,12 +171,6 @@ class Session:
         """Read an account now, unless it is being read."""
         account.read_at = min(account.read_at, now)
         return self.tick(now)
-
-    def audit_all(self, now: float) -> None:
-        """Read all accounts soon."""
-        for account in self.accounts.values():
-            account.read_at = min(account.read_at, now)
-        self.next_at = now
 
     def tick(self, now: float) -> Outcome:
         """Do what is due."""
@@ -224,6 +218,11 @@ class Session:
             self.next_at = (
                 min(self.next_at, account.read_at) if not account.is_reading else self.next_at
             )
+
+    def _audit_all(self, at: float) -> None:
+        for account in self.accounts.values():
+            account.read_at = min(account.read_at, at)
+        self.next_at = min(self.next_at, at)
 
     def _report_loss(
         self, account: FollowedAccount, loss: Loss, outcome: Outcome, now: float

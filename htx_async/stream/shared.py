@@ -12,7 +12,7 @@ from collections.abc import AsyncIterable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol
 
-from htx_async.auth.credentials import secrets_of
+from htx_async.auth.credentials import Credentials, secrets_of
 from htx_async.auth.provider import CredentialStore
 from htx_async.auth.signature import websocket_params
 from htx_async.clock import Clock, ServerClock
@@ -110,6 +110,7 @@ class SharedConnection:
         self._ended: asyncio.Future[_End] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed_at = math.inf
+        self._signed_at = 0.0
         self._progress: asyncio.Event = asyncio.Event()
         self._is_repeated = False
         self._is_closed = False
@@ -129,6 +130,7 @@ class SharedConnection:
         if self._task is None or self._task.done():
             self.error, self.is_refused, self._is_repeated = None, False, False
             self._task = asyncio.create_task(self._run(), name="htx_async stream")
+            self._task.add_done_callback(self._on_end)
         return follower
 
     def audit(self, account: FollowedAccount) -> None:
@@ -140,19 +142,27 @@ class SharedConnection:
         await self._progress.wait()
 
     async def aclose(self) -> None:
-        """Close the connection, and end all tasks."""
-        self._is_closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        """Close the connection, and end all tasks. Cancelling this does not disturb them."""
         tasks = [task for task in (self._task, *self._audits) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if not self._is_closed:
+            self._is_closed = True
+            if self._timer is not None:
+                self._timer.cancel()
+            for task in tasks:
+                task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def notify(self) -> None:
         """Wake everything that waits for progress."""
         progress, self._progress = self._progress, asyncio.Event()
         progress.set()
+
+    def _on_end(self, _: object) -> None:
+        """Note that nothing is pushed any more; also after a fault, or if others end the task."""
+        if not self._is_closed and self.session.phase != "disconnected":
+            self.session.cut(self._clock.monotonic())
+            self.notify()
 
     def _to_datetime(self, at: float) -> datetime:
         """Return the wall-clock time of *at* (monotonic seconds)."""
@@ -209,8 +219,10 @@ class SharedConnection:
             self._ended = None
             for task in tasks:
                 task.cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-            await self._close(socket)
+            try:
+                results = await asyncio.gather(*tasks, return_exceptions=True)
+            finally:
+                await self._close(socket)
         if ended.done():
             return ended.result()
         reason = next(each for each in results if not isinstance(each, asyncio.CancelledError))
@@ -252,6 +264,7 @@ class SharedConnection:
         assert credentials is not None, "the connection ensures it"
         offset = server_clock.offset() if self._is_repeated else None
         at = self._clock.now() + (server_clock.correction() if offset is None else offset)
+        self._signed_at = at
         params = websocket_params(settings.origin.host, PATH, credentials, at)
         return json.dumps({"action": "req", "ch": "auth", "params": params})
 
@@ -297,8 +310,9 @@ class SharedConnection:
     def _error_of(self, reply: Reply) -> HTXError:
         """Return the error for what HTX refused. It may repeat a part of the request."""
         credentials = self._settings.credentials.current
-        secrets = () if credentials is None else secrets_of(credentials)
+        secrets = () if credentials is None else self._secrets(credentials)
         message = redact_unknown(excerpt(reply.text, secrets))
+        del secrets
         status = _TOO_MANY_REQUESTS if reply.code == _TOO_MANY_REQUESTS else 200
         cause = cause_of(reply.code, message, status)
         kind, hint = (APIError, "") if cause is None else (cause.error, f". {cause.hint}")
@@ -311,6 +325,13 @@ class SharedConnection:
             message=message or None,
             retryable=cause is None or cause.retryable,
         )
+
+    def _secrets(self, credentials: Credentials) -> tuple[str, ...]:
+        """Return what was sent to authenticate; the signature is made again, as it is not kept."""
+        host, at = self._settings.origin.host, self._signed_at
+        signature = websocket_params(host, PATH, credentials, at)["signature"]
+        # In a form, a plus sign is a blank.
+        return (*secrets_of(credentials), signature, signature.replace("+", " "))
 
     async def _audit(self, account_id: int) -> None:
         """Read an account by REST, with all that the client does for a call."""

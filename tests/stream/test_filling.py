@@ -186,11 +186,11 @@ async def delivered(
 ) -> list[StreamEvent]:
     """Return what is delivered of these events."""
     result: list[StreamEvent] = []
-    filler = GapFiller(history, clock, result.append)
+    filler = GapFiller(history, clock, result.append, 1000)
     for event in events:
         filler.put(event)
     await clock.sleep(seconds)
-    filler.close()
+    filler.release()
     return result
 
 
