@@ -185,12 +185,13 @@ class HTXClient:
         events = EventEmitter(on_event, clock)
         drift = SchemaDriftReporter(clock, events)
         store = self._credentials = CredentialStore(credentials, clock)
-        from htx_async.transports.adapter import adapter_for  # noqa: PLC0415 - slow import
+        from htx_async.transports import adapter as adapters  # noqa: PLC0415 - slow import
 
-        self._hub = StreamHub(origin, clock, server_clock, store)
-        adapter = self._adapter = adapter_for(
+        adapter = self._adapter = adapters.adapter_for(
             transport, origin, clock, max_connections=max_connections, max_body=max_body
         )
+        self._hub = StreamHub(origin, clock, server_clock, store)
+        self._hub.can_connect = isinstance(adapter, adapters.PoolAdapter)
         # A request passes these from first to last, and its response from last to first.
         limiter, slots = self._rate_limiter, adapter.slots
         middleware: list[Callable[[Handler], Handler]] = [

@@ -415,8 +415,8 @@ class Accounts(Resource):
             fill: Whether to read what happened during a gap from HTX's account history.
 
         Raises:
-            InvalidInputError: An argument is wrong, or the extra is not installed. Nothing was
-                sent.
+            InvalidInputError: An argument is wrong, the extra is not installed, or the client has
+                a `transport` that is not an `HTTPTransport`. Nothing was sent.
         """
         wanted = check_accounts(accounts)
         positive_seconds(audit_interval, "audit_interval")
@@ -424,6 +424,12 @@ class Accounts(Resource):
         boolean(fill, "fill")
         check_extra()
         assert self._hub is not None, "the client passes it"
+        if not self._hub.can_connect:
+            msg = (
+                "stream() opens a connection of its own, and cannot use transport=: omit it, or "
+                "let a test serve the sandbox on a port, with Sandbox.serve()"
+            )
+            raise InvalidInputError(msg)
         return LiveBalances(
             self._hub,
             self,

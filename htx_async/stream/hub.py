@@ -32,6 +32,10 @@ class StreamHub:
         server_clock: HTX's time.
         credentials: The credentials of the client.
         open_socket: Opens a connection; `None`: one of websockets.
+
+    Attributes:
+        can_connect: Whether it may connect to the origin: a transport that the caller has passed to
+            the client may lead elsewhere, as that of a test does.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class StreamHub:
         self._shared: SharedConnection | None = None
         self._closing: list[SharedConnection] = []
         self._is_closed = False
+        self.can_connect: bool = True
 
     def join(self, stream: Stream, accounts: Accounts, observe: Observer) -> SharedConnection:
         """Add a stream, and return the connection that it shares."""

@@ -15,6 +15,7 @@ from htx_async import (
     AccountType,
     ClientClosedError,
     Credentials,
+    HTTPTransport,
     HTXClient,
     InvalidInputError,
 )
@@ -34,6 +35,7 @@ def client(clock: VirtualClock, **options: Any) -> tuple[HTXClient, FakeExchange
     htx = HTXClient(credentials, transport=transport, clock=clock, **options)
     exchange = FakeExchange(clock)
     htx._hub.settings = htx._hub.settings._replace(open_socket=exchange.open)
+    htx._hub.can_connect = True
     return htx, exchange
 
 
@@ -69,6 +71,7 @@ async def test_authentication_is_signed_with_the_corrected_clock(
     exchange = FakeExchange(skewed)
     async with HTXClient(KEYS, transport=transport, clock=skewed) as htx:
         htx._hub.settings = htx._hub.settings._replace(open_socket=exchange.open)
+        htx._hub.can_connect = True
         async with htx.accounts.stream("spot"):
             timestamp = exchange.socket.sent[0]["params"]["timestamp"]
     assert timestamp.startswith("2023-11-14T22:13:2")
@@ -120,3 +123,22 @@ async def test_wrong_arguments_send_nothing(virtual_time: VirtualClock) -> None:
         with pytest.raises(InvalidInputError, match="accounts must"):
             htx.accounts.stream(accounts)
     assert not exchange.sockets
+
+
+@pytest.mark.parametrize(
+    ("transport", "is_usable"),
+    [
+        (httpx.ASGITransport(app=Sandbox()), False),
+        (httpx.AsyncHTTPTransport(), False),
+        (HTTPTransport(), True),
+        (None, True),
+    ],
+)
+async def test_stream_does_not_bypass_a_transport(transport: Any, is_usable: bool) -> None:
+    """A test of the sandbox would send the key to HTX."""
+    async with HTXClient(KEYS, transport=transport) as htx:
+        if is_usable:
+            htx.accounts.stream()
+        else:
+            with pytest.raises(InvalidInputError, match=r"omit it, or let a test serve the sandb"):
+                htx.accounts.stream()
