@@ -11,6 +11,7 @@ import attrs
 
 from htx_async.sandbox.records import (
     BalanceRow,
+    HistoryRow,
     PointsAccount,
     PointsGroup,
     SandboxAccount,
@@ -141,6 +142,35 @@ def updates_between(
         )
 
 
+def history_between(
+    old: SandboxAccount,
+    new: SandboxAccount,
+    currency: str,
+    cause: str,
+    changed_at: int,
+    record_id: int,
+) -> Iterator[HistoryRow]:
+    """Yield what a change is in the account history: HTX lists changes of the total only."""
+    before, _ = totals(old, currency)
+    balance, available = totals(new, currency)
+    if Decimal(balance) != Decimal(before):
+        amount = exact_sum(balance, str(Decimal(before).copy_negate()))
+        kind = _TRANSACT_TYPE_OF.get(cause, "other-types")
+        yield HistoryRow(new.id, record_id, currency, amount, kind, changed_at, available, balance)
+
+
+def totals(account: SandboxAccount, currency: str) -> tuple[str, str]:
+    """Return the sum of trade and frozen, and trade."""
+    return _totals(account, currency, "trade")
+
+
+_TRANSACT_TYPE_OF = {
+    "order.match": "trade",
+    "order.fee-refund": "fee-deduction",
+    "margin.transfer": "transfer",
+    "margin.interest": "interest",
+    **{cause: cause for cause in ("deposit", "withdraw", "transfer")},
+}
 _ACCOUNT_TYPE_OF = {"trade": "trade", "frozen": "trade", "loan": "loan", "interest": "interest"}
 _ACCOUNT_TYPES = tuple(dict.fromkeys(_ACCOUNT_TYPE_OF.values()))
 

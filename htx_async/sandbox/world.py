@@ -19,7 +19,7 @@ from htx_async.sandbox.validation import check_choice, check_range
 
 Counters = Literal["equal", "differ"]
 
-_MAX_STATES = 1000
+_MAX_STATES = _MAX_HISTORY = 1000
 
 
 class World:
@@ -79,18 +79,17 @@ class World:
             check_range("seq", seq, 0)
         old, user = self.state.find(account)
         new = changes.with_balance(old, currency, texts, seq)
-        self._replace(user, changes.with_account(user, new))
         key = old.id, currency
         self._counted[key] = self._counted[key] + 1 if seq is None else seq
-        updates = changes.updates_between(
-            old,
-            new,
-            currency,
-            texts,
-            int(self._clock.now() * 1000),
-            seq=self.number_of(new, currency),
-            cause=cause,
+        now = int(self._clock.now() * 1000)
+        number = self.number_of(new, currency)
+        updates = tuple(
+            changes.updates_between(old, new, currency, texts, now, seq=number, cause=cause)
         )
+        changed = changes.with_account(user, new)
+        rows = changes.history_between(old, new, currency, cause, now, _next_record_id(user))
+        history = (*user.history, *rows)[-_MAX_HISTORY:]
+        self._replace(user, attrs.evolve(changed, history=history))
         for update in updates:
             self.on_update(user.uid, update)
 
@@ -118,19 +117,26 @@ class World:
     ) -> HistoryRow:
         """Add a row to the history of an account, and return it."""
         known, user = self.state.find(account)
+        balance, available = changes.totals(known, currency)
         row = HistoryRow(
             known.id,
-            1 + max((row.record_id for row in user.history), default=10**17),
+            _next_record_id(user),
             currency,
             changes.amount_text(amount, "amount"),
             type,
             int((self._clock.now() if at is None else at.timestamp()) * 1000),
+            available,
+            balance,
         )
         self._replace(user, attrs.evolve(user, history=(*user.history, row)))
         return row
 
     def _replace(self, old: SandboxUser, new: SandboxUser) -> None:
         self._history.append((self._clock.monotonic(), self.state.replace(old, new)))
+
+
+def _next_record_id(user: SandboxUser) -> int:
+    return 1 + max((row.record_id for row in user.history), default=10**17)
 
 
 def _ignore(_uid: int, _update: BalanceUpdate) -> None:

@@ -247,3 +247,24 @@ def test_route_rejects_what_is_not_a_path(path: str) -> None:
 def test_route_rejects_data_that_is_not_json() -> None:
     with pytest.raises(TypeError, match="unsupported"):
         Sandbox().route("/v2/user/uid", object())
+
+
+def test_move_is_in_the_history_if_the_total_changes() -> None:
+    """With the amounts after it; an order that is placed is not, as at HTX."""
+    sandbox = Sandbox()
+    sandbox.set_balance("spot", "usdt", trade="10", frozen="1")
+    sandbox.move("spot", "usdt", trade="4", frozen="7", cause="order.place")
+    sandbox.move("spot", "usdt", frozen="2.5", cause="order.match")
+    rows = [row for row in sandbox.users[0].history if row.currency == "usdt"]
+    shown = [(row.transact_amt, row.transact_type) for row in rows[-2:]]
+    assert shown == [("-86.010043797676510318", "other-types"), ("-4.5", "trade")]
+    assert (rows[-1].avail_balance, rows[-1].acct_balance) == ("4", "6.5")
+    assert rows[-1].record_id > rows[-2].record_id
+
+
+def test_added_movement_has_the_present_balance() -> None:
+    """It does not change it."""
+    sandbox = Sandbox()
+    sandbox.set_balance("spot", "usdt", trade="10", frozen="1")
+    row = sandbox.add_movement("spot", "usdt", "-3")
+    assert (row.avail_balance, row.acct_balance) == ("10", "11")

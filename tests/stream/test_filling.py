@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from htx_async import (
     BalanceChange,
     BalanceType,
+    Credentials,
     HistoryRecord,
+    HTXClient,
     NoResponseError,
     StreamEvent,
     TransactType,
 )
+from htx_async.sandbox import Sandbox, faults
 from htx_async.stream.filling import LONGEST_GAP, TIMEOUT, GapFiller, explain
 from tests.stream.exchange import Setup, make
 from tests.stream.test_live import drain
@@ -249,3 +252,20 @@ async def test_fill_close_delivers_what_is_held_back(virtual_time: VirtualClock,
     assert await delivered(virtual_time, ScriptedHistory(None), *events) == events
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.slow
+async def test_fill_with_the_history_of_the_sandbox() -> None:
+    """Over real sockets."""
+    sandbox = Sandbox()
+    async with (
+        sandbox.serve() as base_url,
+        HTXClient(Credentials("access-key", "secret-key"), base_url=base_url) as htx,
+        htx.accounts.stream("spot", fill=True) as live,
+    ):
+        changes = live.changes()
+        sandbox.interrupt_streams(faults.reset())
+        sandbox.move("spot", "usdt", trade="5", frozen="0", cause="withdraw")
+        sandbox.move("spot", "usdt", trade="8", cause="deposit")
+        causes = [(await anext(changes)).cause for _ in range(3)]
+    assert sorted(map(str, causes)) == ["deposit", "withdraw", "withdraw"]
