@@ -30,7 +30,7 @@ from htx_async.transports.environment import Environment, Proxy, read_environmen
 from htx_async.validation import Origin
 
 PING_INTERVAL, PING_TIMEOUT = 10.0, 5.0
-"""Seconds between pings of our own, and until one must be answered. HTX answers them."""
+"""Seconds between pings of our own, and until the pong must arrive. HTX sends pongs."""
 _CLOSE_TIMEOUT = 1.0
 _MAX_MESSAGE = 2**20
 """Bytes. HTX's pushes have some 250."""
@@ -93,9 +93,7 @@ async def open_websocket(origin: Origin) -> WebSocket:
     if origin.scheme == "https" or not origin.is_loopback:
         environment = await asyncio.to_thread(read_environment, origin)
     if environment.proxy is not None and not _can_send_password(environment.proxy):
-        reason = (
-            f"websockets {VERSION} cannot send this proxy password. Install websockets>=17"
-        )
+        reason = f"websockets {VERSION} cannot send this proxy password. Install websockets>=17"
         raise _failure(origin, reason, retryable=False)
     try:
         connection = await _Connect(_url(origin), **_options(environment, origin))

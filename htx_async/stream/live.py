@@ -57,7 +57,7 @@ class LiveAccount:
             return self._state.currency(currency)
         except KeyError:
             pass
-        return self.balance()[currency]  # its error says more
+        return self.balance()[currency]  # its error has the details
 
     def balance(self) -> AccountBalance:
         """
