@@ -37,7 +37,8 @@ python_maximum_signature_line_length = 88
 nitpick_ignore_regex = [
     # Types that the reference does not describe: those of other packages, and internal ones.
     (r"py:.*", r"(httpx|asyncio|attrs|decimal|datetime|collections|contextlib)\..*"),
-    (r"py:.*", r"htx_async\.(auth|client|errors|models|options|resources|sandbox|transports)\..*"),
+    (r"py:.*", r"htx_async\.(auth|client|errors|models|options|resources|sandbox)\..*"),
+    (r"py:.*", r"htx_async\.(stream|transports)\..*"),
     (r"py:class", r"(Decimal|Mapping|T|Unpack|Provider|Listener|Delivery|ErrorDetails)"),
     (r"py:class", r"(AsyncTransport|ParamValue|TracerProvider|MeterProvider)"),
 ]

@@ -1,4 +1,4 @@
-"""Asyncio SDK for the HTX (Huobi) exchange: accounts, balances and points, read exactly."""
+"""Asyncio SDK for the HTX (Huobi) exchange: accounts, balances and points, exact and live."""
 
 from __future__ import annotations
 

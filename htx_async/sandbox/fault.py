@@ -31,7 +31,7 @@ class Fault:
         return 0.0
 
     def state(self, world: World, _at: float, /) -> SandboxState:
-        """Return the data that a request at this time (monotonic seconds) is answered from."""
+        """Return the data for the response to a request at this time (monotonic seconds)."""
         return world.state
 
     def response(self, original: SandboxResponse, _version: int, /) -> SandboxResponse:
@@ -48,7 +48,7 @@ class Fault:
 
     @property
     def copies(self) -> int:
-        """Return how many times a stream sends the message."""
+        """Return the number of times that a stream sends the message."""
         return 1
 
     @property

@@ -27,7 +27,7 @@ class Copies(MessageFault):
 
     @property
     def copies(self) -> int:
-        """Return how many times the message is sent."""
+        """Return the number of times that the message is sent."""
         return self.times
 
 

@@ -30,7 +30,7 @@ from htx_async.transports.environment import Environment, Proxy, read_environmen
 from htx_async.validation import Origin
 
 PING_INTERVAL, PING_TIMEOUT = 10.0, 5.0
-"""Seconds between pings of our own, and until one must be answered. HTX answers them."""
+"""Seconds between pings of our own, and until the pong must arrive. HTX sends pongs."""
 VERSION: Final[str] = version
 """Version of websockets."""
 _CLOSE_TIMEOUT = 1.0

@@ -53,8 +53,10 @@ class LiveAccount:
         account: The account.
     """
 
+    account: Account
+
     def __init__(self, state: FollowedAccount) -> None:
-        self.account: Account = state.account
+        self.account = state.account
         self._state = state
 
     def __getitem__(self, currency: str) -> CurrencyBalance:
@@ -63,7 +65,7 @@ class LiveAccount:
             return self._state.currency(currency)
         except KeyError:
             pass
-        return self.balance()[currency]  # its error says more
+        return self.balance()[currency]  # its error has the details
 
     def balance(self) -> AccountBalance:
         """
@@ -115,7 +117,7 @@ class LiveBalances:
 
     @property
     def status(self) -> StreamStatus:
-        """The state of the stream: `synced`, or why it is not."""
+        """Status of the stream, `synced` or why it is not."""
         if self._is_closed:
             return "closed"
         if self._follower is None or self._shared is None:
@@ -129,7 +131,7 @@ class LiveBalances:
 
     @property
     def age(self) -> float:
-        """Seconds since the start of the REST read that last proved it; infinite: none did."""
+        """Seconds since the start of the REST read that last proved it, infinite if none did."""
         if self._follower is None:
             return math.inf
         return self._hub.clock.monotonic() - self._follower.proven_at

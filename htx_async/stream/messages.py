@@ -35,14 +35,14 @@ class Amounts(NamedTuple):
 
 
 class Ping(msgspec.Struct, frozen=True):
-    """HTX's own ping, which needs an answer with the same `ts`."""
+    """HTX's own ping, which needs a response with the same `ts`."""
 
     ts: Any
 
 
 class Reply(msgspec.Struct, frozen=True):
     """
-    The answer to a request, or an error.
+    The response to a request, or an error.
 
     Attributes:
         channel: `auth`, the topic, or empty: HTX does not always name it.
@@ -101,7 +101,7 @@ def parse(message: str | bytes) -> Ping | Reply | Push | None:
 
 
 def pong(ping: Ping) -> str:
-    """Return the answer to *ping*."""
+    """Return the response to *ping*."""
     return msgspec.json.encode({"action": "pong", "data": {"ts": ping.ts}}).decode()
 
 
@@ -122,7 +122,7 @@ def _parse_ts(data: Any) -> Any:
 
 
 def _parse_push(data: Any) -> Push | None:
-    """Return a push; `None` if nothing says which row it is of."""
+    """Return a push; `None` if it does not name its row."""
     try:
         account_id, currency = parse_id(data["accountId"]), data["currency"]
     except (InvalidValueError, KeyError, TypeError):

@@ -29,7 +29,7 @@ STEP_TIMEOUT: Final = 10.0
 _MAX_RESUBSCRIPTIONS = 2
 """Subscriptions that are renewed on one connection; then it is renewed itself."""
 _RENEWABLE = (500, 2003)
-"""Codes after which HTX asks for a new subscription. HTX, "Subscribe": `system error`."""
+"""Codes after which HTX needs a new subscription. HTX, "Subscribe": `system error`."""
 
 
 @attrs.define

@@ -44,7 +44,7 @@ _CLOSE_TIMEOUT = 2.0
 _STABLE = 30.0
 """Seconds after which a connection that is lost does not count as a failure."""
 _DIAGNOSABLE = (2000, 2002)
-"""Codes that do not say which of many faults it is; REST does."""
+"""Codes that do not distinguish causes; REST does."""
 _TOO_MANY_REQUESTS = 429
 _FATAL = (2001,)
 """Codes of requests that HTX does not understand."""
@@ -274,7 +274,7 @@ class SharedConnection:
                 await socket.aclose()
 
     async def _diagnose(self, end: _End, reply: Reply) -> _End:
-        """Return the error and whether it is final: a signed REST read says what is wrong."""
+        """Return the error and whether it is final: a signed REST read shows the cause."""
         if reply.code not in _DIAGNOSABLE:
             return _End(end.error, is_final=reply.code in _FATAL)
         try:

@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 
 
 class SocketClosedError(Exception):
-    """The connection is lost. Its text says why, and contains no secret."""
+    """The connection is lost. Its text has the reason, and contains no secret."""
 
 
 class Socket(Protocol):

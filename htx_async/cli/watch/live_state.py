@@ -31,7 +31,7 @@ class LiveState:
         changes: The latest changes, newest first, at most `MAX_CHANGES`.
         change_count: Number of all changes.
         gap_count: Number of gaps.
-        error: Why the stream is not synced; `None`: it is, or HTX has not said why.
+        error: Why the stream is not synced; `None`: it is, or the reason is not known.
     """
 
     started_at: float

@@ -60,7 +60,7 @@ def changes_title(balance: AccountBalance | None, started_at: float) -> str:
 
 
 def omission(changes: Sequence[TimedChange], count: int) -> str:
-    """Return a sentence that says how many of *count* changes are shown, if not all."""
+    """Return a sentence about the number of *count* changes that are shown, if not all are."""
     return f" The latest {len(changes)} are shown." if count > len(changes) else ""
 
 

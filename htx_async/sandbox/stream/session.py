@@ -192,7 +192,7 @@ class StreamSession:
         try:
             key = auth.authenticate(self._handshake, params, keys, now, auth.STREAM)
             auth.authorize(key, self._handshake.ip, "read")
-        except APIError:  # HTX does not tell the causes apart
+        except APIError:  # HTX does not distinguish the causes
             raise APIError(messages.AUTH_FAILED) from None
         return key
 

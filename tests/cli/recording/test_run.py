@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from htx_async import AccessKeyError, Credentials, DeadlineExceededError, HTXClient
+from htx_async import AccessKeyError, Credentials, HTXClient, ServiceUnavailableError
 from htx_async.cli.exit_codes import OK
 from htx_async.cli.main import run
 from htx_async.cli.recording.run import Recorder
