@@ -26,6 +26,8 @@ INTERNAL_TYPES = {
     "Listener": "Callable[[Event], object]",
     "Kind": "str",
     "Delivery": "str",
+    "StreamEventKind": "str",
+    "GapReason": "str",
     "ParamValue": "str | int | Decimal",
 }
 """What the reference shows for names of types that are not public."""
