@@ -67,11 +67,11 @@ from htx_async.resources.paging import RecordIterator
 from htx_async.resources.points import Points
 from htx_async.resources.raw import RawResponse
 from htx_async.resources.users import Users
-from htx_async.stream.events import StreamEvent
-from htx_async.stream.live import LiveAccount, LiveBalances
 
 if TYPE_CHECKING:
     from htx_async.ratelimit.redis.limiter import RedisRateLimiter
+    from htx_async.stream.events import StreamEvent
+    from htx_async.stream.live import LiveAccount, LiveBalances
     from htx_async.transports.http_transport import HTTPTransport
 
 __all__ = [
@@ -140,6 +140,10 @@ def __getattr__(name: str) -> object:
         from htx_async.ratelimit.redis import limiter  # noqa: PLC0415 - see above
 
         return limiter.RedisRateLimiter
+    if name in {"LiveAccount", "LiveBalances", "StreamEvent"}:
+        from htx_async.stream import live  # noqa: PLC0415 - see above
+
+        return getattr(live, name)
     if name == "HTTPTransport":
         from htx_async.transports.http_transport import HTTPTransport  # noqa: PLC0415 - see above
 

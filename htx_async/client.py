@@ -40,9 +40,9 @@ from htx_async.resources.raw import (
     to_raw_response,
 )
 from htx_async.resources.users import Users
-from htx_async.stream.hub import StreamHub
 
 if TYPE_CHECKING:
+    from htx_async.stream.hub import StreamHub
     from htx_async.transports.base import AsyncTransport
 
 T = TypeVar("T")
@@ -190,8 +190,18 @@ class HTXClient:
         adapter = self._adapter = adapters.adapter_for(
             transport, origin, clock, max_connections=max_connections, max_body=max_body
         )
-        self._hub = StreamHub(origin, clock, server_clock, store)
-        self._hub.can_connect = isinstance(adapter, adapters.PoolAdapter)
+        hubs: list[StreamHub] = []  # at most one; copies of the client share it
+
+        def stream_hub() -> StreamHub:
+            if not hubs:
+                from htx_async.stream.hub import StreamHub  # noqa: PLC0415 - an extra
+
+                hub = StreamHub(origin, clock, server_clock, store)
+                hub.can_connect = isinstance(adapter, adapters.PoolAdapter)
+                hubs.append(hub)
+            return hubs[0]
+
+        self._hubs, self._stream_hub = hubs, stream_hub
         # A request passes these from first to last, and its response from last to first.
         limiter, slots = self._rate_limiter, adapter.slots
         middleware: list[Callable[[Handler], Handler]] = [
@@ -261,7 +271,7 @@ class HTXClient:
     @property
     def accounts(self) -> Accounts:
         """Accounts, balances and valuations, and live balances."""
-        return Accounts(self, self._cached_accounts, self._hub, self._options.timeout)
+        return Accounts(self, self._cached_accounts, self._stream_hub, self._options.timeout)
 
     @property
     def points(self) -> Points:
@@ -400,7 +410,8 @@ class HTXClient:
             return
         self._coalescing.stop_accepting()
         try:
-            await self._hub.aclose()
+            for hub in self._hubs:
+                await hub.aclose()
             await self._coalescing.drain()
         finally:
             try:

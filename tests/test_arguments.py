@@ -459,7 +459,7 @@ EXEMPT: dict[str, str] = {
     "Credentials.fingerprint": "called by the client",
     "Accounts.client": "created by the client",
     "Accounts.cached_accounts": "created by the client",
-    "Accounts.hub": "created by the client",
+    "Accounts.stream_hub": "created by the client",
     "Accounts.timeout": "created by the client",
     "LiveAccount.state": "created by the package",
     "LiveBalances": "created by `Accounts.stream`; tests/stream/test_live.py has `verified`",

@@ -10,10 +10,10 @@ import pytest
 NEEDED = "asyncio, attrs, msgspec"
 """What every program needs; their own imports do not count."""
 LIBRARIES = {"anyio", "cattrs", "cryptography", "cyclopts", "httpx", "httpcore"}
-LIBRARIES |= {"opentelemetry", "pydantic_core", "redis", "rich", "uvicorn"}
+LIBRARIES |= {"opentelemetry", "pydantic_core", "redis", "rich", "uvicorn", "websockets"}
 STANDARD = {"email", "http", "importlib.metadata", "importlib.resources", "pathlib", "tempfile"}
 STANDARD |= {"pickle", "urllib.request", "zipfile"}
-OURS = {"cli", "models.pydantic", "otel", "sandbox", "testing"}
+OURS = {"cli", "models.pydantic", "otel", "sandbox", "stream", "testing"}
 OURS |= {"transports.http_transport", "transports.httpx_adapter"}
 REDIS = {"ratelimit.redis.bucket", "ratelimit.redis.queue", "ratelimit.redis.limiter"}
 

@@ -173,7 +173,7 @@ async def test_fastapi_recipe_keeps_nothing_of_a_caller_that_has_gone(
                 pass
             live = app.state.stream.live
             assert len(live._consumers) == 20
-            assert len(app.state.htx._hub._streams) == 1
+            assert len(app.state.htx._stream_hub()._streams) == 1
             gone.set()
             await asyncio.gather(*calls)
             gc.collect()

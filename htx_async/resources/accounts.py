@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from htx_async.errors import AccountNotFoundError, HTXError, InvalidInputError
 from htx_async.models.account import Account
@@ -39,9 +39,6 @@ from htx_async.resources.movements import (
     TimedQuery,
 )
 from htx_async.resources.paging import Progress, RecordIterator
-from htx_async.stream.hub import StreamHub
-from htx_async.stream.live import LiveBalances
-from htx_async.stream.selection import check_accounts, check_extra
 from htx_async.validation import (
     account_name,
     boolean,
@@ -53,6 +50,10 @@ from htx_async.validation import (
     positive_seconds,
     words,
 )
+
+if TYPE_CHECKING:
+    from htx_async.stream.hub import StreamHub
+    from htx_async.stream.live import LiveBalances
 
 LIST: Final = Endpoint(
     "/v1/account/accounts",
@@ -83,12 +84,12 @@ class Accounts(Resource):
         self,
         client: Client,
         cached_accounts: list[Account] | None = None,
-        hub: StreamHub | None = None,
+        stream_hub: Callable[[], StreamHub] | None = None,
         timeout: float = 30.0,
     ) -> None:
         super().__init__(client)
         self._cached_accounts = [] if cached_accounts is None else cached_accounts
-        self._hub = hub
+        self._stream_hub = stream_hub
         self._timeout = timeout
 
     async def list(self) -> tuple[Account, ...]:
@@ -418,20 +419,23 @@ class Accounts(Resource):
             InvalidInputError: An argument is wrong, the extra is not installed, or the client has
                 a `transport` that is not an `HTTPTransport`. Nothing was sent.
         """
-        wanted = check_accounts(accounts)
+        from htx_async.stream import live, selection  # noqa: PLC0415 - an extra
+
+        wanted = selection.check_accounts(accounts)
         positive_seconds(audit_interval, "audit_interval")
         int_at_least(buffer, 1, "buffer")
         boolean(fill, "fill")
-        check_extra()
-        assert self._hub is not None, "the client passes it"
-        if not self._hub.can_connect:
+        selection.check_extra()
+        assert self._stream_hub is not None, "the client passes it"
+        hub = self._stream_hub()
+        if not hub.can_connect:
             msg = (
                 "stream() opens a connection of its own, and cannot use transport=: omit it, or "
                 "let a test serve the sandbox on a port, with Sandbox.serve()"
             )
             raise InvalidInputError(msg)
-        return LiveBalances(
-            self._hub,
+        return live.LiveBalances(
+            hub,
             self,
             self._timeout,
             wanted,

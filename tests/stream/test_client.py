@@ -20,7 +20,7 @@ from htx_async import (
     InvalidInputError,
 )
 from htx_async.sandbox import Sandbox
-from htx_async.stream import hub
+from htx_async.stream.hub import _open_websocket
 from htx_async.validation import Origin
 from tests.stream.exchange import FakeExchange, refusal
 from tests.virtual import VirtualClock
@@ -34,8 +34,9 @@ def client(clock: VirtualClock, **options: Any) -> tuple[HTXClient, FakeExchange
     credentials = options.pop("credentials", KEYS)
     htx = HTXClient(credentials, transport=transport, clock=clock, **options)
     exchange = FakeExchange(clock)
-    htx._hub.settings = htx._hub.settings._replace(open_socket=exchange.open)
-    htx._hub.can_connect = True
+    hub = htx._stream_hub()
+    hub.settings = hub.settings._replace(open_socket=exchange.open)
+    hub.can_connect = True
     return htx, exchange
 
 
@@ -70,8 +71,9 @@ async def test_authentication_is_signed_with_the_corrected_clock(
     transport = httpx.ASGITransport(app=Sandbox(clock=virtual_time))
     exchange = FakeExchange(skewed)
     async with HTXClient(KEYS, transport=transport, clock=skewed) as htx:
-        htx._hub.settings = htx._hub.settings._replace(open_socket=exchange.open)
-        htx._hub.can_connect = True
+        hub = htx._stream_hub()
+        hub.settings = hub.settings._replace(open_socket=exchange.open)
+        hub.can_connect = True
         async with htx.accounts.stream("spot"):
             timestamp = exchange.socket.sent[0]["params"]["timestamp"]
     assert timestamp.startswith("2023-11-14T22:13:2")
@@ -113,7 +115,7 @@ async def test_missing_extra_is_named(
 async def test_socket_is_opened_by_websockets() -> None:
     """On the address of the client."""
     with pytest.raises(Exception, match=r"could not connect to http://127\.0\.0\.1:9"):
-        await hub._open_websocket(Origin("http", "127.0.0.1", 9))
+        await _open_websocket(Origin("http", "127.0.0.1", 9))
 
 
 async def test_wrong_arguments_send_nothing(virtual_time: VirtualClock) -> None:
