@@ -21,13 +21,14 @@ from htx_async.clock import Clock
 from htx_async.errors import InvalidInputError
 from htx_async.events import Event
 from htx_async.ratelimit.queue import RateLimitStatus
-from htx_async.stream import live
-from htx_async.stream.observer import ObservedKind
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
     from opentelemetry.trace import Span, SpanContext, TracerProvider
+
+    from htx_async.stream.live import LiveBalances
+    from htx_async.stream.observer import ObservedKind
 
 _SCOPE = "htx_async"
 _NANOSECONDS = 1_000_000_000
@@ -110,7 +111,7 @@ class Telemetry:
         self._calls: dict[int, _Call] = {}
         self._reads: dict[int, _ReadSpan] = {}
         self._endpoints: dict[str, _EndpointState] = {}
-        self._streams: list[weakref.ref[live.LiveBalances]] = []
+        self._streams: list[weakref.ref[LiveBalances]] = []
         self._offset: float | None = None
         self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
         meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
@@ -140,7 +141,7 @@ class Telemetry:
         else:
             self._on_progress(event)
 
-    def observe(self, stream: live.LiveBalances) -> None:
+    def observe(self, stream: LiveBalances) -> None:
         """
         Record the age of *stream*, its gaps, audits and reconnects, until it is closed.
 
@@ -152,6 +153,8 @@ class Telemetry:
         Raises:
             InvalidInputError: It is something else.
         """
+        from htx_async.stream import live  # noqa: PLC0415 - an extra
+
         validation.instance_of(stream, live.LiveBalances, "stream", "LiveBalances")
         self._streams = [each for each in self._streams if each() is not None]
         self._streams.append(weakref.ref(stream))

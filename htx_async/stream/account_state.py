@@ -65,7 +65,6 @@ class FollowedAccount:
         reads: Number of reads that have been merged.
         failure: Why the last read failed; `None`: it succeeded.
         losses: Changes that may still be pushed.
-        state: Whether the account can be used, as REST has it.
         is_behind: Whether REST contradicts a push for too long: the connection must be renewed.
     """
 
@@ -85,11 +84,12 @@ class FollowedAccount:
     _rows: dict[str, tuple[BalanceEntry, ...]] = attrs.field(
         factory=dict[str, tuple[BalanceEntry, ...]]
     )
+    _latest_reads: dict[str, Read] = attrs.field(factory=dict[str, Read])
     _reread_delay: float = FIRST_REREAD
     _reads_behind: int = 0
 
     @property
-    def patience(self) -> float:
+    def push_timeout(self) -> float:
         """Seconds after which a push that is missing is not merely late."""
         return min(max(self.interval, DELAY), 10.0)
 
@@ -122,11 +122,17 @@ class FollowedAccount:
         """Merge a balance that was requested at *sent_at*, and return what has changed."""
         self.failure, self._balance = None, balance
         self.reads += 1
-        rows = _by_currency(balance.entries)
+        earlier_rows, self._rows = self._rows, _by_currency(balance.entries, self._currencies)
         changes: list[BalanceChange] = []
         is_complete, is_behind, was_merged = True, False, self.is_merged
-        names = [*rows, *(name for name in self._currencies if name not in rows)]
-        reads = {name: _read_of(rows.get(name, ()), sent_at, now) for name in names}
+        changed = {name for name, rows in self._rows.items() if rows != earlier_rows.get(name)}
+        # Nearly all rows are those of the last audit: the event loop waits for this.
+        reads = self._latest_reads = {
+            name: _read_of(rows, sent_at, now)
+            if name in changed
+            else self._latest_reads[name].repeated(sent_at, now)
+            for name, rows in self._rows.items()
+        }
         for currency, known in self._currencies.items():
             known.compare(reads[currency], connection, numbers)
         for currency, read in reads.items():
@@ -138,15 +144,19 @@ class FollowedAccount:
             else:
                 before, since = state.amounts, state.proven_at
                 verdict = state.read(read, connection, numbers)
+            is_behind |= verdict == "behind"
+            is_complete &= verdict in ("proven", "replaced")
+            if state.amounts is before and currency not in changed:
+                continue
             seq = read.seq if numbers.are_comparable(state.key) else None
             seq = state.seq if state.is_pushed else seq
             if was_merged and verdict == "replaced" and not state.is_pushed:
-                due_at = now + self.patience
+                due_at = now + self.push_timeout
                 self.losses.append(Loss(currency, read.amounts, seq, since, now, due_at))
-            is_behind |= verdict == "behind"
-            is_complete &= verdict in ("proven", "replaced")
             changes += self._changes(currency, before, state.amounts, RESYNC, seq)
-            changes += self._other_changes(currency, rows.get(currency, ()), seq)
+            changes += self._other_changes(
+                earlier_rows.get(currency, ()), self._rows[currency], seq
+            )
         states = self._currencies.values()
         self.proven_at = min((state.proven_at for state in states), default=sent_at)
         self.is_merged |= all(state.connection == connection for state in states)
@@ -163,10 +173,6 @@ class FollowedAccount:
         overdue = [loss for loss in self.losses if loss.due_at <= now]
         self.losses = [loss for loss in self.losses if loss.due_at > now]
         return overdue
-
-    def currencies(self) -> tuple[str, ...]:
-        """Return all currencies: in HTX's order, and then those that were only pushed."""
-        return tuple(self._currencies)
 
     def currency(self, currency: str) -> CurrencyBalance:
         """Return the live rows of a currency; `KeyError` if there is none."""
@@ -212,12 +218,11 @@ class FollowedAccount:
         )
 
     def _other_changes(
-        self, currency: str, rows: tuple[BalanceEntry, ...], seq: int | None
+        self, before: Iterable[BalanceEntry], after: Iterable[BalanceEntry], seq: int | None
     ) -> Iterator[BalanceChange]:
-        """Keep the rows of REST, and yield the changes of those that are not pushed."""
-        before, self._rows[currency] = self._rows.get(currency, ()), rows
+        """Yield the changes of rows that are not pushed."""
         old, new = (
-            [row for row in group if row.type not in _PUSHED_TYPES] for group in (before, rows)
+            [row for row in group if row.type not in _PUSHED_TYPES] for group in (before, after)
         )
         if old != new:
             for change in diff(self.account.id, old, new):
@@ -257,10 +262,15 @@ class FollowedAccount:
         self.read_at = min(self.read_at, now + seconds)
 
 
-def _by_currency(entries: Iterable[BalanceEntry]) -> dict[str, tuple[BalanceEntry, ...]]:
+def _by_currency(
+    entries: Iterable[BalanceEntry], known: Iterable[str]
+) -> dict[str, tuple[BalanceEntry, ...]]:
+    """Return the rows of each currency; none of those that are *known*, and not listed."""
     rows: dict[str, list[BalanceEntry]] = {}
     for entry in entries:
         rows.setdefault(entry.currency, []).append(entry)
+    for currency in known:
+        rows.setdefault(currency, [])
     return {currency: tuple(group) for currency, group in rows.items()}
 
 

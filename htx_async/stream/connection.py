@@ -40,7 +40,7 @@ _TOO_MANY_REQUESTS, _SERVER_ERROR = 429, 500
 _DECODING_VERSION = 17
 
 # At DEBUG, websockets logs each message, the signature among them. Nobody can get this logger.
-_SILENT: Final = logging.Logger("htx_async.websockets", logging.CRITICAL + 1)  # noqa: LOG001
+_SILENT: Final = logging.Logger("htx_async.websockets", logging.CRITICAL + 1)  # noqa: LOG001 - see above
 _SILENT.disabled = True
 _SILENT.propagate = False
 

@@ -63,6 +63,10 @@ class Read(NamedTuple):
     sent_at: float
     received_at: float
 
+    def repeated(self, sent_at: float, received_at: float) -> Read:
+        """Return what a later read returned with the same rows."""
+        return Read(self.amounts, self.seq, self.is_torn, sent_at, received_at)
+
 
 class Numbers:
     """
@@ -234,6 +238,8 @@ class CurrencyState:
 
     def _was_withheld(self, read: Read, numbers: Numbers) -> bool:
         """Return whether REST has what a push had that was not shown: later pushes are newer."""
+        if not self._withheld:
+            return False
         needs_number = numbers.are_comparable(self.key)
         return any(
             pushed.amounts == read.amounts and (pushed.seq == read.seq or not needs_number)

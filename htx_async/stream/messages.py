@@ -92,7 +92,7 @@ def parse(message: str | bytes) -> Ping | Reply | Push | None:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     if frame.action == "push":
-        return _parse_push(frame.data) if _is_topic(frame.ch) else None
+        return _parse_push(frame.data) if is_topic(frame.ch) else None
     if frame.action == "ping":
         return Ping(_parse_ts(frame.data))
     if frame.code is None:
@@ -105,12 +105,8 @@ def pong(ping: Ping) -> str:
     return msgspec.json.encode({"action": "pong", "data": {"ts": ping.ts}}).decode()
 
 
-def is_account_channel(channel: str) -> bool:
+def is_topic(channel: object) -> bool:
     """Return whether *channel* is the topic, in any mode: HTX does not repeat the mode always."""
-    return _is_topic(channel)
-
-
-def _is_topic(channel: object) -> bool:
     return isinstance(channel, str) and channel.partition("#")[0] == TOPIC
 
 

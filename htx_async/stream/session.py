@@ -192,7 +192,7 @@ class Session:
 
     def _reply(self, reply: Reply, outcome: Outcome, now: float) -> None:
         is_ok = reply.code == messages.OK
-        is_topic = messages.is_account_channel(reply.channel)
+        is_topic = messages.is_topic(reply.channel)
         if is_ok and self.phase == "authenticating" and not is_topic:
             self._subscribe(outcome, now)
         elif is_ok and self.phase == "subscribing" and is_topic:

@@ -48,8 +48,8 @@ KEY = APIKeyInfo(
     None,
 )
 PARTS = (
-    DistributionValuation(DistributionType.SPOT, None, True, Decimal("0.5")),  # noqa: FBT003
-    DistributionValuation(DistributionType("99"), None, False, Decimal(0)),  # noqa: FBT003
+    DistributionValuation(DistributionType.SPOT, None, True, Decimal("0.5")),  # noqa: FBT003 - a value
+    DistributionValuation(DistributionType("99"), None, False, Decimal(0)),  # noqa: FBT003 - a value
 )
 VALUATION = PlatformValuation(Decimal("0.5"), Decimal("-0.1"), Decimal("-0.1667"), PARTS, None)
 

@@ -302,7 +302,7 @@ async def test_resumed_iterator_reports_the_remaining_windows() -> None:
     iterator = source.iterator()
     await anext(iterator)
     progress: list[Any] = []
-    on_progress = lambda *numbers: progress.append(numbers)  # noqa: E731
+    on_progress = lambda *numbers: progress.append(numbers)  # noqa: E731 - shorter
     assert len(await source.iterator(iterator.position, on_progress=on_progress).collect()) == 1
     assert progress == [(2, 5), (3, 5), (4, 5), (5, 5)]
 
@@ -334,7 +334,7 @@ async def test_page_that_failed_is_requested_again() -> None:
     fetch = source.fetch
 
     async def fail(*_: Any) -> Any:
-        raise NoResponseError("cut")  # noqa: EM101
+        raise NoResponseError("cut")  # noqa: EM101 - a test
 
     object.__setattr__(iterator._listing, "fetch", fail)
     for _ in range(2):

@@ -298,7 +298,7 @@ class World:
     def _check_shown(self, age: float | None) -> None:
         for key, states in self.history.items():
             account = self.session.accounts[key[0]]
-            if key[1] not in account.currencies():
+            if key[1] not in account._currencies:
                 continue
             shown = account.currency(key[1])
             index = int(shown.trade)

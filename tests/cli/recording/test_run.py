@@ -85,7 +85,7 @@ async def test_record_continues_after_a_cut() -> None:
     recorder = Recorder(file)
     async with sandbox.serve() as base_url, HTXClient(KEYS, base_url=base_url) as htx:
         recording = asyncio.create_task(recorder.run(htx, "spot", 2.0))
-        while "accounts" not in file.getvalue():  # noqa: ASYNC110
+        while "accounts" not in file.getvalue():  # noqa: ASYNC110 - a file does not notify
             await asyncio.sleep(0.01)
         sandbox.interrupt_streams(faults.reset())
         await recording
@@ -131,7 +131,7 @@ async def test_record_writes_what_happened_before_a_refusal() -> None:
     sandbox, file = Sandbox(), io.StringIO()
     async with sandbox.serve() as base_url, HTXClient(KEYS, base_url=base_url) as htx:
         recording = asyncio.create_task(Recorder(file).run(htx, "spot", 20.0))
-        while "accounts" not in file.getvalue():  # noqa: ASYNC110
+        while "accounts" not in file.getvalue():  # noqa: ASYNC110 - a file does not notify
             await asyncio.sleep(0.01)
         wrong_key = faults.refusal("api-signature-not-valid", "Incorrect Access key")
         sandbox.faults.always(wrong_key, endpoint="GET /v1/account/accounts")

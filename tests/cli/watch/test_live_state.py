@@ -65,7 +65,7 @@ def watching(setup: Setup, opened: list[LiveBalances] | None = None) -> Any:
     """Return the states of a watch of the first account of an exchange."""
     streams = [] if opened is None else opened
     htx = cast("HTXClient", _Client(_Accounts(setup)))
-    fetch = lambda: setup.exchange.balance(1)  # noqa: E731
+    fetch = lambda: setup.exchange.balance(1)  # noqa: E731 - shorter
     return aclosing(watch_stream(htx, fetch, setup.exchange.clock, streams.append))
 
 
@@ -132,7 +132,7 @@ async def test_watch_ends_when_htx_refuses_the_key(virtual_time: VirtualClock) -
     """The refusal is an event first, then the error."""
     setup = make(virtual_time)
     states: list[LiveState] = []
-    with pytest.raises(AccessKeyError, match="revoked"):  # noqa: PT012
+    with pytest.raises(AccessKeyError, match="revoked"):  # noqa: PT012 - the step that raises is not known
         async with watching(setup) as results:
             async for state in results:
                 states.append(state)

@@ -57,7 +57,7 @@ async def watch_until_moved_twice(*, lines: bool = False, as_json: bool = False)
     keys = Credentials("access-key", "secret-key")
 
     async def move() -> None:
-        while not any(each.path == "/ws/v2" for each in sandbox.arrivals):  # noqa: ASYNC110
+        while not any(each.path == "/ws/v2" for each in sandbox.arrivals):  # noqa: ASYNC110 - a list
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.3)
         sandbox.move("spot", "usdt", trade="100", cause="deposit")

@@ -16,7 +16,7 @@ SUBSCRIPTION = {"action": "sub", "ch": "accounts.update#2"}
 def auth_request(
     *,
     access_key: str = "access-key",
-    secret_key: str = "secret-key",  # noqa: S107
+    secret_key: str = "secret-key",  # noqa: S107 - that of the sandbox
     host: str = HOST,
     at: float = DAY,
     **overrides: Any,
